@@ -1,0 +1,51 @@
+//! What buckets, versions, uploads and changes *mean*, written once over one engine trait.
+//!
+//! [`Store`] is the façade every surface calls. It knows nothing of HTTP, XML, drives or brokers: it turns
+//! a call into one [`Batch`] for one partition and lets the [`Engine`] make it durable together with the
+//! [`Change`] that tells of it.
+//!
+//! # Invariants
+//!
+//! 1. A commit names one partition; nothing here needs two partitions to change together.
+//! 2. The change is part of the commit: an object without its change, or a change without its object,
+//!    cannot exist.
+//! 3. Staged bytes are nothing until a commit names them.
+//! 4. Preconditions are checked inside the commit. Whoever reads first and writes after passes what it
+//!    read as a precondition and begins again when that no longer holds.
+//! 5. A target is a cursor over the change log. Which targets a change is for is decided while its batch is
+//!    built, under the bucket's rules as of the assigned sequence (the bucket record is a precondition).
+
+pub mod batch;
+pub mod bucket;
+pub mod change;
+pub mod clock;
+pub mod content;
+pub mod cursor;
+pub mod engine;
+pub mod error;
+pub mod listing;
+pub mod multipart;
+pub mod names;
+pub mod object;
+pub mod precondition;
+pub mod recorder;
+pub mod schema;
+pub mod set;
+pub mod setting;
+pub mod store;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use batch::{Batch, Mutation, Precondition, Put};
+pub use bucket::Bucket;
+pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
+pub use clock::{Clock, SystemClock};
+pub use content::{Content, ContentWriter};
+pub use engine::{ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage, StageHint};
+pub use error::Error;
+pub use names::{BucketName, ObjectKey, UploadId, VersionId};
+pub use object::{ETag, Object, ObjectHeaders};
+pub use precondition::{EntityMatch, WriteCondition};
+pub use recorder::{Recorder, Silent};
+pub use set::{DriveReport, DriveState, SetReport};
+pub use store::Store;
