@@ -40,7 +40,7 @@ export CLIENT_CERT=$CERTS_DIR/client.crt CLIENT_KEY=$CERTS_DIR/client.key
 # Debian keeps daemons where an ordinary account does not look.
 PATH=$PATH:/usr/sbin:/sbin
 
-mkdir -p "$PARTS/run" "$PARTS/log" "$TIDINGS_TESTS_CACHE/bin"
+mkdir -p "$PARTS/run" "$PARTS/log" "$TIDINGS_TESTS_CACHE"
 
 # say TEXT... : a line for the person who watches; standard output belongs to results
 say() { printf '%s\n' "$*" >&2; }
