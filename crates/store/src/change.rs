@@ -103,7 +103,11 @@ impl ChangeKind {
     pub fn is_access(self) -> bool {
         matches!(
             self,
-            ChangeKind::Get | ChangeKind::Head | ChangeKind::GetRetention | ChangeKind::GetLegalHold | ChangeKind::Attributes
+            ChangeKind::Get
+                | ChangeKind::Head
+                | ChangeKind::GetRetention
+                | ChangeKind::GetLegalHold
+                | ChangeKind::Attributes
         )
     }
 }
@@ -115,7 +119,7 @@ pub struct ObjectSummary {
     pub size_bytes: u64,
     /// Without quotes.
     pub etag: String,
-    /// Content type; empty when the client gave none.
+    /// Content type; `binary/octet-stream` when the client gave none.
     pub content_type: String,
     /// `X-Amz-Meta-*` in canonical header case and the system headers in lower case, sorted by bytes.
     pub metadata: Vec<(String, String)>,

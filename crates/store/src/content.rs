@@ -1,9 +1,19 @@
 //! The bytes of a body on their way in: small ones gathered, larger ones staged.
+//!
+//! A received body never leaks. A [`ContentWriter`] that is dropped abandons its stage; a [`Content`] that
+//! is dropped unused leaves its location with the store, which gives it back beside its next commit. Once a
+//! batch that names the location has gone out, the location is the batch's: only a definite refusal returns
+//! it.
 
-use bytes::Bytes;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::engine::{Location, Stage};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+
+use crate::engine::{Engine, EngineError, Location, Stage, StageHint};
 use crate::error::Error;
+use crate::names::BucketName;
 use crate::store::Store;
 
 /// Bodies up to this many bytes live in the journal beside their metadata: 128 KiB.
@@ -11,7 +21,12 @@ pub const INLINE_BYTES_MAX: usize = 128 * 1024;
 
 /// A body being received. Dropping it abandons what was staged.
 pub struct ContentWriter {
-    _stage: Option<Box<dyn Stage>>,
+    engine: Arc<dyn Engine>,
+    abandoned: Arc<Abandoned>,
+    announced_bytes: Option<u64>,
+    size_bytes: u64,
+    gathered: BytesMut,
+    stage: Option<Box<dyn Stage>>,
 }
 
 /// A received body that no commit names yet.
@@ -19,20 +34,55 @@ pub struct ContentWriter {
 pub struct Content {
     pub(crate) size_bytes: u64,
     pub(crate) inline: Bytes,
-    pub(crate) location: Option<Location>,
+    pub(crate) staged: Option<Staged>,
 }
 
-/// Where an object's bytes are, in order.
+/// Where an object's bytes are: the staged bodies with their sizes in order, then the inline bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Body {
-    pub(crate) inline: Bytes,
     pub(crate) staged: Vec<(Location, u64)>,
+    pub(crate) inline: Bytes,
 }
 
 impl Store {
     /// Opens a place for a body. `size_bytes` is what the client announced, if it did.
-    pub async fn receive(&self, bucket: &crate::names::BucketName, size_bytes: Option<u64>) -> Result<ContentWriter, Error> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`.
+    pub async fn receive(
+        &self,
+        bucket: &BucketName,
+        size_bytes: Option<u64>,
+    ) -> Result<ContentWriter, Error> {
+        self.bucket(bucket)?;
+        self.reclaim_abandoned().await;
+        let fits_inline = size_bytes
+            .and_then(|size| usize::try_from(size).ok())
+            .filter(|&size| size <= INLINE_BYTES_MAX);
+        Ok(ContentWriter {
+            engine: Arc::clone(&self.engine),
+            abandoned: Arc::clone(&self.abandoned),
+            announced_bytes: size_bytes,
+            size_bytes: 0,
+            gathered: BytesMut::with_capacity(fits_inline.unwrap_or(0)),
+            stage: None,
+        })
+    }
+
+    /// Gives back a received body that will not be used, at once. Dropping it does so too, with the next
+    /// commit.
+    pub async fn discard(&self, content: Content) {
+        drop(content);
+        self.reclaim_abandoned().await;
+    }
+
+    /// Gives back a location whose batch was refused; keeps it where the batch may have been taken.
+    pub(crate) async fn take_back(&self, location: Option<Location>, error: &Error) {
+        let may_be_named = matches!(error, Error::Engine(EngineError::OutcomeUnknown { .. }));
+        if let Some(location) = location.filter(|_| !may_be_named) {
+            self.reclaim(location).await;
+        }
     }
 }
 
@@ -43,7 +93,28 @@ impl ContentWriter {
     ///
     /// What the engine refuses (quorum, space).
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
-        todo!()
+        self.size_bytes += bytes.len() as u64;
+        let expected_bytes = self.size_bytes.max(self.announced_bytes.unwrap_or(0));
+        if self.stage.is_none() && expected_bytes <= INLINE_BYTES_MAX as u64 {
+            self.gathered.extend_from_slice(&bytes);
+            return Ok(());
+        }
+        let gathered = std::mem::take(&mut self.gathered).freeze();
+        let stage = match &mut self.stage {
+            Some(stage) => stage,
+            None => {
+                let hint = StageHint {
+                    size_bytes: self.announced_bytes,
+                };
+                self.stage.insert(self.engine.stage(hint).await?)
+            }
+        };
+        for bytes in [gathered, bytes] {
+            if !bytes.is_empty() {
+                stage.write(bytes).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the body; what was staged is durable on return.
@@ -52,6 +123,62 @@ impl ContentWriter {
     ///
     /// What the engine refuses (quorum, space).
     pub async fn finish(self) -> Result<Content, Error> {
-        todo!()
+        let staged = match self.stage {
+            None => None,
+            Some(stage) => Some(Staged {
+                location: Some(stage.finish().await?),
+                abandoned: self.abandoned,
+            }),
+        };
+        Ok(Content {
+            size_bytes: self.size_bytes,
+            inline: self.gathered.freeze(),
+            staged,
+        })
+    }
+}
+
+impl Content {
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Takes the location out, for the batch that names it.
+    pub(crate) fn take_location(&mut self) -> Option<Location> {
+        self.staged.take().and_then(|mut staged| staged.location.take())
+    }
+}
+
+/// A staged body that nothing names yet; dropped with its location it is abandoned.
+pub(crate) struct Staged {
+    location: Option<Location>,
+    abandoned: Arc<Abandoned>,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if let Some(location) = self.location.take() {
+            self.abandoned.0.lock().push(location);
+        }
+    }
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Staged").field(&self.location).finish()
+    }
+}
+
+/// Staged bodies that were dropped unused and wait to be given back.
+///
+/// Every body received and every commit empties it, so it never holds more than the bodies that were in
+/// flight at once.
+#[derive(Debug, Default)]
+pub(crate) struct Abandoned(Mutex<Vec<Location>>);
+
+impl Abandoned {
+    pub(crate) fn take(&self) -> Vec<Location> {
+        std::mem::take(&mut *self.0.lock())
     }
 }

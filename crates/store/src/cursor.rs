@@ -3,39 +3,81 @@
 //! A cursor moves by an ordinary commit that carries no change and wakes nobody; a crash repeats
 //! deliveries and never skips one.
 
+use crate::batch::{Batch, Mutation, Put};
 use crate::change::{Change, Sequence};
 use crate::engine::PartitionId;
 use crate::error::Error;
+use crate::schema::{self, CursorRow};
 use crate::store::Store;
 
 impl Store {
     /// The partitions whose changes a target reads.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        todo!()
+        self.engine.partitions()
     }
 
     /// Up to `limit` durable changes after a sequence.
-    pub async fn changes(&self, partition: PartitionId, after: Sequence, limit: usize) -> Result<Vec<Change>, Error> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn changes(
+        &self,
+        partition: PartitionId,
+        after: Sequence,
+        limit: usize,
+    ) -> Result<Vec<Change>, Error> {
+        Ok(self.engine.changes(partition, after, limit).await?)
     }
 
     /// Where a target (`id:type`) stands; `None` when it never had a cursor.
+    ///
+    /// # Errors
+    ///
+    /// `Unreadable`, and what the engine says.
     pub async fn cursor(&self, partition: PartitionId, target: &str) -> Result<Option<Sequence>, Error> {
-        todo!()
+        let key = schema::cursor_key(target);
+        let Some(entry) = self.engine.get(partition, &key).await? else {
+            return Ok(None);
+        };
+        let row: CursorRow = schema::decode(&key, &entry.value)?;
+        Ok(Some(row.acknowledged))
     }
 
-    /// Moves a target's cursor.
+    /// Moves a target's cursor, also back. The commit may wait a moment to ride on another one.
+    ///
+    /// # Errors
+    ///
+    /// What the engine refuses.
     pub async fn advance(&self, partition: PartitionId, target: &str, to: Sequence) -> Result<(), Error> {
-        todo!()
+        let put = Put {
+            key: schema::cursor_key(target),
+            value: schema::encode(&CursorRow { acknowledged: to }),
+            ..Put::default()
+        };
+        let batch = Batch {
+            mutations: vec![Mutation::Put(put)],
+            rides: true,
+            ..Batch::default()
+        };
+        self.commit(partition, batch).await?;
+        Ok(())
     }
 
     /// Forgets a target's cursors.
+    ///
+    /// # Errors
+    ///
+    /// What the engine refuses; some partitions may have forgotten already.
     pub async fn forget_cursor(&self, target: &str) -> Result<(), Error> {
-        todo!()
-    }
-
-    /// The newest sequence a partition has committed.
-    pub fn newest(&self, partition: PartitionId) -> Sequence {
-        todo!()
+        for partition in self.engine.partitions() {
+            let batch = Batch {
+                mutations: vec![Mutation::Delete(schema::cursor_key(target))],
+                rides: true,
+                ..Batch::default()
+            };
+            self.commit(partition, batch).await?;
+        }
+        Ok(())
     }
 }

@@ -58,16 +58,30 @@ pub trait Engine: Send + Sync + 'static {
     fn commit(&self, partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>>;
 
     /// The current value of a key with its payload, or `None`.
-    fn get<'a>(&'a self, partition: PartitionId, key: &'a [u8]) -> Future<'a, Result<Option<Entry>, EngineError>>;
+    fn get<'a>(
+        &'a self,
+        partition: PartitionId,
+        key: &'a [u8],
+    ) -> Future<'a, Result<Option<Entry>, EngineError>>;
 
     /// Up to `limit` entries of `range` in byte order of their keys, at one snapshot: every batch is wholly
     /// in or wholly out of a page. Payloads are not read: `Entry::payload` is empty.
-    fn scan(&self, partition: PartitionId, range: KeyRange, limit: usize) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>>;
+    fn scan(
+        &self,
+        partition: PartitionId,
+        range: KeyRange,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>>;
 
     /// Up to `limit` durable changes with a sequence greater than `after`, in order.
     ///
     /// An answer shorter than `limit` means that nothing more is durable at the moment.
-    fn changes(&self, partition: PartitionId, after: Sequence, limit: usize) -> Future<'_, Result<Vec<Change>, EngineError>>;
+    fn changes(
+        &self,
+        partition: PartitionId,
+        after: Sequence,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<Change>, EngineError>>;
 
     /// Opens a place for a large body. What is written is invisible until a commit names its location.
     fn stage(&self, hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>>;
@@ -75,7 +89,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Streams `range` (bytes, end exclusive) of a staged and named body, verified and rebuilt where needed.
     ///
     /// The body stays readable until the stream is dropped, whatever `reclaim` is asked meanwhile.
-    fn read<'a>(&'a self, location: &'a Location, range: Range<u64>) -> Future<'a, Result<ByteStream, EngineError>>;
+    fn read<'a>(
+        &'a self,
+        location: &'a Location,
+        range: Range<u64>,
+    ) -> Future<'a, Result<ByteStream, EngineError>>;
 
     /// Gives back bytes that no commit names any more, once no open read or stage pins them.
     ///
@@ -140,7 +158,10 @@ pub struct KeyRange {
 impl KeyRange {
     /// All keys that begin with `prefix`.
     pub fn prefix(prefix: &[u8]) -> KeyRange {
-        KeyRange { start: Bytes::copy_from_slice(prefix), end: successor(prefix) }
+        KeyRange {
+            start: Bytes::copy_from_slice(prefix),
+            end: successor(prefix),
+        }
     }
 
     /// Whether `key` lies in the range.

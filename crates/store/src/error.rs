@@ -64,7 +64,9 @@ pub enum Error {
         number: u32,
     },
     /// A part but the last is too small.
-    #[error("part {number} has {size_bytes} bytes, at least {min_bytes} are needed in every part but the last")]
+    #[error(
+        "part {number} has {size_bytes} bytes, at least {min_bytes} are needed in every part but the last"
+    )]
     EntityTooSmall {
         /// The part.
         number: u32,

@@ -21,6 +21,7 @@ pub mod change;
 pub mod clock;
 pub mod content;
 pub mod cursor;
+pub mod delete;
 pub mod engine;
 pub mod error;
 pub mod listing;
@@ -28,20 +29,26 @@ pub mod multipart;
 pub mod names;
 pub mod object;
 pub mod precondition;
+pub mod read;
 pub mod recorder;
 pub mod schema;
 pub mod set;
 pub mod setting;
 pub mod store;
+pub mod summary;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod walk;
 
 pub use batch::{Batch, Mutation, Precondition, Put};
 pub use bucket::Bucket;
 pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 pub use clock::{Clock, SystemClock};
 pub use content::{Content, ContentWriter};
-pub use engine::{ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage, StageHint};
+pub use engine::{
+    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage,
+    StageHint,
+};
 pub use error::Error;
 pub use names::{BucketName, ObjectKey, UploadId, VersionId};
 pub use object::{ETag, Object, ObjectHeaders};

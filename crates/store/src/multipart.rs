@@ -1,12 +1,22 @@
 //! Uploads in parts: parts are bodies of their own, Complete is one record that lists them.
+//!
+//! A staged part passes its place to the object, so that completing copies nothing but the bytes of small
+//! parts; and of those there is one at most, the last. In the batch that makes the object the upload and
+//! all its parts go: what was not listed is given back.
 
-use crate::change::{Origin, Sequence};
+use bytes::Bytes;
+
+use crate::batch::{Batch, Mutation, Precondition, Put};
+use crate::change::{ChangeKind, Origin, Sequence};
 use crate::content::Content;
+use crate::engine::{EngineError, Entry, KeyRange, Location, PartitionId};
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, UploadId};
-use crate::object::{Checksum, ChecksumAlgorithm, ETag, Object, ObjectHeaders};
+use crate::object::{Checksum, ChecksumAlgorithm, Draft, ETag, Object, ObjectHeaders};
 use crate::precondition::WriteCondition;
-use crate::store::Store;
+use crate::schema::{self, CompactETag, ObjectHead, PartLine, PartRow, UploadRow};
+use crate::store::{SCAN_ENTRIES, Store, scan_all};
+use crate::walk::{After, Step, Walk};
 
 /// Smallest part but the last, in bytes: 5 MiB. S3 user guide, "Multipart upload limits".
 pub const PART_BYTES_MIN: u64 = 5 * 1024 * 1024;
@@ -137,8 +147,42 @@ pub struct UploadQuery {
 
 impl Store {
     /// Opens an upload. No change tells of it.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, and what the engine refuses.
     pub async fn create_upload(&self, create: CreateUpload) -> Result<Upload, Error> {
-        todo!()
+        let CreateUpload {
+            bucket: name,
+            key,
+            headers,
+            checksum,
+            initiator,
+        } = create;
+        let bucket = self.bucket(&name)?;
+        let initiated_ms = self.clock().now_ms();
+        let id = new_upload_id(initiated_ms);
+        let row = UploadRow {
+            initiated_ms,
+            initiator,
+            headers,
+            checksum,
+        };
+        let put = Put {
+            key: schema::upload_key(&name, &key, id),
+            value: schema::encode(&row),
+            ..Put::default()
+        };
+        let batch = Batch {
+            preconditions: vec![Precondition::Exists(schema::bucket_key(&name))],
+            mutations: vec![Mutation::Put(put)],
+            ..Batch::default()
+        };
+        match self.commit(bucket.partition, batch).await {
+            Ok(committed) => Ok(upload_of(id, name, key, row, committed.sequence)),
+            Err(EngineError::Precondition { .. }) => Err(Error::NoSuchBucket { bucket: name }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// An open upload.
@@ -147,7 +191,15 @@ impl Store {
     ///
     /// `NoSuchBucket`, `NoSuchUpload`.
     pub async fn upload(&self, bucket: &BucketName, key: &ObjectKey, id: UploadId) -> Result<Upload, Error> {
-        todo!()
+        let partition = self.bucket(bucket)?.partition;
+        let record_key = schema::upload_key(bucket, key, id);
+        match self.engine.get(partition, &record_key).await? {
+            Some(entry) => {
+                let row = schema::decode(&record_key, &entry.value)?;
+                Ok(upload_of(id, bucket.clone(), key.clone(), row, entry.sequence))
+            }
+            None => Err(Error::NoSuchUpload { upload: id }),
+        }
     }
 
     /// Adds or replaces a part; the last to finish wins.
@@ -156,12 +208,65 @@ impl Store {
     ///
     /// `NoSuchUpload` also when the upload ended meanwhile.
     pub async fn put_part(&self, put: PutPart) -> Result<Part, Error> {
-        todo!()
+        let PutPart {
+            upload,
+            bucket,
+            key,
+            number,
+            mut content,
+            etag,
+            checksum,
+        } = put;
+        let partition = self.bucket(&bucket)?.partition;
+        let row = PartRow {
+            size_bytes: content.size_bytes,
+            etag: CompactETag::from(&etag),
+            checksum,
+            modified_ms: self.clock().now_ms(),
+        };
+        let location = content.take_location();
+        let put = Put {
+            key: schema::part_key(&bucket, upload, number),
+            value: schema::encode(&row),
+            payload: std::mem::take(&mut content.inline),
+            locations: location.clone().into_iter().collect(),
+        };
+        let batch = Batch {
+            preconditions: vec![Precondition::Exists(schema::upload_key(&bucket, &key, upload))],
+            mutations: vec![Mutation::Put(put)],
+            ..Batch::default()
+        };
+        match self.commit(partition, batch).await {
+            Ok(committed) => Ok(part_of(number, row, committed.sequence)),
+            Err(refused) => {
+                let error = match refused {
+                    EngineError::Precondition { .. } => Error::NoSuchUpload { upload },
+                    other => Error::Engine(other),
+                };
+                self.take_back(location, &error).await;
+                Err(error)
+            }
+        }
     }
 
     /// Up to `limit` parts with a number above `after`, and whether there are more.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, and what the engine says.
     pub async fn parts(&self, upload: &Upload, after: u32, limit: usize) -> Result<(Vec<Part>, bool), Error> {
-        todo!()
+        let Some(first) = after.checked_add(1).filter(|_| limit > 0) else {
+            return Ok((Vec::new(), false));
+        };
+        let partition = self.bucket(&upload.bucket)?.partition;
+        let mut range = KeyRange::prefix(&schema::parts(&upload.bucket, upload.id));
+        range.start = schema::part_key(&upload.bucket, upload.id, first);
+        let limit = limit.min(SCAN_ENTRIES);
+        let mut page = self.engine.scan(partition, range, limit + 1).await?;
+        let is_truncated = page.len() > limit;
+        page.truncate(limit);
+        let parts = page.iter().map(|(key, entry)| read_part(key, entry));
+        Ok((parts.collect::<Result<_, _>>()?, is_truncated))
     }
 
     /// Checks the parts a Complete request lists and gives them with what is known of each.
@@ -171,7 +276,42 @@ impl Store {
     /// `InvalidPartOrder` (numbers not strictly ascending), `InvalidPart` (missing, ETag or checksum
     /// differs), `EntityTooSmall` (a part but the last under 5 MiB).
     pub async fn choose_parts(&self, upload: &Upload, listed: &[ListedPart]) -> Result<Vec<Part>, Error> {
-        todo!()
+        if let Some(pair) = listed.windows(2).find(|pair| pair[0].number >= pair[1].number) {
+            return Err(Error::InvalidPartOrder {
+                number: pair[1].number,
+            });
+        }
+        let partition = self.bucket(&upload.bucket)?.partition;
+        let entries = scan_all(
+            &*self.engine,
+            partition,
+            &schema::parts(&upload.bucket, upload.id),
+        )
+        .await?;
+        let mut entries = entries.iter();
+        let mut chosen = Vec::with_capacity(listed.len());
+        for wanted in listed {
+            let key = schema::part_key(&upload.bucket, upload.id, wanted.number);
+            // Both ascend: what was passed over is not listed.
+            let entry = entries
+                .by_ref()
+                .find(|(have, _)| *have >= key)
+                .filter(|(have, _)| *have == key);
+            let (key, entry) = entry.ok_or(Error::InvalidPart {
+                number: wanted.number,
+            })?;
+            let part = read_part(key, entry)?;
+            let differs =
+                part.etag.0 != wanted.etag || wanted.checksum.is_some() && wanted.checksum != part.checksum;
+            if differs {
+                return Err(Error::InvalidPart {
+                    number: wanted.number,
+                });
+            }
+            chosen.push(part);
+        }
+        check_sizes(&chosen)?;
+        Ok(chosen)
     }
 
     /// Makes the object of the chosen parts: one record; what was not listed is given back.
@@ -179,14 +319,79 @@ impl Store {
     /// # Errors
     ///
     /// `NoSuchUpload` when it ended meanwhile, `InvalidPart` when a chosen part was replaced meanwhile,
-    /// `PreconditionFailed` (the upload stays usable).
+    /// `EntityTooSmall`, `NoSuchKey` and `PreconditionFailed` (the upload stays usable).
     pub async fn complete_upload(&self, complete: CompleteUpload) -> Result<Object, Error> {
-        todo!()
+        let CompleteUpload {
+            upload,
+            parts,
+            etag,
+            checksum,
+            condition,
+            origin,
+        } = complete;
+        check_sizes(&parts)?;
+        let partition = self.bucket(&upload.bucket)?.partition;
+        let gathered = self.gather(&upload, &parts, partition).await?;
+        let mut demands = vec![Precondition::Unchanged(
+            schema::upload_key(&upload.bucket, &upload.key, upload.id),
+            upload.sequence,
+        )];
+        demands.extend(parts.iter().map(|part| {
+            let key = schema::part_key(&upload.bucket, upload.id, part.number);
+            Precondition::Unchanged(key, part.sequence)
+        }));
+        let removals = vec![
+            Mutation::Delete(schema::upload_key(&upload.bucket, &upload.key, upload.id)),
+            Mutation::DeletePrefix(schema::parts(&upload.bucket, upload.id)),
+        ];
+        let draft = Draft {
+            bucket: upload.bucket,
+            key: upload.key,
+            size_bytes: parts.iter().map(|part| part.size_bytes).sum(),
+            etag,
+            head: ObjectHead {
+                headers: upload.headers,
+                checksum,
+                parts: parts.iter().map(part_line).collect(),
+                upload: Some(upload.id),
+                staged_bytes: gathered.staged_bytes,
+            },
+            inline: gathered.inline,
+            locations: gathered.locations,
+            condition,
+            kind: ChangeKind::CompleteMultipartUpload,
+            origin,
+            demands,
+            removals,
+        };
+        self.write_object(draft).await.map_err(|error| match error {
+            Error::Engine(EngineError::Precondition { index: 1 }) => {
+                Error::NoSuchUpload { upload: upload.id }
+            }
+            // Precondition 0 is the bucket's, 1 the upload's, the parts' follow.
+            Error::Engine(EngineError::Precondition { index }) => Error::InvalidPart {
+                number: parts[index - 2].number,
+            },
+            other => other,
+        })
     }
 
     /// The object that a finished upload made, while it is still the current one: for a repeated Complete.
-    pub async fn completed_object(&self, bucket: &BucketName, key: &ObjectKey, id: UploadId) -> Result<Option<Object>, Error> {
-        todo!()
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, and what the engine says.
+    pub async fn completed_object(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        id: UploadId,
+    ) -> Result<Option<Object>, Error> {
+        match self.object(bucket, key, None).await {
+            Ok(object) => Ok(Some(object).filter(|object| object.upload == Some(id))),
+            Err(Error::NoSuchKey { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Ends an upload and gives its parts back.
@@ -194,12 +399,204 @@ impl Store {
     /// # Errors
     ///
     /// `NoSuchUpload`.
-    pub async fn abort_upload(&self, bucket: &BucketName, key: &ObjectKey, id: UploadId) -> Result<(), Error> {
-        todo!()
+    pub async fn abort_upload(
+        &self,
+        bucket: &BucketName,
+        key: &ObjectKey,
+        id: UploadId,
+    ) -> Result<(), Error> {
+        let partition = self.bucket(bucket)?.partition;
+        let record_key = schema::upload_key(bucket, key, id);
+        let batch = Batch {
+            preconditions: vec![Precondition::Exists(record_key.clone())],
+            mutations: vec![
+                Mutation::Delete(record_key),
+                Mutation::DeletePrefix(schema::parts(bucket, id)),
+            ],
+            ..Batch::default()
+        };
+        match self.commit(partition, batch).await {
+            Ok(_) => Ok(()),
+            Err(EngineError::Precondition { .. }) => Err(Error::NoSuchUpload { upload: id }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// A page of open uploads.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, and what the engine says.
     pub async fn uploads(&self, bucket: &BucketName, query: &UploadQuery) -> Result<UploadPage, Error> {
-        todo!()
+        let walk = Walk {
+            engine: &*self.engine,
+            partition: self.bucket(bucket)?.partition,
+            table: schema::uploads(bucket),
+            suffix_bytes: schema::UPLOAD_ID_BYTES,
+            prefix: &query.prefix,
+            delimiter: &query.delimiter,
+        };
+        let marker = query.upload_marker.map(|id| id.0.to_be_bytes());
+        let after = After {
+            name: &query.key_marker,
+            suffix: marker.as_ref().map(|id| &id[..]),
+        };
+        let (steps, is_truncated) = walk.steps(after, query.limit).await?;
+        let mut page = UploadPage::default();
+        for step in steps {
+            page.next = match step {
+                Step::Group(group) => {
+                    page.common_prefixes.push(group.clone());
+                    Some((group, None))
+                }
+                Step::Entry { name, suffix, entry } => {
+                    let upload = read_upload(bucket, &name, &suffix, &entry)?;
+                    let next = (name, Some(upload.id));
+                    page.uploads.push(upload);
+                    Some(next)
+                }
+            };
+        }
+        page.next = page.next.filter(|_| is_truncated);
+        Ok(page)
+    }
+
+    /// The places of the chosen parts, and the bytes of those that are inline.
+    async fn gather(
+        &self,
+        upload: &Upload,
+        parts: &[Part],
+        partition: PartitionId,
+    ) -> Result<Gathered, Error> {
+        let entries = scan_all(
+            &*self.engine,
+            partition,
+            &schema::parts(&upload.bucket, upload.id),
+        )
+        .await?;
+        let mut entries = entries.into_iter();
+        let mut gathered = Gathered::default();
+        for part in parts {
+            let replaced = Error::InvalidPart { number: part.number };
+            let key = schema::part_key(&upload.bucket, upload.id, part.number);
+            let entry = entries
+                .by_ref()
+                .find(|(have, _)| *have >= key)
+                .filter(|(have, _)| *have == key);
+            let Some((_, entry)) = entry.filter(|(_, entry)| entry.sequence == part.sequence) else {
+                return Err(self
+                    .upload(&upload.bucket, &upload.key, upload.id)
+                    .await
+                    .err()
+                    .unwrap_or(replaced));
+            };
+            if entry.locations.is_empty() && part.size_bytes > 0 {
+                let whole = self.engine.get(partition, &key).await?;
+                let whole = whole
+                    .filter(|whole| whole.sequence == part.sequence)
+                    .ok_or(replaced)?;
+                // Inline bytes stand behind all staged ones: only the last part may be that small.
+                gathered.inline = whole.payload;
+            }
+            for location in entry.locations {
+                gathered.locations.push(location);
+                gathered.staged_bytes.push(part.size_bytes);
+            }
+        }
+        Ok(gathered)
+    }
+}
+
+/// The bytes of an object to be, as its parts have them.
+#[derive(Default)]
+struct Gathered {
+    locations: Vec<Location>,
+    staged_bytes: Vec<u64>,
+    inline: Bytes,
+}
+
+/// Every part but the last has at least [`PART_BYTES_MIN`] bytes.
+fn check_sizes(parts: &[Part]) -> Result<(), Error> {
+    let but_last = &parts[..parts.len().saturating_sub(1)];
+    match but_last.iter().find(|part| part.size_bytes < PART_BYTES_MIN) {
+        None => Ok(()),
+        Some(part) => Err(Error::EntityTooSmall {
+            number: part.number,
+            size_bytes: part.size_bytes,
+            min_bytes: PART_BYTES_MIN,
+            etag: part.etag.0.clone(),
+        }),
+    }
+}
+
+/// Creation in the upper 48 bits, so that ids sort by it; the rest is random.
+fn new_upload_id(initiated_ms: u64) -> UploadId {
+    const RANDOM_BITS: u32 = 80;
+    UploadId(u128::from(initiated_ms) << RANDOM_BITS | rand::random::<u128>() >> (u128::BITS - RANDOM_BITS))
+}
+
+fn upload_of(id: UploadId, bucket: BucketName, key: ObjectKey, row: UploadRow, sequence: Sequence) -> Upload {
+    let UploadRow {
+        initiated_ms,
+        initiator,
+        headers,
+        checksum,
+    } = row;
+    Upload {
+        id,
+        bucket,
+        key,
+        headers,
+        checksum,
+        initiator,
+        initiated_ms,
+        sequence,
+    }
+}
+
+fn read_upload(bucket: &BucketName, name: &str, suffix: &[u8], entry: &Entry) -> Result<Upload, Error> {
+    let row = schema::decode(name.as_bytes(), &entry.value)?;
+    let malformed = || schema::unreadable(name.as_bytes(), "its key is not that of an upload");
+    let key = ObjectKey::new(name).ok_or_else(malformed)?;
+    let id = suffix
+        .try_into()
+        .map(u128::from_be_bytes)
+        .map_err(|_| malformed())?;
+    Ok(upload_of(UploadId(id), bucket.clone(), key, row, entry.sequence))
+}
+
+fn part_of(number: u32, row: PartRow, sequence: Sequence) -> Part {
+    let PartRow {
+        size_bytes,
+        etag,
+        checksum,
+        modified_ms,
+    } = row;
+    Part {
+        number,
+        size_bytes,
+        etag: ETag::from(&etag),
+        checksum,
+        modified_ms,
+        sequence,
+    }
+}
+
+fn read_part(key: &[u8], entry: &Entry) -> Result<Part, Error> {
+    let number = key.last_chunk::<4>().copied().map(u32::from_be_bytes);
+    let number = number.ok_or_else(|| schema::unreadable(key, "its key is not that of a part"))?;
+    Ok(part_of(
+        number,
+        schema::decode(key, &entry.value)?,
+        entry.sequence,
+    ))
+}
+
+fn part_line(part: &Part) -> PartLine {
+    PartLine {
+        number: part.number,
+        size_bytes: part.size_bytes,
+        etag: CompactETag::from(&part.etag),
+        checksum: part.checksum.clone(),
     }
 }

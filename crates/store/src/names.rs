@@ -83,11 +83,14 @@ impl VersionId {
         if !shape {
             return None;
         }
-        u128::from_str_radix(&text.replace('-', ""), 16).ok().map(VersionId::Id)
+        u128::from_str_radix(&text.replace('-', ""), 16)
+            .ok()
+            .map(VersionId::Id)
     }
 }
 
-/// A multipart upload: 128 random bits, shown as 32 hexadecimal digits.
+/// A multipart upload: 48 bits of its creation in milliseconds since 1970, then 80 random bits, so that
+/// uploads of a key sort by creation. Shown as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UploadId(pub u128);
 

@@ -1,18 +1,27 @@
-//! Objects: put, get, delete, and what is known of one.
+//! Objects: what is known of one, how it is written and looked up, how its reads are announced.
+//!
+//! An object is one entry of the engine: a row that listings need, and a payload with its headers and, when
+//! it is small, its bytes; so HEAD and GET are one question to the engine. How bodies are read is in
+//! `read`, how objects are deleted in `delete`.
 
-use std::ops::Range;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::batch::{Batch, Mutation, Precondition, Put};
 use crate::bucket::Bucket;
-use crate::change::{ChangeKind, Origin, Sequence};
-use crate::content::Content;
-use crate::engine::ByteStream;
+use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::content::{Body, Content};
+use crate::engine::{EngineError, Entry, KeyRange, Location, PartitionId};
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, UploadId, VersionId};
-use crate::precondition::WriteCondition;
-use crate::store::Store;
+use crate::precondition::{Unmet, WriteCondition};
+use crate::schema::{self, CompactETag, ObjectHead, ObjectRow};
+use crate::store::{COMMIT_TRIES_MAX, Store, bucket_unchanged};
+use crate::summary::summary;
+
+pub use crate::delete::{DeleteObject, Deleted};
 
 /// An entity tag without quotes: 32 hex digits, the same with `-parts`, or opaque.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -59,7 +68,10 @@ pub struct ObjectHeaders {
 impl ObjectHeaders {
     /// A system header by its lower-case name.
     pub fn system(&self, name: &str) -> Option<&str> {
-        self.system.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.system
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
     }
 }
 
@@ -101,7 +113,8 @@ pub struct Object {
     pub parts: Vec<ObjectPart>,
     /// The upload it was completed from: a repeated Complete finds it here.
     pub upload: Option<UploadId>,
-    pub(crate) body: crate::content::Body,
+    pub(crate) partition: PartitionId,
+    pub(crate) body: Body,
 }
 
 /// What PutObject and CopyObject write.
@@ -127,33 +140,50 @@ pub struct PutObject {
     pub origin: Origin,
 }
 
-/// What a delete names.
-#[derive(Clone, Debug)]
-pub struct DeleteObject {
-    /// The key.
-    pub key: ObjectKey,
-    /// A version, or the current object.
-    pub version: Option<VersionId>,
-    /// Condition on what is there now.
-    pub condition: WriteCondition,
-}
-
-/// What a delete did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deleted {
-    /// Whether something was there.
-    pub existed: bool,
-}
-
 impl Store {
     /// Writes an object, replacing what is there; durable on return.
     ///
     /// # Errors
     ///
-    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey` (If-Match on a key that is not there), and what
-    /// the engine refuses. On an error the old object stands; the content is given back.
+    /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey` (If-Match on a key that is not there), `Contended`,
+    /// and what the engine refuses. On an error the old object stands; the content is given back.
     pub async fn put_object(&self, put: PutObject) -> Result<Object, Error> {
-        todo!()
+        let PutObject {
+            bucket,
+            key,
+            mut content,
+            etag,
+            headers,
+            checksum,
+            condition,
+            kind,
+            origin,
+        } = put;
+        let location = content.take_location();
+        let draft = Draft {
+            bucket,
+            key,
+            size_bytes: content.size_bytes,
+            etag,
+            head: ObjectHead {
+                headers,
+                checksum,
+                staged_bytes: location.iter().map(|_| content.size_bytes).collect(),
+                ..ObjectHead::default()
+            },
+            inline: std::mem::take(&mut content.inline),
+            locations: location.clone().into_iter().collect(),
+            condition,
+            kind,
+            origin,
+            demands: Vec::new(),
+            removals: Vec::new(),
+        };
+        let written = self.write_object(draft).await;
+        if let Err(error) = &written {
+            self.take_back(location, error).await;
+        }
+        written
     }
 
     /// The current object of a key, or the version named.
@@ -161,41 +191,31 @@ impl Store {
     /// # Errors
     ///
     /// `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`.
-    pub async fn object(&self, bucket: &BucketName, key: &ObjectKey, version: Option<VersionId>) -> Result<Object, Error> {
-        todo!()
-    }
-
-    /// Streams a range (bytes, end exclusive, within the object) of an object's body.
-    ///
-    /// # Errors
-    ///
-    /// `NoSuchKey` when the object was replaced and its bytes are gone, and what the engine says.
-    pub async fn read(&self, object: &Object, range: Range<u64>) -> Result<ByteStream, Error> {
-        todo!()
-    }
-
-    /// Deletes one object or version. The change is `Delete` when something was there, `NoOp` when not.
-    ///
-    /// # Errors
-    ///
-    /// `NoSuchBucket`, `PreconditionFailed`, and what the engine refuses.
-    pub async fn delete_object(&self, bucket: &BucketName, delete: DeleteObject, origin: Origin) -> Result<Deleted, Error> {
-        todo!()
-    }
-
-    /// Deletes up to 1,000 objects in as few commits as can be: those without a condition in one batch.
-    /// The change of each is `Delete`, also of a key that was not there (as MinIO tells it).
-    ///
-    /// # Errors
-    ///
-    /// `NoSuchBucket` for all; per key as [`Store::delete_object`].
-    pub async fn delete_objects(
+    pub async fn object(
         &self,
         bucket: &BucketName,
-        deletes: Vec<DeleteObject>,
-        origin: Origin,
-    ) -> Result<Vec<Result<Deleted, Error>>, Error> {
-        todo!()
+        key: &ObjectKey,
+        version: Option<VersionId>,
+    ) -> Result<Object, Error> {
+        let partition = self.bucket(bucket)?.partition;
+        let record_key = schema::object_key(bucket, key);
+        let entry = match version {
+            None | Some(VersionId::Null) => self.engine.get(partition, &record_key).await?,
+            // Buckets have no versioning yet, so nothing but the null version was ever written.
+            Some(VersionId::Id(_)) => None,
+        };
+        match (entry, version) {
+            (Some(entry), _) => read_object(bucket.clone(), key.clone(), partition, &record_key, entry),
+            (None, None) => Err(Error::NoSuchKey {
+                bucket: bucket.clone(),
+                key: key.clone(),
+            }),
+            (None, Some(version)) => Err(Error::NoSuchVersion {
+                bucket: bucket.clone(),
+                key: key.clone(),
+                version,
+            }),
+        }
     }
 
     /// Commits the change of a read, if a rule or a listener asks for it; `false` when nobody does.
@@ -206,12 +226,281 @@ impl Store {
     /// # Errors
     ///
     /// What the engine refuses; for a counter and a log line.
-    pub async fn announce_access(&self, bucket: Arc<Bucket>, kind: ChangeKind, object: Object, origin: Origin) -> Result<bool, Error> {
-        todo!()
+    pub async fn announce_access(
+        &self,
+        bucket: Arc<Bucket>,
+        kind: ChangeKind,
+        object: Object,
+        origin: Origin,
+    ) -> Result<bool, Error> {
+        let mut bucket = bucket;
+        for _ in 0..COMMIT_TRIES_MAX {
+            if !self.is_access_announced(&bucket, kind, &object.key) {
+                return Ok(false);
+            }
+            let change = Change {
+                object: Some(summary(object.size_bytes, &object.etag, &object.headers)),
+                ..self.change(&bucket, kind, &object.key, &origin)
+            };
+            let batch = Batch {
+                preconditions: vec![bucket_unchanged(&bucket)],
+                changes: vec![change],
+                ..Batch::default()
+            };
+            match self.commit(bucket.partition, batch).await {
+                Ok(_) => return Ok(true),
+                Err(EngineError::Precondition { .. }) => {
+                    self.reload_bucket(&bucket).await?;
+                    bucket = self.bucket(&bucket.name)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended(&object.bucket, &object.key))
     }
 
     /// Whether a read of this key would be announced: asked first, so that an unwatched read costs nothing.
     pub fn is_access_announced(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
-        !self.recorder().targets(bucket, kind, key).is_empty() || self.recorder().is_awaited(bucket, kind, key)
+        !self.recorder().targets(bucket, kind, key).is_empty()
+            || self.recorder().is_awaited(bucket, kind, key)
+    }
+
+    /// Writes the record of an object whose bytes are there, and the change that tells of it.
+    ///
+    /// A demand that does not hold comes back as `EngineError::Precondition` with its place, counted from
+    /// 1: the bucket's record is precondition 0.
+    pub(crate) async fn write_object(&self, draft: Draft) -> Result<Object, Error> {
+        let record_key = schema::object_key(&draft.bucket, &draft.key);
+        let payload = schema::encode_payload(&draft.head, &draft.inline);
+        let guard_index = 1 + draft.demands.len();
+        for _ in 0..COMMIT_TRIES_MAX {
+            let bucket = self.bucket(&draft.bucket)?;
+            let guard = self
+                .guard(&bucket, &draft.key, &record_key, &draft.condition)
+                .await?;
+            let change = self.change(&bucket, draft.kind, &draft.key, &draft.origin);
+            let modified_ms = change.time_ms;
+            let put = Put {
+                key: record_key.clone(),
+                value: schema::encode(&draft.row(modified_ms)),
+                payload: payload.clone(),
+                locations: draft.locations.clone(),
+            };
+            let mut preconditions = vec![bucket_unchanged(&bucket)];
+            preconditions.extend_from_slice(&draft.demands);
+            preconditions.extend(guard);
+            let mut mutations = draft.removals.clone();
+            mutations.push(Mutation::Put(put));
+            let summary = summary(draft.size_bytes, &draft.etag, &draft.head.headers);
+            let changes = vec![Change {
+                object: Some(summary),
+                ..change
+            }];
+            let batch = Batch {
+                preconditions,
+                mutations,
+                changes,
+                rides: false,
+            };
+            match self.commit(bucket.partition, batch).await {
+                Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
+                Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
+                // The object was replaced since it was judged: judge what is there now.
+                Err(EngineError::Precondition { index }) if index == guard_index => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended(&draft.bucket, &draft.key))
+    }
+
+    /// Judges the condition of a write; gives the precondition under which the verdict stands.
+    async fn guard(
+        &self,
+        bucket: &Bucket,
+        key: &ObjectKey,
+        record_key: &Bytes,
+        condition: &WriteCondition,
+    ) -> Result<Option<Precondition>, Error> {
+        if condition.is_empty() {
+            return Ok(None);
+        }
+        let there = self.row(bucket.partition, record_key).await?;
+        let row = there.as_ref().map(|(_, row)| row);
+        condition
+            .judge(row)
+            .map_err(|unmet| unmet_error(unmet, &bucket.name, key))?;
+        Ok(Some(match there {
+            Some((sequence, _)) => Precondition::Unchanged(record_key.clone(), sequence),
+            None => Precondition::Absent(record_key.clone()),
+        }))
+    }
+
+    /// What listings know of an object: no drive reads its payload for it.
+    pub(crate) async fn row(
+        &self,
+        partition: PartitionId,
+        record_key: &Bytes,
+    ) -> Result<Option<(Sequence, ObjectRow)>, Error> {
+        match self.entry_without_payload(partition, record_key).await? {
+            Some(entry) => Ok(Some((entry.sequence, schema::decode(record_key, &entry.value)?))),
+            None => Ok(None),
+        }
+    }
+
+    /// An entry as a listing sees it.
+    pub(crate) async fn entry_without_payload(
+        &self,
+        partition: PartitionId,
+        key: &Bytes,
+    ) -> Result<Option<Entry>, EngineError> {
+        let range = KeyRange {
+            start: key.clone(),
+            end: Some(schema::just_after(key)),
+        };
+        Ok(self
+            .engine
+            .scan(partition, range, 1)
+            .await?
+            .pop()
+            .map(|(_, entry)| entry))
+    }
+}
+
+/// An object about to be written: its bytes are there, its place in the order is not.
+pub(crate) struct Draft {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: ObjectKey,
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: ETag,
+    pub(crate) head: ObjectHead,
+    pub(crate) inline: Bytes,
+    pub(crate) locations: Vec<Location>,
+    pub(crate) condition: WriteCondition,
+    pub(crate) kind: ChangeKind,
+    pub(crate) origin: Origin,
+    /// What else must hold when it is written.
+    pub(crate) demands: Vec<Precondition>,
+    /// What goes when it is written.
+    pub(crate) removals: Vec<Mutation>,
+}
+
+impl Draft {
+    fn row(&self, modified_ms: u64) -> ObjectRow {
+        ObjectRow {
+            size_bytes: self.size_bytes,
+            etag: CompactETag::from(&self.etag),
+            modified_ms,
+            version: None,
+            flags: 0,
+            storage_class: self.head.headers.storage_class.clone(),
+            checksum: self
+                .head
+                .checksum
+                .as_ref()
+                .map(|checksum| (checksum.algorithm, checksum.is_full_object)),
+        }
+    }
+
+    fn into_object(self, bucket: &Bucket, sequence: Sequence, modified_ms: u64) -> Object {
+        let row = self.row(modified_ms);
+        let body = Body {
+            staged: self
+                .locations
+                .into_iter()
+                .zip(self.head.staged_bytes.iter().copied())
+                .collect(),
+            inline: self.inline,
+        };
+        assemble(
+            self.bucket,
+            self.key,
+            bucket.partition,
+            sequence,
+            row,
+            self.head,
+            body,
+        )
+    }
+}
+
+fn read_object(
+    bucket: BucketName,
+    key: ObjectKey,
+    partition: PartitionId,
+    record_key: &[u8],
+    entry: Entry,
+) -> Result<Object, Error> {
+    let row: ObjectRow = schema::decode(record_key, &entry.value)?;
+    let (head, inline) = schema::decode_payload(record_key, &entry.payload)?;
+    let held_bytes = head.staged_bytes.iter().sum::<u64>() + inline.len() as u64;
+    if head.staged_bytes.len() != entry.locations.len() || held_bytes != row.size_bytes {
+        let reason = format!("it holds {held_bytes} bytes of {}", row.size_bytes);
+        return Err(schema::unreadable(record_key, &reason));
+    }
+    let staged = entry
+        .locations
+        .into_iter()
+        .zip(head.staged_bytes.iter().copied())
+        .collect();
+    Ok(assemble(
+        bucket,
+        key,
+        partition,
+        entry.sequence,
+        row,
+        head,
+        Body { staged, inline },
+    ))
+}
+
+fn assemble(
+    bucket: BucketName,
+    key: ObjectKey,
+    partition: PartitionId,
+    sequence: Sequence,
+    row: ObjectRow,
+    head: ObjectHead,
+    body: Body,
+) -> Object {
+    let parts = head.parts.into_iter().map(|part| ObjectPart {
+        number: part.number,
+        size_bytes: part.size_bytes,
+        etag: ETag::from(&part.etag),
+        checksum: part.checksum,
+    });
+    Object {
+        bucket,
+        key,
+        version: row.version.map_or(VersionId::Null, VersionId::Id),
+        sequence,
+        size_bytes: row.size_bytes,
+        etag: ETag::from(&row.etag),
+        modified_ms: row.modified_ms,
+        headers: head.headers,
+        checksum: head.checksum,
+        parts: parts.collect(),
+        upload: head.upload,
+        partition,
+        body,
+    }
+}
+
+pub(crate) fn contended(bucket: &BucketName, key: &ObjectKey) -> Error {
+    Error::Contended {
+        bucket: bucket.clone(),
+        key: key.clone(),
+        tries: COMMIT_TRIES_MAX,
+    }
+}
+
+pub(crate) fn unmet_error(unmet: Unmet, bucket: &BucketName, key: &ObjectKey) -> Error {
+    let (bucket, key) = (bucket.clone(), key.clone());
+    match unmet {
+        Unmet::Missing => Error::NoSuchKey { bucket, key },
+        Unmet::Differs(condition) => Error::PreconditionFailed {
+            bucket,
+            key,
+            condition,
+        },
     }
 }

@@ -1,1 +1,321 @@
 //! The key schema and the records behind the keys. `docs/formats.md` has the tables.
+//!
+//! A key begins with the letter of its table, and byte order of keys is the order listings give. Names are
+//! ended by a zero byte, which no name holds; numbers are big endian. A record's value begins with
+//! [`FORMAT`]; the rest of it, and the head of an object's payload, is postcard. What is not of a known
+//! form is `Error::Unreadable`, never guessed at.
+//!
+//! Everything of a bucket stands under prefixes that hold its name, so that removing the bucket removes
+//! it all in one batch without a walk.
+
+use std::collections::BTreeMap;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::change::Sequence;
+use crate::error::Error;
+use crate::names::{BucketName, ObjectKey, UploadId};
+use crate::object::{Checksum, ChecksumAlgorithm, ETag, ObjectHeaders};
+
+/// First byte of every value: the form of the record, payload included.
+pub(crate) const FORMAT: u8 = 1;
+
+/// Prefix of all bucket records.
+pub(crate) const BUCKETS: &[u8] = b"b";
+/// Prefix of all cursors.
+pub(crate) const CURSORS: &[u8] = b"c";
+/// Prefix of all settings.
+pub(crate) const SETTINGS: &[u8] = b"s";
+
+/// Place of the null version behind an object's key. Other versions will have the inverted ordinal of
+/// their writing here, so that newer ones come first; no ordinal inverts to zero.
+pub(crate) const NULL_PLACE: [u8; 8] = [0; 8];
+
+/// Length of what follows the key and its zero byte in an object's key, in bytes.
+pub(crate) const PLACE_BYTES: usize = NULL_PLACE.len();
+/// Length of what follows the key and its zero byte in an upload's key, in bytes.
+pub(crate) const UPLOAD_ID_BYTES: usize = 16;
+
+/// Key of a bucket's record.
+pub(crate) fn bucket_key(bucket: &BucketName) -> Bytes {
+    join(&[BUCKETS, bucket.as_str().as_bytes()])
+}
+
+/// Prefix of all objects of a bucket; an object's key and [`PLACE_BYTES`] more follow.
+pub(crate) fn objects(bucket: &BucketName) -> Bytes {
+    join(&[b"o", bucket.as_str().as_bytes(), b"\0"])
+}
+
+/// Key of the null version of an object.
+pub(crate) fn object_key(bucket: &BucketName, key: &ObjectKey) -> Bytes {
+    join(&[
+        b"o",
+        bucket.as_str().as_bytes(),
+        b"\0",
+        key.as_str().as_bytes(),
+        b"\0",
+        &NULL_PLACE,
+    ])
+}
+
+/// Prefix of all uploads of a bucket; the object's key and [`UPLOAD_ID_BYTES`] more follow.
+pub(crate) fn uploads(bucket: &BucketName) -> Bytes {
+    join(&[b"u", bucket.as_str().as_bytes(), b"\0"])
+}
+
+/// Key of an upload. Its id begins with the time of its creation: uploads of a key sort by it.
+pub(crate) fn upload_key(bucket: &BucketName, key: &ObjectKey, id: UploadId) -> Bytes {
+    join(&[
+        b"u",
+        bucket.as_str().as_bytes(),
+        b"\0",
+        key.as_str().as_bytes(),
+        b"\0",
+        &id.0.to_be_bytes(),
+    ])
+}
+
+/// Prefix of all parts of all uploads of a bucket.
+pub(crate) fn bucket_parts(bucket: &BucketName) -> Bytes {
+    join(&[b"p", bucket.as_str().as_bytes(), b"\0"])
+}
+
+/// Prefix of all parts of an upload.
+pub(crate) fn parts(bucket: &BucketName, id: UploadId) -> Bytes {
+    join(&[&bucket_parts(bucket), &id.0.to_be_bytes()])
+}
+
+/// Key of a part.
+pub(crate) fn part_key(bucket: &BucketName, id: UploadId, number: u32) -> Bytes {
+    join(&[&parts(bucket, id), &number.to_be_bytes()])
+}
+
+/// Key of a target's cursor.
+pub(crate) fn cursor_key(target: &str) -> Bytes {
+    join(&[CURSORS, target.as_bytes()])
+}
+
+/// Key of a setting, and prefix of all settings whose name begins so.
+pub(crate) fn setting_key(name: &str) -> Bytes {
+    join(&[SETTINGS, name.as_bytes()])
+}
+
+/// The smallest key greater than `key`.
+pub(crate) fn just_after(key: &[u8]) -> Bytes {
+    join(&[key, b"\0"])
+}
+
+/// Splits what follows a table's prefix into the object's key and the `suffix_bytes` behind its zero byte.
+pub(crate) fn split_name<'a>(
+    key: &'a [u8],
+    prefix_bytes: usize,
+    suffix_bytes: usize,
+) -> Result<(&'a str, &'a [u8]), Error> {
+    let malformed = || unreadable(key, "its key is not of the form name, zero byte, suffix");
+    let rest = key.get(prefix_bytes..).ok_or_else(malformed)?;
+    let name_bytes = rest.len().checked_sub(suffix_bytes + 1).ok_or_else(malformed)?;
+    let (name, suffix) = rest.split_at(name_bytes);
+    let name = std::str::from_utf8(name).map_err(|_| malformed())?;
+    if suffix[0] != 0 {
+        return Err(malformed());
+    }
+    Ok((name, &suffix[1..]))
+}
+
+fn join(pieces: &[&[u8]]) -> Bytes {
+    Bytes::from(pieces.concat())
+}
+
+/// A bucket's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BucketRow {
+    pub(crate) created_ms: u64,
+    pub(crate) documents: BTreeMap<String, Vec<u8>>,
+}
+
+/// An object's value: what a listing needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObjectRow {
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: CompactETag,
+    pub(crate) modified_ms: u64,
+    /// `None` for the null version.
+    pub(crate) version: Option<u128>,
+    /// Bit 0: a delete marker. The others are zero.
+    pub(crate) flags: u8,
+    pub(crate) storage_class: Option<String>,
+    pub(crate) checksum: Option<(ChecksumAlgorithm, bool)>,
+}
+
+impl ObjectRow {
+    /// Bit of `flags` that marks a delete marker.
+    pub(crate) const DELETE_MARKER: u8 = 1;
+}
+
+/// The head of an object's payload: what HEAD and GET need beyond the row. The inline bytes follow it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ObjectHead {
+    pub(crate) headers: ObjectHeaders,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) parts: Vec<PartLine>,
+    pub(crate) upload: Option<UploadId>,
+    /// Sizes in bytes of the staged bodies, in the order of the entry's locations. The inline bytes come
+    /// after all of them.
+    pub(crate) staged_bytes: Vec<u64>,
+}
+
+/// A part of a completed object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartLine {
+    pub(crate) number: u32,
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: CompactETag,
+    pub(crate) checksum: Option<String>,
+}
+
+/// An upload's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UploadRow {
+    pub(crate) initiated_ms: u64,
+    pub(crate) initiator: String,
+    pub(crate) headers: ObjectHeaders,
+    pub(crate) checksum: Option<(ChecksumAlgorithm, bool)>,
+}
+
+/// A part's value. Its payload is its bytes where they are inline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PartRow {
+    pub(crate) size_bytes: u64,
+    pub(crate) etag: CompactETag,
+    pub(crate) checksum: Option<String>,
+    pub(crate) modified_ms: u64,
+}
+
+/// A cursor's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CursorRow {
+    pub(crate) acknowledged: Sequence,
+}
+
+/// An entity tag in as few bytes as it takes: listings carry a thousand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CompactETag {
+    /// 32 lower-case hexadecimal digits.
+    Md5([u8; 16]),
+    /// The same, a dash, and the number of parts.
+    Md5OfParts([u8; 16], u32),
+    /// Anything else, as it is.
+    Opaque(String),
+}
+
+impl From<&ETag> for CompactETag {
+    fn from(etag: &ETag) -> CompactETag {
+        let (digest, parts) = match etag.0.split_once('-') {
+            Some((digest, parts)) => (digest, Some(parts)),
+            None => (etag.0.as_str(), None),
+        };
+        let compact = match (from_hex(digest), parts) {
+            (Some(digest), None) => Some(CompactETag::Md5(digest)),
+            (Some(digest), Some(parts)) => parts
+                .parse()
+                .ok()
+                .map(|parts| CompactETag::Md5OfParts(digest, parts)),
+            (None, _) => None,
+        };
+        // Only what reads back as it was is kept compact: not `-007`, not upper-case digits.
+        compact
+            .filter(|compact| ETag::from(compact) == *etag)
+            .unwrap_or_else(|| CompactETag::Opaque(etag.0.clone()))
+    }
+}
+
+impl From<&CompactETag> for ETag {
+    fn from(compact: &CompactETag) -> ETag {
+        match compact {
+            CompactETag::Md5(digest) => ETag(to_hex(digest)),
+            CompactETag::Md5OfParts(digest, parts) => ETag(format!("{}-{parts}", to_hex(digest))),
+            CompactETag::Opaque(text) => ETag(text.clone()),
+        }
+    }
+}
+
+fn from_hex(text: &str) -> Option<[u8; 16]> {
+    let is_digest = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest
+        .then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes))
+        .flatten()
+}
+
+fn to_hex(digest: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*digest))
+}
+
+/// A record as a value: [`FORMAT`], then postcard.
+pub(crate) fn encode<T: Serialize>(record: &T) -> Bytes {
+    let bytes = postcard::to_extend(record, vec![FORMAT]).expect("records serialize into memory");
+    Bytes::from(bytes)
+}
+
+/// Reads what [`encode`] wrote; `key` is named in the error.
+pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, Error> {
+    from_postcard(key, check_format(key, value)?)
+}
+
+/// An opaque document as a value: [`FORMAT`], then its bytes.
+pub(crate) fn encode_document(document: &[u8]) -> Bytes {
+    join(&[&[FORMAT], document])
+}
+
+/// Reads what [`encode_document`] wrote.
+pub(crate) fn decode_document(key: &[u8], value: &Bytes) -> Result<Bytes, Error> {
+    Ok(value.slice_ref(check_format(key, value)?))
+}
+
+/// An object's payload: length of the head as four bytes, the head, the inline bytes.
+pub(crate) fn encode_payload(head: &ObjectHead, inline: &[u8]) -> Bytes {
+    let head = postcard::to_stdvec(head).expect("records serialize into memory");
+    let head_bytes = u32::try_from(head.len()).expect("a head lists at most 10,000 parts");
+    let mut payload = BytesMut::with_capacity(4 + head.len() + inline.len());
+    payload.put_u32(head_bytes);
+    payload.put_slice(&head);
+    payload.put_slice(inline);
+    payload.freeze()
+}
+
+/// Reads what [`encode_payload`] wrote: the head and the inline bytes.
+pub(crate) fn decode_payload(key: &[u8], payload: &Bytes) -> Result<(ObjectHead, Bytes), Error> {
+    let cut_short = || unreadable(key, "its payload is shorter than its head");
+    let (length, rest) = payload.split_first_chunk::<4>().ok_or_else(cut_short)?;
+    let head_bytes = u32::from_be_bytes(*length) as usize;
+    let head = rest.get(..head_bytes).ok_or_else(cut_short)?;
+    Ok((from_postcard(key, head)?, payload.slice(4 + head_bytes..)))
+}
+
+fn check_format<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Error> {
+    match value.split_first() {
+        Some((&FORMAT, rest)) => Ok(rest),
+        Some((format, _)) => Err(unreadable(
+            key,
+            &format!("its form is {format}, this version reads {FORMAT}"),
+        )),
+        None => Err(unreadable(key, "it is empty")),
+    }
+}
+
+fn from_postcard<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, Error> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((record, [])) => Ok(record),
+        Ok((_, rest)) => Err(unreadable(key, &format!("{} bytes follow it", rest.len()))),
+        Err(error) => Err(unreadable(key, &error.to_string())),
+    }
+}
+
+/// The error of a record that cannot be read.
+pub(crate) fn unreadable(key: &[u8], reason: &str) -> Error {
+    Error::Unreadable {
+        key: key.escape_ascii().to_string(),
+        reason: reason.to_owned(),
+    }
+}

@@ -3,22 +3,76 @@
 
 use bytes::Bytes;
 
+use crate::batch::{Batch, Mutation, Put};
+use crate::engine::PartitionId;
 use crate::error::Error;
-use crate::store::Store;
+use crate::schema;
+use crate::store::{Store, scan_all};
 
 impl Store {
     /// A setting by name.
+    ///
+    /// # Errors
+    ///
+    /// `Unreadable`, and what the engine says.
     pub async fn setting(&self, name: &str) -> Result<Option<Bytes>, Error> {
-        todo!()
+        let key = schema::setting_key(name);
+        match self.engine.get(self.first_partition(), &key).await? {
+            Some(entry) => schema::decode_document(&key, &entry.value).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// All settings whose name begins with `prefix`, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::setting`].
     pub async fn settings(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Error> {
-        todo!()
+        let entries = scan_all(
+            &*self.engine,
+            self.first_partition(),
+            &schema::setting_key(prefix),
+        )
+        .await?;
+        let named = entries.into_iter().map(|(key, entry)| {
+            let name = std::str::from_utf8(&key[schema::SETTINGS.len()..])
+                .map_err(|_| schema::unreadable(&key, "its name is not text"))?;
+            Ok((name.to_owned(), schema::decode_document(&key, &entry.value)?))
+        });
+        named.collect()
     }
 
     /// Writes (`Some`) and removes (`None`) settings in one commit.
+    ///
+    /// # Errors
+    ///
+    /// What the engine refuses.
     pub async fn change_settings(&self, settings: Vec<(String, Option<Bytes>)>) -> Result<(), Error> {
-        todo!()
+        let mutations = settings.into_iter().map(|(name, text)| {
+            let key = schema::setting_key(&name);
+            match text {
+                Some(text) => Mutation::Put(Put {
+                    key,
+                    value: schema::encode_document(&text),
+                    ..Put::default()
+                }),
+                None => Mutation::Delete(key),
+            }
+        });
+        let batch = Batch {
+            mutations: mutations.collect(),
+            ..Batch::default()
+        };
+        self.commit(self.first_partition(), batch).await?;
+        Ok(())
+    }
+
+    fn first_partition(&self) -> PartitionId {
+        *self
+            .engine
+            .partitions()
+            .first()
+            .expect("an engine has a partition")
     }
 }

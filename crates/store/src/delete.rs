@@ -1,0 +1,205 @@
+//! Deleting objects: one by one, and many in one batch.
+
+use crate::batch::{Batch, Mutation, Precondition};
+use crate::bucket::Bucket;
+use crate::change::{Change, ChangeKind, Origin};
+use crate::engine::EngineError;
+use crate::error::Error;
+use crate::names::{BucketName, ObjectKey, VersionId};
+use crate::object::{contended, unmet_error};
+use crate::precondition::WriteCondition;
+use crate::schema;
+use crate::store::{COMMIT_TRIES_MAX, Store, bucket_unchanged};
+
+/// Most objects one batch deletes.
+pub const DELETE_BATCH_KEYS_MAX: usize = 1000;
+
+/// Most bytes of keys, changes and targets in one batch of deletes, as estimated before it is encoded:
+/// 256 KiB, a quarter of the smallest frame an engine may have.
+pub const DELETE_BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// What a delete names.
+#[derive(Clone, Debug)]
+pub struct DeleteObject {
+    /// The key.
+    pub key: ObjectKey,
+    /// A version, or the current object.
+    pub version: Option<VersionId>,
+    /// Condition on what is there now; of something that is not there nothing is asked.
+    pub condition: WriteCondition,
+}
+
+/// What a delete did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deleted {
+    /// Whether something was there. A delete among many does not look and says `true`.
+    pub existed: bool,
+}
+
+impl Store {
+    /// Deletes one object or version. The change is `Delete` when something was there, `NoOp` when not.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, `PreconditionFailed`, `Contended`, and what the engine refuses.
+    pub async fn delete_object(
+        &self,
+        bucket: &BucketName,
+        delete: DeleteObject,
+        origin: Origin,
+    ) -> Result<Deleted, Error> {
+        self.delete_one(bucket, &delete, ChangeKind::NoOp, &origin).await
+    }
+
+    /// Deletes up to 1,000 objects in as few commits as can be: those without a condition in batches of at
+    /// most [`DELETE_BATCH_KEYS_MAX`] keys and [`DELETE_BATCH_BYTES_MAX`] bytes, the others one by one.
+    /// The change of each is `Delete`, also of a key that was not there (as MinIO tells it).
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket` for all; per key as [`Store::delete_object`].
+    pub async fn delete_objects(
+        &self,
+        bucket: &BucketName,
+        deletes: Vec<DeleteObject>,
+        origin: Origin,
+    ) -> Result<Vec<Result<Deleted, Error>>, Error> {
+        self.bucket(bucket)?;
+        let mut answers = Vec::with_capacity(deletes.len());
+        let mut rest = &deletes[..];
+        while let Some(first) = rest.first() {
+            let together = self.batchable(rest, &origin);
+            if together == 0 {
+                answers.push(self.delete_one(bucket, first, ChangeKind::Delete, &origin).await);
+                rest = &rest[1..];
+            } else {
+                let (batch, after) = rest.split_at(together);
+                let answer = self.delete_together(bucket, batch, &origin).await;
+                answers.extend(batch.iter().map(|_| answer.clone()));
+                rest = after;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// How many of the first deletes go into one batch: none when the first has a condition.
+    fn batchable(&self, deletes: &[DeleteObject], origin: &Origin) -> usize {
+        let origin_bytes = 64
+            + origin.principal.len()
+            + origin.source_host.len()
+            + origin.user_agent.len()
+            + origin.request_id.len()
+            + origin.endpoint.len();
+        let mut bytes = 0;
+        let fits = deletes.iter().take(DELETE_BATCH_KEYS_MAX).take_while(|delete| {
+            // The key stands in the mutation and in the change.
+            bytes += origin_bytes + 2 * delete.key.as_str().len();
+            delete.condition.is_empty() && bytes <= DELETE_BATCH_BYTES_MAX
+        });
+        fits.count()
+    }
+
+    async fn delete_together(
+        &self,
+        name: &BucketName,
+        deletes: &[DeleteObject],
+        origin: &Origin,
+    ) -> Result<Deleted, Error> {
+        for _ in 0..COMMIT_TRIES_MAX {
+            let bucket = self.bucket(name)?;
+            let named = deletes.iter().filter_map(|delete| record_key(name, delete));
+            let changes = deletes
+                .iter()
+                .map(|delete| self.delete_change(&bucket, ChangeKind::Delete, delete, origin));
+            let batch = Batch {
+                preconditions: vec![bucket_unchanged(&bucket)],
+                mutations: named.map(Mutation::Delete).collect(),
+                changes: changes.collect(),
+                rides: false,
+            };
+            match self.commit(bucket.partition, batch).await {
+                Ok(_) => return Ok(Deleted { existed: true }),
+                Err(EngineError::Precondition { .. }) => self.reload_bucket(&bucket).await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended(name, &deletes[0].key))
+    }
+
+    /// Deletes what a key or version names; the change says `when_absent` when nothing was there.
+    async fn delete_one(
+        &self,
+        name: &BucketName,
+        delete: &DeleteObject,
+        when_absent: ChangeKind,
+        origin: &Origin,
+    ) -> Result<Deleted, Error> {
+        let record_key = record_key(name, delete);
+        for _ in 0..COMMIT_TRIES_MAX {
+            let bucket = self.bucket(name)?;
+            let there = match &record_key {
+                Some(record_key) => self.row(bucket.partition, record_key).await?,
+                None => None,
+            };
+            if let Some((_, row)) = &there {
+                delete
+                    .condition
+                    .judge(Some(row))
+                    .map_err(|unmet| unmet_error(unmet, name, &delete.key))?;
+            }
+            let kind = if there.is_some() {
+                ChangeKind::Delete
+            } else {
+                when_absent
+            };
+            let guard = record_key.clone().map(|record_key| match &there {
+                None => Precondition::Absent(record_key),
+                Some(_) if delete.condition.is_empty() => Precondition::Exists(record_key),
+                Some((sequence, _)) => Precondition::Unchanged(record_key, *sequence),
+            });
+            let removed = record_key.clone().filter(|_| there.is_some());
+            let batch = Batch {
+                preconditions: [bucket_unchanged(&bucket)].into_iter().chain(guard).collect(),
+                mutations: removed.map(Mutation::Delete).into_iter().collect(),
+                changes: vec![self.delete_change(&bucket, kind, delete, origin)],
+                rides: false,
+            };
+            match self.commit(bucket.partition, batch).await {
+                Ok(_) => {
+                    return Ok(Deleted {
+                        existed: there.is_some(),
+                    });
+                }
+                Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
+                // It came or went since it was looked at: look again.
+                Err(EngineError::Precondition { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(contended(name, &delete.key))
+    }
+
+    /// The change of a delete: it names the version that the client named.
+    fn delete_change(
+        &self,
+        bucket: &Bucket,
+        kind: ChangeKind,
+        delete: &DeleteObject,
+        origin: &Origin,
+    ) -> Change {
+        let change = self.change(bucket, kind, &delete.key, origin);
+        Change {
+            version: delete.version.or(change.version),
+            ..change
+        }
+    }
+}
+
+/// The key of what a delete names; `None` for a version that cannot be there: only null versions are
+/// written as yet.
+fn record_key(bucket: &BucketName, delete: &DeleteObject) -> Option<bytes::Bytes> {
+    match delete.version {
+        None | Some(VersionId::Null) => Some(schema::object_key(bucket, &delete.key)),
+        Some(VersionId::Id(_)) => None,
+    }
+}

@@ -1,0 +1,159 @@
+//! Reading an object's body: the inline bytes, or its staged bodies one after the other.
+//!
+//! A stream opens the next staged body when the one before has ended. An engine may have moved a body
+//! since the object was looked up; while the key still has the very object that was asked for, its new
+//! places are read. When it was replaced, the bytes are gone.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{TryStreamExt, stream};
+
+use crate::change::Sequence;
+use crate::engine::{ByteStream, Engine, EngineError, KeyRange, Location, PartitionId};
+use crate::error::Error;
+use crate::object::Object;
+use crate::schema;
+use crate::store::Store;
+
+/// How often the place of a moved body is asked for again.
+const PLACE_TRIES_MAX: u32 = 3;
+
+impl Store {
+    /// Streams a range (bytes, end exclusive, within the object) of an object's body.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchKey` when the object was replaced and its bytes are gone, and what the engine says. Both may
+    /// also end the stream of an object of several parts.
+    pub async fn read(&self, object: &Object, range: Range<u64>) -> Result<ByteStream, Error> {
+        let (pieces, inline) = pieces(object, range);
+        let source = Source {
+            engine: Arc::clone(&self.engine),
+            partition: object.partition,
+            record_key: schema::object_key(&object.bucket, &object.key),
+            sequence: object.sequence,
+        };
+        let mut pieces = pieces.into_iter();
+        // The first piece is opened now, so that an object that is gone is an error and no empty stream.
+        let current = match pieces.next() {
+            Some(first) => source.open(&first).await.map_err(|error| match error {
+                EngineError::NoSuchLocation { .. } => Error::NoSuchKey {
+                    bucket: object.bucket.clone(),
+                    key: object.key.clone(),
+                },
+                error => Error::Engine(error),
+            })?,
+            None => Box::pin(stream::empty()),
+        };
+        let inline = Some(inline).filter(|inline| !inline.is_empty());
+        let reading = Reading {
+            source,
+            current,
+            pieces,
+            inline,
+        };
+        Ok(Box::pin(stream::try_unfold(reading, |mut reading| async move {
+            Ok(reading.next().await?.map(|bytes| (bytes, reading)))
+        })))
+    }
+}
+
+/// A body being read: the piece that is open, those that come after it, the inline bytes at the end.
+struct Reading {
+    source: Source,
+    current: ByteStream,
+    pieces: std::vec::IntoIter<Piece>,
+    inline: Option<Bytes>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<Bytes>, EngineError> {
+        loop {
+            if let Some(bytes) = self.current.try_next().await? {
+                return Ok(Some(bytes));
+            }
+            match self.pieces.next() {
+                Some(piece) => self.current = self.source.open(&piece).await?,
+                None => return Ok(self.inline.take()),
+            }
+        }
+    }
+}
+
+/// Part of a staged body.
+struct Piece {
+    /// Which of the object's locations.
+    index: usize,
+    location: Location,
+    range: Range<u64>,
+}
+
+/// The pieces of the staged bodies that a range of the object covers, and what it covers of the inline
+/// bytes behind them.
+fn pieces(object: &Object, range: Range<u64>) -> (Vec<Piece>, Bytes) {
+    let mut pieces = Vec::new();
+    let mut begin = 0u64;
+    for (index, (location, size_bytes)) in object.body.staged.iter().enumerate() {
+        let end = begin + size_bytes;
+        let covered = range.start.max(begin)..range.end.min(end);
+        if !covered.is_empty() {
+            let range = covered.start - begin..covered.end - begin;
+            pieces.push(Piece {
+                index,
+                location: location.clone(),
+                range,
+            });
+        }
+        begin = end;
+    }
+    let inline = &object.body.inline;
+    let place =
+        |at: u64| usize::try_from(at.saturating_sub(begin)).map_or(inline.len(), |at| at.min(inline.len()));
+    let (start, end) = (place(range.start), place(range.end));
+    (pieces, inline.slice(start..end.max(start)))
+}
+
+/// Where to ask again for a body that has moved.
+struct Source {
+    engine: Arc<dyn Engine>,
+    partition: PartitionId,
+    record_key: Bytes,
+    sequence: Sequence,
+}
+
+impl Source {
+    /// Opens a piece; `NoSuchLocation` when the object is no longer the current one of its key.
+    async fn open(&self, piece: &Piece) -> Result<ByteStream, EngineError> {
+        let mut location = piece.location.clone();
+        let mut tries = 1;
+        loop {
+            match self.engine.read(&location, piece.range.clone()).await {
+                Err(EngineError::NoSuchLocation { .. }) if tries < PLACE_TRIES_MAX => {}
+                opened => return opened,
+            }
+            tries += 1;
+            location = match self.current_location(piece.index).await? {
+                Some(current) => current,
+                None => return Err(EngineError::NoSuchLocation { location }),
+            };
+        }
+    }
+
+    async fn current_location(&self, index: usize) -> Result<Option<Location>, EngineError> {
+        let end = schema::just_after(&self.record_key);
+        let range = KeyRange {
+            start: self.record_key.clone(),
+            end: Some(end),
+        };
+        let entry = self
+            .engine
+            .scan(self.partition, range, 1)
+            .await?
+            .pop()
+            .map(|(_, entry)| entry);
+        let same = entry.filter(|entry| entry.sequence == self.sequence);
+        Ok(same.and_then(|entry| entry.locations.into_iter().nth(index)))
+    }
+}
