@@ -103,7 +103,7 @@ start_sink() {
     SINK_URL=$(cat "$WORK/sink.address")
 }
 
-# mc_alias NAME : mc knows the server under this name
+# mc trusts any certificate here; mc_alias NAME makes the server known to it under that name
 mc() { "$TIDINGS_MC" --insecure --no-color "$@"; }
 mc_alias() { mc alias set "$1" "$ENDPOINT" "$ACCESS_KEY" "$SECRET_KEY" >/dev/null; }
 
@@ -113,6 +113,21 @@ records_in() {
 for line in open(sys.argv[1], encoding="utf-8"):
     record = json.loads(line)
     print(record["EventName"], record["Key"])' "$1" | LC_ALL=C sort
+}
+
+# json_field NAME : that field of each JSON line of standard input
+json_field() {
+    python3 -c 'import json, sys
+for line in sys.stdin:
+    print(json.loads(line)[sys.argv[1]])' "$1"
+}
+
+# watched FILE : `event key` of each line of `mc watch --json`, keys without the address in front
+watched() {
+    python3 -c 'import json, sys
+for line in open(sys.argv[1]):
+    event = json.loads(line)["events"]
+    print(event["type"], event["path"].split("/", 4)[-1])' "$1"
 }
 
 # lines_in FILE COUNT : it has at least that many lines
