@@ -117,12 +117,16 @@ impl ChecksumAlgorithm {
 
     /// The algorithm of this name, in any case.
     pub fn from_name(name: &str) -> Option<ChecksumAlgorithm> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
     /// The algorithm whose value this header holds, in any case.
     pub fn from_header(name: &str) -> Option<ChecksumAlgorithm> {
-        Self::ALL.into_iter().find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
+        Self::ALL
+            .into_iter()
+            .find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
     }
 
     const fn crc(self) -> Option<CrcAlgorithm> {
@@ -224,10 +228,13 @@ impl Checksum {
             return Ok(None);
         };
         if sent.next().is_some() {
-            let message = "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.";
+            let message =
+                "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.";
             return Err(Refusal::with(ErrorCode::InvalidRequest, message));
         }
-        let checksum = std::str::from_utf8(value).ok().and_then(|value| Checksum::parse(algorithm, value.trim()));
+        let checksum = std::str::from_utf8(value)
+            .ok()
+            .and_then(|value| Checksum::parse(algorithm, value.trim()));
         match checksum {
             Some(checksum) => Ok(Some(checksum)),
             None => {
@@ -243,10 +250,16 @@ impl Checksum {
     /// # Panics
     ///
     /// When a part has another algorithm: the caller's own mistake.
-    pub fn composite<'a>(algorithm: ChecksumAlgorithm, parts: impl IntoIterator<Item = &'a Checksum>) -> Checksum {
+    pub fn composite<'a>(
+        algorithm: ChecksumAlgorithm,
+        parts: impl IntoIterator<Item = &'a Checksum>,
+    ) -> Checksum {
         let mut hasher = Hasher::new(algorithm);
         for part in parts {
-            assert!(part.algorithm == algorithm, "the parts of an upload share one algorithm");
+            assert!(
+                part.algorithm == algorithm,
+                "the parts of an upload share one algorithm"
+            );
             hasher.update(part.as_bytes());
         }
         hasher.finish()
@@ -265,7 +278,10 @@ impl Checksum {
         let crc = algorithm.crc()?;
         let mut whole = crc_fast::checksum(crc, b"");
         for (part, size_bytes) in parts {
-            assert!(part.algorithm == algorithm, "the parts of an upload share one algorithm");
+            assert!(
+                part.algorithm == algorithm,
+                "the parts of an upload share one algorithm"
+            );
             // A part without bytes changes nothing, and combining needs a length.
             if size_bytes > 0 {
                 whole = crc_fast::checksum_combine(crc, whole, part.to_u64(), size_bytes);
@@ -281,7 +297,9 @@ impl Checksum {
     }
 
     fn to_u64(self) -> u64 {
-        self.as_bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        self.as_bytes()
+            .iter()
+            .fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 }
 
@@ -322,7 +340,10 @@ impl ObjectChecksum {
             Some((value, parts)) => (value, Some(parts.parse().ok()?)),
             None => (text, None),
         };
-        Some(ObjectChecksum { checksum: Checksum::parse(algorithm, value)?, composite_parts })
+        Some(ObjectChecksum {
+            checksum: Checksum::parse(algorithm, value)?,
+            composite_parts,
+        })
     }
 }
 
@@ -387,7 +408,10 @@ impl Hasher {
 /// # Errors
 ///
 /// `InvalidRequest` for a name this server does not know.
-pub fn announced_algorithm(headers: &dyn Headers, header: &str) -> Result<Option<ChecksumAlgorithm>, Refusal> {
+pub fn announced_algorithm(
+    headers: &dyn Headers,
+    header: &str,
+) -> Result<Option<ChecksumAlgorithm>, Refusal> {
     let Some(name) = headers.text(header) else {
         return Ok(None);
     };
@@ -408,8 +432,11 @@ mod tests {
     use super::{Checksum, ChecksumAlgorithm, ChecksumKind, Hasher, ObjectChecksum};
     use crate::error::ErrorCode;
 
-    const CRCS: [ChecksumAlgorithm; 3] =
-        [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::Crc32c, ChecksumAlgorithm::Crc64Nvme];
+    const CRCS: [ChecksumAlgorithm; 3] = [
+        ChecksumAlgorithm::Crc32,
+        ChecksumAlgorithm::Crc32c,
+        ChecksumAlgorithm::Crc64Nvme,
+    ];
 
     fn of(algorithm: ChecksumAlgorithm, data: &[u8]) -> Checksum {
         let mut hasher = Hasher::new(algorithm);
@@ -463,7 +490,9 @@ mod tests {
     fn two_parts_combine_to_the_checksum_of_the_whole() {
         let combined = CRCS.map(|algorithm| {
             let parts = [of(algorithm, &part()), of(algorithm, b"hello tidings")];
-            Checksum::full_object(algorithm, [(&parts[0], 5 * 1024 * 1024), (&parts[1], 13)]).unwrap().to_string()
+            Checksum::full_object(algorithm, [(&parts[0], 5 * 1024 * 1024), (&parts[1], 13)])
+                .unwrap()
+                .to_string()
         });
 
         assert_eq!(combined, ["LcPn7w==", "D+5KRQ==", "jWjj9wCNt4Q="]);
@@ -475,13 +504,23 @@ mod tests {
         let composed = |algorithm| {
             let parts = [of(algorithm, &part()), of(algorithm, b"hello tidings")];
             let checksum = Checksum::composite(algorithm, &parts);
-            ObjectChecksum { checksum, composite_parts: Some(2) }.to_string()
+            ObjectChecksum {
+                checksum,
+                composite_parts: Some(2),
+            }
+            .to_string()
         };
 
         assert_eq!(composed(ChecksumAlgorithm::Crc32), "RrVUcQ==-2");
         assert_eq!(composed(ChecksumAlgorithm::Crc32c), "l+5tWQ==-2");
-        assert_eq!(composed(ChecksumAlgorithm::Sha1), "AsxVjeTYlpAcEkzglyAmlGi+aQ0=-2");
-        assert_eq!(composed(ChecksumAlgorithm::Sha256), "40wJvkgOPeigOBMKbAquj0suc3FcNNAopV8vD2Gub14=-2");
+        assert_eq!(
+            composed(ChecksumAlgorithm::Sha1),
+            "AsxVjeTYlpAcEkzglyAmlGi+aQ0=-2"
+        );
+        assert_eq!(
+            composed(ChecksumAlgorithm::Sha256),
+            "40wJvkgOPeigOBMKbAquj0suc3FcNNAopV8vD2Gub14=-2"
+        );
     }
 
     #[test]
@@ -490,14 +529,21 @@ mod tests {
             let checksum = ObjectChecksum::parse(ChecksumAlgorithm::Crc32, text).unwrap();
             assert_eq!(checksum.to_string(), text);
         }
-        assert_eq!(ObjectChecksum::parse(ChecksumAlgorithm::Crc32, "RrVUcQ==-x"), None);
+        assert_eq!(
+            ObjectChecksum::parse(ChecksumAlgorithm::Crc32, "RrVUcQ==-x"),
+            None
+        );
     }
 
     #[test]
     fn the_kinds_an_algorithm_allows_are_those_of_s3() {
         assert!(!ChecksumAlgorithm::Crc64Nvme.allows(ChecksumKind::Composite));
         assert!(!ChecksumAlgorithm::Sha256.allows(ChecksumKind::FullObject));
-        assert!(ChecksumAlgorithm::ALL.iter().all(|algorithm| algorithm.allows(algorithm.default_kind())));
+        assert!(
+            ChecksumAlgorithm::ALL
+                .iter()
+                .all(|algorithm| algorithm.allows(algorithm.default_kind()))
+        );
     }
 
     fn sent(headers: &[(&str, &str)]) -> Result<Option<String>, ErrorCode> {
@@ -508,12 +554,33 @@ mod tests {
 
     #[test]
     fn a_request_sends_one_well_formed_checksum_or_none() {
-        assert_eq!(sent(&[("x-amz-checksum-mode", "ENABLED"), ("x-amz-checksum-algorithm", "CRC32")]), Ok(None));
-        assert_eq!(sent(&[("x-amz-checksum-crc32", " y/Q5Jg== ")]), Ok(Some("y/Q5Jg==".to_owned())));
-        assert_eq!(sent(&[("x-amz-checksum-crc32", "bad")]), Err(ErrorCode::BadDigest));
-        assert_eq!(sent(&[("x-amz-checksum-sha1", "y/Q5Jg==")]), Err(ErrorCode::BadDigest));
-        assert_eq!(sent(&[("x-amz-checksum-sha512", "x")]), Err(ErrorCode::NotImplemented));
-        let two = [("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-checksum-crc32c", "4waSgw==")];
+        assert_eq!(
+            sent(&[
+                ("x-amz-checksum-mode", "ENABLED"),
+                ("x-amz-checksum-algorithm", "CRC32")
+            ]),
+            Ok(None)
+        );
+        assert_eq!(
+            sent(&[("x-amz-checksum-crc32", " y/Q5Jg== ")]),
+            Ok(Some("y/Q5Jg==".to_owned()))
+        );
+        assert_eq!(
+            sent(&[("x-amz-checksum-crc32", "bad")]),
+            Err(ErrorCode::BadDigest)
+        );
+        assert_eq!(
+            sent(&[("x-amz-checksum-sha1", "y/Q5Jg==")]),
+            Err(ErrorCode::BadDigest)
+        );
+        assert_eq!(
+            sent(&[("x-amz-checksum-sha512", "x")]),
+            Err(ErrorCode::NotImplemented)
+        );
+        let two = [
+            ("x-amz-checksum-crc32", "y/Q5Jg=="),
+            ("x-amz-checksum-crc32c", "4waSgw=="),
+        ];
         assert_eq!(sent(&two), Err(ErrorCode::InvalidRequest));
     }
 

@@ -1,6 +1,8 @@
 //! The signature in the `Authorization` header.
 
-use super::{ALGORITHM, Credential, Payload, Request, Rules, Signed, check_all_signed, check_skew, parse_signature};
+use super::{
+    ALGORITHM, Credential, Payload, Request, Rules, Signed, check_all_signed, check_skew, parse_signature,
+};
 use crate::error::{ErrorCode, Refusal};
 use crate::headers::Headers;
 use crate::time;
@@ -55,7 +57,9 @@ impl Fields {
     /// Reads `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`; the fields stand in any
     /// order, with or without blanks after the commas.
     fn parse(authorization: &str) -> Result<Fields, Refusal> {
-        let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(|| malformed("algorithm"))?;
+        let fields = authorization
+            .strip_prefix(ALGORITHM)
+            .ok_or_else(|| malformed("algorithm"))?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for field in fields.split(',') {
             match field.trim().split_once('=') {
@@ -75,7 +79,11 @@ impl Fields {
 
 /// The names of `SignedHeaders`, lower case, in the order sent: that order is part of what is signed.
 pub(super) fn signed_header_names(value: &str) -> Vec<String> {
-    value.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
+    value
+        .split(';')
+        .filter(|name| !name.is_empty())
+        .map(str::to_ascii_lowercase)
+        .collect()
 }
 
 fn malformed(part: &str) -> Refusal {
@@ -87,12 +95,15 @@ fn malformed(part: &str) -> Refusal {
 
 /// When the request says it was signed: `x-amz-date`, else `Date`.
 fn request_date(headers: &dyn Headers) -> Result<i64, Refusal> {
-    let text = headers.text("x-amz-date").or_else(|| headers.text("date")).ok_or_else(|| {
-        Refusal::with(
-            ErrorCode::AccessDenied,
-            "AWS authentication requires a valid Date or x-amz-date header.",
-        )
-    })?;
+    let text = headers
+        .text("x-amz-date")
+        .or_else(|| headers.text("date"))
+        .ok_or_else(|| {
+            Refusal::with(
+                ErrorCode::AccessDenied,
+                "AWS authentication requires a valid Date or x-amz-date header.",
+            )
+        })?;
     time::parse_amz_date(text)
         .or_else(|| time::parse_http_date(text))
         .or_else(|| time::parse_iso8601_ms(text).map(|ms| ms.div_euclid(1000)))
@@ -120,8 +131,14 @@ mod tests {
             signature: [0xab; 32],
         };
         for text in [
-            format!("AWS4-HMAC-SHA256 Credential=a/b=c/{SCOPE}, SignedHeaders=host;x-amz-date, Signature={}", signature()),
-            format!("AWS4-HMAC-SHA256 Signature={},SignedHeaders=Host;X-Amz-Date,Credential=a/b=c/{SCOPE}", signature()),
+            format!(
+                "AWS4-HMAC-SHA256 Credential=a/b=c/{SCOPE}, SignedHeaders=host;x-amz-date, Signature={}",
+                signature()
+            ),
+            format!(
+                "AWS4-HMAC-SHA256 Signature={},SignedHeaders=Host;X-Amz-Date,Credential=a/b=c/{SCOPE}",
+                signature()
+            ),
         ] {
             assert_eq!(Fields::parse(&text), Ok(expected.clone()), "{text}");
         }
@@ -133,7 +150,13 @@ mod tests {
 
         assert_eq!(credential.access_key, "a/b/c");
         assert_eq!(credential.scope(), SCOPE);
-        for broken in ["", SCOPE, "/20260115/us-east-1/s3/aws4_request", "a/2026011/us-east-1/s3/aws4_request", "a/20260115/us-east-1/s3/aws5"] {
+        for broken in [
+            "",
+            SCOPE,
+            "/20260115/us-east-1/s3/aws4_request",
+            "a/2026011/us-east-1/s3/aws4_request",
+            "a/20260115/us-east-1/s3/aws5",
+        ] {
             assert_eq!(Credential::parse(broken), None, "{broken}");
         }
     }
@@ -155,7 +178,9 @@ mod tests {
 
     #[test]
     fn the_date_may_come_in_either_header_and_several_forms() {
-        let date = |name: &str, text: &str| request_date(&[(name.to_owned(), text.to_owned())]).map_err(|refusal| refusal.code);
+        let date = |name: &str, text: &str| {
+            request_date(&[(name.to_owned(), text.to_owned())]).map_err(|refusal| refusal.code)
+        };
 
         assert_eq!(date("x-amz-date", "20260115T120000Z"), Ok(1_768_478_400));
         assert_eq!(date("date", "Thu, 15 Jan 2026 12:00:00 GMT"), Ok(1_768_478_400));

@@ -32,7 +32,8 @@ use crate::time;
 
 pub use canonical::{QueryOrder, canonical_path, canonical_query};
 pub use chunked::{
-    CHUNK_HEADER_BYTES_MAX, ChunkChain, ChunkDecoder, ChunkEncoder, ChunkFraming, TRAILER_BYTES_MAX, announced_trailer,
+    CHUNK_HEADER_BYTES_MAX, ChunkChain, ChunkDecoder, ChunkEncoder, ChunkFraming, TRAILER_BYTES_MAX,
+    announced_trailer,
 };
 pub use payload::{ChunkMode, EMPTY_SHA256, Payload, UNSIGNED_PAYLOAD};
 pub use sign::{RequestSigner, SignedHeaders};
@@ -88,8 +89,13 @@ impl Credential {
     /// may contain slashes. `None` when it has another form.
     pub fn parse(text: &str) -> Option<Credential> {
         let mut parts = text.rsplitn(5, '/');
-        let (terminator, service, region, date, access_key) =
-            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let (terminator, service, region, date, access_key) = (
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+            parts.next()?,
+        );
         let date_is_a_day = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
         if terminator != "aws4_request" || access_key.is_empty() || !date_is_a_day {
             return None;
@@ -158,12 +164,21 @@ impl SigningKey {
 
     /// Signs a string.
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
-        self.0.clone().chain_update(string_to_sign).finalize().into_bytes().into()
+        self.0
+            .clone()
+            .chain_update(string_to_sign)
+            .finalize()
+            .into_bytes()
+            .into()
     }
 
     /// Whether `signature` is the signature of a string; takes the same time whatever it is.
     pub fn verify(&self, string_to_sign: &[u8], signature: &[u8; 32]) -> bool {
-        self.0.clone().chain_update(string_to_sign).verify_slice(signature).is_ok()
+        self.0
+            .clone()
+            .chain_update(string_to_sign)
+            .verify_slice(signature)
+            .is_ok()
     }
 }
 
@@ -212,8 +227,14 @@ impl Signed {
         for path in distinct(&encoded_path, request.path) {
             let sent_query = canonical_query(request.query, QueryOrder::ByName)?;
             for query in distinct(&sorted_query, &sent_query) {
-                let canonical =
-                    canonical::join(request.method, path, query, &headers, &self.signed_headers, &self.payload_hash);
+                let canonical = canonical::join(
+                    request.method,
+                    path,
+                    query,
+                    &headers,
+                    &self.signed_headers,
+                    &self.payload_hash,
+                );
                 let string_to_sign = string_to_sign(&self.amz_date, &self.credential, &canonical);
                 if key.verify(string_to_sign.as_bytes(), &self.signature) {
                     return Ok(());
@@ -226,12 +247,20 @@ impl Signed {
             .element("AWSAccessKeyId", self.credential.access_key.as_str())
             .element("StringToSign", string_to_sign)
             .element("SignatureProvided", hex::encode(self.signature))
-            .element("CanonicalRequest", String::from_utf8_lossy(&canonical).into_owned()))
+            .element(
+                "CanonicalRequest",
+                String::from_utf8_lossy(&canonical).into_owned(),
+            ))
     }
 
     /// The chain that signs the chunks of this request's body, begun with its own signature.
     pub fn chunk_chain(&self, key: &SigningKey) -> ChunkChain {
-        ChunkChain::new(key.clone(), &self.amz_date, &self.credential.scope(), self.signature)
+        ChunkChain::new(
+            key.clone(),
+            &self.amz_date,
+            &self.credential.scope(),
+            self.signature,
+        )
     }
 }
 
@@ -240,7 +269,11 @@ fn distinct<'a>(first: &'a str, second: &'a str) -> impl Iterator<Item = &'a str
 }
 
 fn string_to_sign(amz_date: &str, credential: &Credential, canonical_request: &[u8]) -> String {
-    format!("{ALGORITHM}\n{amz_date}\n{}\n{}", credential.scope(), hex::encode(Sha256::digest(canonical_request)))
+    format!(
+        "{ALGORITHM}\n{amz_date}\n{}\n{}",
+        credential.scope(),
+        hex::encode(Sha256::digest(canonical_request))
+    )
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -265,7 +298,10 @@ fn check_skew(signed_at_s: i64, now_s: i64) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::RequestTimeTooSkewed)
         .element("RequestTime", time::amz_date(signed_at_s))
         .element("ServerTime", time::iso8601_ms(now_s.saturating_mul(1000)))
-        .element("MaxAllowedSkewMilliseconds", (SKEW_SECONDS_MAX * 1000).to_string()))
+        .element(
+            "MaxAllowedSkewMilliseconds",
+            (SKEW_SECONDS_MAX * 1000).to_string(),
+        ))
 }
 
 /// Refuses a request with a header that changes its meaning and that its signature does not cover.
@@ -283,12 +319,19 @@ fn check_all_signed(headers: &dyn Headers, signed: &[String]) -> Result<(), Refu
             unsigned.push(name);
         }
     });
-    if unsigned.is_empty() { Ok(()) } else { Err(not_signed(&unsigned.join(", "))) }
+    if unsigned.is_empty() {
+        Ok(())
+    } else {
+        Err(not_signed(&unsigned.join(", ")))
+    }
 }
 
 fn not_signed(names: &str) -> Refusal {
-    Refusal::with(ErrorCode::AccessDenied, "There were headers present in the request which were not signed.")
-        .element("HeadersNotSigned", names)
+    Refusal::with(
+        ErrorCode::AccessDenied,
+        "There were headers present in the request which were not signed.",
+    )
+    .element("HeadersNotSigned", names)
 }
 
 #[cfg(test)]

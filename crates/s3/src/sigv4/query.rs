@@ -2,8 +2,8 @@
 
 use super::header::signed_header_names;
 use super::{
-    ALGORITHM, Credential, PRESIGNED_SECONDS_MAX, Payload, Request, Rules, SKEW_SECONDS_MAX, Signed, UNSIGNED_PAYLOAD,
-    check_all_signed, parse_signature,
+    ALGORITHM, Credential, PRESIGNED_SECONDS_MAX, Payload, Request, Rules, SKEW_SECONDS_MAX, Signed,
+    UNSIGNED_PAYLOAD, check_all_signed, parse_signature,
 };
 use crate::error::{ErrorCode, Refusal};
 use crate::percent;
@@ -29,8 +29,9 @@ impl Signed {
         let credential = Credential::parse(required(&parameters.credential)?)
             .ok_or_else(|| invalid("Error parsing the X-Amz-Credential parameter."))?;
         let amz_date = required(&parameters.date)?;
-        let signed_at_s = time::parse_amz_date(amz_date)
-            .ok_or_else(|| invalid("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"."))?;
+        let signed_at_s = time::parse_amz_date(amz_date).ok_or_else(|| {
+            invalid("X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\".")
+        })?;
         let expires_s = parse_expires(required(&parameters.expires)?)?;
         let signed_headers = signed_header_names(required(&parameters.signed_headers)?);
         let signature = parse_signature(required(&parameters.signature)?)
@@ -38,7 +39,10 @@ impl Signed {
 
         credential.check(rules, amz_date)?;
         if signed_at_s > rules.now_s + SKEW_SECONDS_MAX {
-            return Err(Refusal::with(ErrorCode::AccessDenied, "Request is not valid yet."));
+            return Err(Refusal::with(
+                ErrorCode::AccessDenied,
+                "Request is not valid yet.",
+            ));
         }
         if rules.now_s > signed_at_s + i64::from(expires_s) {
             return Err(Refusal::with(ErrorCode::AccessDenied, "Request has expired.")
@@ -46,7 +50,9 @@ impl Signed {
                 .element("ServerTime", time::iso8601_ms(rules.now_s.saturating_mul(1000))));
         }
         let header_hash = request.headers.text("x-amz-content-sha256").map(str::to_owned);
-        let payload_hash = header_hash.or(parameters.content_sha256).unwrap_or_else(|| UNSIGNED_PAYLOAD.to_owned());
+        let payload_hash = header_hash
+            .or(parameters.content_sha256)
+            .unwrap_or_else(|| UNSIGNED_PAYLOAD.to_owned());
         let payload = Payload::parse(&payload_hash)?;
         check_all_signed(request.headers, &signed_headers)?;
         let header_token = request.headers.text("x-amz-security-token").map(str::to_owned);
@@ -106,7 +112,9 @@ fn required(value: &Option<String>) -> Result<&str, Refusal> {
 }
 
 fn parse_expires(text: &str) -> Result<u32, Refusal> {
-    let seconds: i64 = text.parse().map_err(|_| invalid("X-Amz-Expires should be a number."))?;
+    let seconds: i64 = text
+        .parse()
+        .map_err(|_| invalid("X-Amz-Expires should be a number."))?;
     match u32::try_from(seconds) {
         Ok(seconds @ 1..=PRESIGNED_SECONDS_MAX) => Ok(seconds),
         _ => Err(invalid("X-Amz-Expires must be between 1 and 604800 seconds, a week.").status(403)),

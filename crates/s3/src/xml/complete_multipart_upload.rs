@@ -68,7 +68,11 @@ fn part(element: &Element) -> Result<CompletedPart, Refusal> {
             checksums.push(checksum);
         }
     }
-    Ok(CompletedPart { number, etag, checksums })
+    Ok(CompletedPart {
+        number,
+        etag,
+        checksums,
+    })
 }
 
 #[cfg(test)]
@@ -80,7 +84,9 @@ mod tests {
     fn parse(parts: &str) -> Result<Vec<CompletedPart>, ErrorCode> {
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let parsed = CompleteMultipartUpload::parse(body.as_bytes());
-        parsed.map(|document| document.parts).map_err(|refusal| refusal.code)
+        parsed
+            .map(|document| document.parts)
+            .map_err(|refusal| refusal.code)
     }
 
     #[test]
@@ -93,8 +99,16 @@ mod tests {
         assert_eq!(
             parse(parts),
             Ok(vec![
-                CompletedPart { number: 1, etag: "aa".to_owned(), checksums: vec![checksum] },
-                CompletedPart { number: 7, etag: "bb".to_owned(), checksums: vec![] },
+                CompletedPart {
+                    number: 1,
+                    etag: "aa".to_owned(),
+                    checksums: vec![checksum]
+                },
+                CompletedPart {
+                    number: 7,
+                    etag: "bb".to_owned(),
+                    checksums: vec![]
+                },
             ])
         );
     }
@@ -112,7 +126,12 @@ mod tests {
 
     #[test]
     fn nothing_and_half_a_part_are_malformed() {
-        for parts in ["", "<Part><PartNumber>1</PartNumber></Part>", "<Part><ETag>a</ETag></Part>", "<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>"] {
+        for parts in [
+            "",
+            "<Part><PartNumber>1</PartNumber></Part>",
+            "<Part><ETag>a</ETag></Part>",
+            "<Part><PartNumber>x</PartNumber><ETag>a</ETag></Part>",
+        ] {
             assert_eq!(parse(parts), Err(ErrorCode::MalformedXML), "{parts}");
         }
     }

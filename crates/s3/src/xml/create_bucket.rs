@@ -21,7 +21,9 @@ impl CreateBucketConfiguration {
             return Ok(CreateBucketConfiguration::default());
         }
         let root = Element::parse(body, "CreateBucketConfiguration", BODY_BYTES_MAX)?;
-        Ok(CreateBucketConfiguration { location_constraint: root.word_of("LocationConstraint").map(str::to_owned) })
+        Ok(CreateBucketConfiguration {
+            location_constraint: root.word_of("LocationConstraint").map(str::to_owned),
+        })
     }
 }
 
@@ -30,7 +32,9 @@ mod tests {
     use super::CreateBucketConfiguration;
 
     fn location(body: &str) -> Option<Option<String>> {
-        CreateBucketConfiguration::parse(body.as_bytes()).ok().map(|configuration| configuration.location_constraint)
+        CreateBucketConfiguration::parse(body.as_bytes())
+            .ok()
+            .map(|configuration| configuration.location_constraint)
     }
 
     #[test]
@@ -39,7 +43,10 @@ mod tests {
                     <LocationConstraint>eu-west-1</LocationConstraint></CreateBucketConfiguration>";
 
         assert_eq!(location(body), Some(Some("eu-west-1".to_owned())));
-        assert_eq!(location("<CreateBucketConfiguration><Location/></CreateBucketConfiguration>"), Some(None));
+        assert_eq!(
+            location("<CreateBucketConfiguration><Location/></CreateBucketConfiguration>"),
+            Some(None)
+        );
         assert_eq!(location(""), Some(None));
         assert_eq!(location("<Delete/>"), None);
     }

@@ -10,14 +10,28 @@ use crate::error::ErrorCode;
 use crate::sigv4::SigningKey;
 
 const CRC32: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
-const MODES: [ChunkMode; 3] = [ChunkMode::Signed, ChunkMode::SignedTrailer, ChunkMode::UnsignedTrailer];
+const MODES: [ChunkMode; 3] = [
+    ChunkMode::Signed,
+    ChunkMode::SignedTrailer,
+    ChunkMode::UnsignedTrailer,
+];
 
 /// The chain of the published vectors, begun with this seed signature.
 fn chain(seed: &str) -> ChunkChain {
-    let key = SigningKey::derive("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20260115", "us-east-1", "s3");
+    let key = SigningKey::derive(
+        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "20260115",
+        "us-east-1",
+        "s3",
+    );
     let mut signature = [0; 32];
     hex::decode_to_slice(seed, &mut signature).unwrap();
-    ChunkChain::new(key, "20260115T120000Z", "20260115/us-east-1/s3/aws4_request", signature)
+    ChunkChain::new(
+        key,
+        "20260115T120000Z",
+        "20260115/us-east-1/s3/aws4_request",
+        signature,
+    )
 }
 
 fn any_chain() -> ChunkChain {
@@ -27,7 +41,10 @@ fn any_chain() -> ChunkChain {
 fn framing(mode: ChunkMode, chain: ChunkChain) -> ChunkFraming {
     match mode {
         ChunkMode::Signed => ChunkFraming::Signed { chain, trailer: None },
-        ChunkMode::SignedTrailer => ChunkFraming::Signed { chain, trailer: Some(CRC32) },
+        ChunkMode::SignedTrailer => ChunkFraming::Signed {
+            chain,
+            trailer: Some(CRC32),
+        },
         ChunkMode::UnsignedTrailer => ChunkFraming::Unsigned { trailer: CRC32 },
     }
 }
@@ -97,7 +114,11 @@ fn each_form_is_encoded_as_published() {
     ] {
         let body = encode(mode, chain(seed), &[&data, b"tail"]);
 
-        assert_eq!((body.len(), hex::encode(Sha256::digest(&body)).as_str()), (length, sha256), "{mode:?}");
+        assert_eq!(
+            (body.len(), hex::encode(Sha256::digest(&body)).as_str()),
+            (length, sha256),
+            "{mode:?}"
+        );
     }
 }
 
@@ -107,7 +128,11 @@ fn what_was_encoded_is_decoded_with_the_checksum_of_its_trailer() {
         let body = encode(mode, any_chain(), &[b"hello ", b"tidings"]);
         let checksum = mode.has_trailer().then(|| crc32("98F9Uw=="));
 
-        assert_eq!(decode(mode, &body, 13), Ok((b"hello tidings".to_vec(), checksum)), "{mode:?}");
+        assert_eq!(
+            decode(mode, &body, 13),
+            Ok((b"hello tidings".to_vec(), checksum)),
+            "{mode:?}"
+        );
     }
 }
 
@@ -116,7 +141,11 @@ fn an_empty_object_is_only_its_end() {
     for mode in MODES {
         let body = encode(mode, any_chain(), &[]);
 
-        assert_eq!(decode(mode, &body, 0).map(|(data, _)| data), Ok(vec![]), "{mode:?}");
+        assert_eq!(
+            decode(mode, &body, 0).map(|(data, _)| data),
+            Ok(vec![]),
+            "{mode:?}"
+        );
     }
 }
 
@@ -126,7 +155,11 @@ fn a_body_cut_anywhere_before_its_last_blank_line_is_refused() {
         let body = encode(mode, any_chain(), &[b"hello ", b"tidings"]);
         for length in 0..body.len() {
             let blank_line_missing = length == body.len() - 2;
-            assert_eq!(decode(mode, &body[..length], 13).is_ok(), blank_line_missing, "{mode:?} cut at {length}");
+            assert_eq!(
+                decode(mode, &body[..length], 13).is_ok(),
+                blank_line_missing,
+                "{mode:?} cut at {length}"
+            );
         }
     }
 }
@@ -143,7 +176,10 @@ fn no_bit_of_a_signed_body_can_be_flipped() {
             // bit 5 means the same text.
             let case_only = body[bit / 8].is_ascii_alphabetic() && bit % 8 == 5;
             let decoded = decode(mode, &flipped, 13);
-            assert!(decoded.is_err() || (case_only && decoded == whole), "{mode:?}, bit {bit}");
+            assert!(
+                decoded.is_err() || (case_only && decoded == whole),
+                "{mode:?}, bit {bit}"
+            );
         }
     }
 }
@@ -152,24 +188,36 @@ fn no_bit_of_a_signed_body_can_be_flipped() {
 fn a_tampered_chunk_or_trailer_does_not_match_its_signature() {
     let replaced = |mode, from: &[u8], to: &[u8]| {
         let mut body = encode(mode, any_chain(), &[b"hello tidings"]);
-        let at = body.windows(from.len()).position(|window| window == from).unwrap();
+        let at = body
+            .windows(from.len())
+            .position(|window| window == from)
+            .unwrap();
         body[at..at + from.len()].copy_from_slice(to);
         decode(mode, &body, 13)
     };
 
     let refused = Err(ErrorCode::SignatureDoesNotMatch);
     assert_eq!(replaced(ChunkMode::Signed, b"tidings", b"tidingz"), refused);
-    assert_eq!(replaced(ChunkMode::SignedTrailer, b"98F9Uw==", b"98F9Ug=="), refused);
+    assert_eq!(
+        replaced(ChunkMode::SignedTrailer, b"98F9Uw==", b"98F9Ug=="),
+        refused
+    );
 }
 
 #[test]
 fn data_and_its_announced_length_must_agree() {
     let body = encode(ChunkMode::Signed, any_chain(), &[b"hello tidings"]);
 
-    assert_eq!(decode(ChunkMode::Signed, &body, 14), Err(ErrorCode::IncompleteBody));
+    assert_eq!(
+        decode(ChunkMode::Signed, &body, 14),
+        Err(ErrorCode::IncompleteBody)
+    );
     assert_eq!(decode(ChunkMode::Signed, &body, 12), Err(ErrorCode::ExcessData));
     let followed = [body.as_slice(), b"x"].concat();
-    assert_eq!(decode(ChunkMode::Signed, &followed, 13), Err(ErrorCode::ExcessData));
+    assert_eq!(
+        decode(ChunkMode::Signed, &followed, 13),
+        Err(ErrorCode::ExcessData)
+    );
     assert_eq!(unsigned("5\r\nhello\r\n", 5), Err(ErrorCode::IncompleteBody));
 }
 
@@ -207,7 +255,10 @@ fn broken_framing_is_a_bad_request() {
 fn the_trailer_is_the_one_announced_and_nothing_else() {
     let trailer = |lines: &str| unsigned(&format!("0\r\n{lines}\r\n"), 0).map(|(_, checksum)| checksum);
 
-    assert_eq!(trailer("x-amz-checksum-crc32:98F9Uw==\r\n"), Ok(Some(crc32("98F9Uw=="))));
+    assert_eq!(
+        trailer("x-amz-checksum-crc32:98F9Uw==\r\n"),
+        Ok(Some(crc32("98F9Uw==")))
+    );
     let too_long = format!("x-amz-checksum-crc32:{}\r\n", "A".repeat(4050));
     for lines in [
         "",
@@ -225,12 +276,19 @@ fn the_trailer_is_the_one_announced_and_nothing_else() {
 
 #[test]
 fn an_announcement_names_one_checksum_this_server_has() {
-    let announced = |headers: &[(&str, &str)]| announced_trailer(&headers.to_vec()).map_err(|refusal| refusal.code);
+    let announced =
+        |headers: &[(&str, &str)]| announced_trailer(&headers.to_vec()).map_err(|refusal| refusal.code);
 
     assert_eq!(announced(&[("x-amz-trailer", "x-amz-checksum-crc32")]), Ok(CRC32));
     assert_eq!(announced(&[]), Err(ErrorCode::MalformedTrailerError));
-    assert_eq!(announced(&[("x-amz-trailer", "x-amz-checksum-md5")]), Err(ErrorCode::InvalidRequest));
-    assert_eq!(announced(&[("x-amz-trailer", "x-amz-meta-a")]), Err(ErrorCode::InvalidRequest));
+    assert_eq!(
+        announced(&[("x-amz-trailer", "x-amz-checksum-md5")]),
+        Err(ErrorCode::InvalidRequest)
+    );
+    assert_eq!(
+        announced(&[("x-amz-trailer", "x-amz-meta-a")]),
+        Err(ErrorCode::InvalidRequest)
+    );
 }
 
 proptest! {
