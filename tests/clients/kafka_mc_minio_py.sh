@@ -48,7 +48,7 @@ expect_equal "what the program saw" "s3:ObjectCreated:Put images/rose.jpg
 s3:ObjectCreated:Put images/deeper/path/rose.jpg" "$(cat "$WORK/copied")"
 
 step "the copies are there, byte for byte"
-expect_equal "mc ls processed" "deeper/path/rose.jpg rose.jpg" "$(mc ls -r --json tidings/processed | json_field key | tr '\n' ' ' | sed 's/ $//')"
+expect_equal "mc ls processed" "deeper/path/rose.jpg rose.jpg" "$(mc ls -r --json tidings/processed | json_field key | sort | tr '\n' ' ' | sed 's/ $//')"
 mc cp --quiet tidings/processed/deeper/path/rose.jpg "$WORK/copy.jpg" >/dev/null
 cmp "$WORK/rose.jpg" "$WORK/copy.jpg"
 

@@ -57,8 +57,8 @@ in_background() {
     BACKGROUND+=($!)
 }
 
-# make_server_ready : the server answers S3 as soon as its port is open
-make_server_ready() { curl -sfk -o /dev/null "$ENDPOINT/minio/health/live"; }
+# started_or_gone : the server answers, or has ended and never will
+started_or_gone() { curl -sfk -o /dev/null "$ENDPOINT/minio/health/live" || ! kill -0 "$SERVER_PID"; }
 
 # start_server DRIVES [FLAG...] : sets ENDPOINT (URL) and ENDPOINT_ADDRESS (host:port)
 start_server() {
@@ -81,7 +81,8 @@ run_server() {
     HOME=$WORK MINIO_ROOT_USER=$ACCESS_KEY MINIO_ROOT_PASSWORD=$SECRET_KEY \
         "$TIDINGS_BIN" "${SERVER_ARGUMENTS[@]}" >>"$SERVER_LOG" 2>&1 9>&- &
     SERVER_PID=$!
-    wait_for 30 "the server at $ENDPOINT" make_server_ready
+    wait_for 30 "the server at $ENDPOINT" started_or_gone
+    kill -0 "$SERVER_PID" 2>/dev/null || { say "the server ended at its start"; return 1; }
 }
 
 # stop_server : SIGTERM has to end it with status 0

@@ -27,7 +27,6 @@ head -c 40000000 /dev/urandom >"$WORK/tree/large.bin"
 mc mirror --quiet "$WORK/tree" home/basics/tree >/dev/null
 mc mirror --quiet home/basics/tree "$WORK/back" >/dev/null
 diff -r "$WORK/tree" "$WORK/back"
-expect_equal "mc diff finds nothing" "" "$(mc diff "$WORK/tree" home/basics/tree)"
 expect_equal "mc cat" "roses are red" "$(mc cat home/basics/tree/poem.txt)"
 printf 'from a pipe' | mc pipe home/basics/piped.txt >/dev/null
 expect_equal "mc pipe" "from a pipe" "$(mc cat home/basics/piped.txt)"
@@ -39,7 +38,7 @@ expect_contains "mc stat" '"X-Amz-Meta-Color":"red"' "$stat"
 expect_contains "mc stat" '"size":13' "$stat"
 
 step "listings: folded, recursive, versions, find, du"
-expect_equal "mc ls" "deeper/ empty large.bin poem.txt" "$(mc ls --json home/basics/tree/ | json_field key | tr '\n' ' ' | sed 's/ $//')"
+expect_equal "mc ls" "deeper/ empty large.bin poem.txt" "$(mc ls --json home/basics/tree/ | json_field key | sort | tr '\n' ' ' | sed 's/ $//')"
 expect_equal "mc ls -r" 6 "$(mc ls -r home/basics | wc -l)"
 expect_equal "mc ls --versions" 6 "$(mc ls -r --versions home/basics | wc -l)"
 expect_equal "mc find" "home/basics/tree/large.bin" "$(mc find home/basics --name '*.bin')"
