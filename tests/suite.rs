@@ -1,1 +1,10 @@
-//! Everything that needs a running server.
+//! Everything that needs a running server, a real broker, or a look at the whole repository.
+//!
+//! One test binary, so that one link serves them all. A test that needs a broker lives in a module called
+//! `brokers`, one that takes minutes in a module called `long`: `tests/run` chooses by these names.
+
+#[path = "crash/kill.rs"]
+mod crash;
+mod e2e;
+mod support;
+mod tidy;

@@ -1,0 +1,7 @@
+//! Whole-server behaviour, one file per feature.
+
+mod brokers;
+mod drives;
+mod lifecycle;
+mod streaming;
+mod webhook;
