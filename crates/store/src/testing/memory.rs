@@ -1,0 +1,390 @@
+//! The memory engine: the smallest thing that keeps every promise of the trait, and forgets all at the end.
+//!
+//! One mutex over ordered maps; a commit is applied under it whole, so there is never a batch in flight.
+//! Tests make it fail on purpose with its switches. What is not here: durability, quorums of its own,
+//! bounds on memory.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream;
+use parking_lot::Mutex;
+
+use crate::batch::{Batch, Mutation, Precondition};
+use crate::change::{Change, Sequence};
+use crate::clock::{Clock, SystemClock};
+use crate::engine::{
+    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage,
+    StageHint, successor,
+};
+
+/// Bytes of a body given at once by a read: small, so that tests see bodies in several pieces.
+const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+/// An engine in memory. Cloning it gives another handle of the same engine.
+#[derive(Clone)]
+pub struct MemoryEngine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    partitions: u32,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    newest: Sequence,
+    partitions: BTreeMap<PartitionId, Partition>,
+    /// Staged bodies by number; a location is the number, big endian.
+    bodies: BTreeMap<u64, Bytes>,
+    staged: u64,
+    /// Entries that scans have returned since the engine was made.
+    scanned_entries: u64,
+    failures: VecDeque<EngineError>,
+    write_quorum_lost: Option<(usize, usize)>,
+}
+
+#[derive(Default)]
+struct Partition {
+    entries: BTreeMap<Bytes, Entry>,
+    changes: Vec<Change>,
+}
+
+impl MemoryEngine {
+    /// An empty engine of one partition, by the machine's clock.
+    pub fn new() -> MemoryEngine {
+        MemoryEngine::with(Arc::new(SystemClock), 1)
+    }
+
+    /// An empty engine of so many partitions, by a clock of the test's.
+    pub fn with(clock: Arc<dyn Clock>, partitions: u32) -> MemoryEngine {
+        MemoryEngine {
+            shared: Arc::new(Shared {
+                clock,
+                partitions,
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Makes the next commits fail, one after the other, each with the next error given. Nothing changes.
+    pub fn fail_commits(&self, errors: impl IntoIterator<Item = EngineError>) {
+        self.shared.state.lock().failures.extend(errors);
+    }
+
+    /// Makes commits and stages fail for want of drives, until [`MemoryEngine::restore_quorum`].
+    pub fn lose_quorum(&self, answered: usize, needed: usize) {
+        self.shared.state.lock().write_quorum_lost = Some((answered, needed));
+    }
+
+    /// Ends what [`MemoryEngine::lose_quorum`] began.
+    pub fn restore_quorum(&self) {
+        self.shared.state.lock().write_quorum_lost = None;
+    }
+
+    /// How many staged bodies are held, named or not.
+    pub fn body_count(&self) -> usize {
+        self.shared.state.lock().bodies.len()
+    }
+
+    /// How many entries scans have returned so far: what listings cost.
+    pub fn scanned_entries(&self) -> u64 {
+        self.shared.state.lock().scanned_entries
+    }
+
+    /// Moves every staged body to a new location, as a compaction does; the old ones are gone.
+    pub fn move_bodies(&self) {
+        let state = &mut *self.shared.state.lock();
+        let bodies = std::mem::take(&mut state.bodies);
+        for (old, body) in bodies {
+            let (from, to) = (location(old), location(state.staged));
+            state.bodies.insert(state.staged, body);
+            state.staged += 1;
+            for partition in state.partitions.values_mut() {
+                let places = partition
+                    .entries
+                    .values_mut()
+                    .flat_map(|entry| &mut entry.locations);
+                places
+                    .filter(|place| **place == from)
+                    .for_each(|place| place.clone_from(&to));
+            }
+        }
+    }
+
+    fn commit_now(&self, partition: PartitionId, batch: Batch) -> Result<Committed, EngineError> {
+        let state = &mut *self.shared.state.lock();
+        if let Some(failure) = state.failures.pop_front() {
+            return Err(failure);
+        }
+        state.check_quorum()?;
+        let entries = &mut state.partitions.entry(partition).or_default().entries;
+        for (index, precondition) in batch.preconditions.iter().enumerate() {
+            if !holds(entries, precondition) {
+                return Err(EngineError::Precondition { index });
+            }
+        }
+        let now = Sequence(self.shared.clock.now_ns());
+        let mut sequences = Vec::with_capacity(batch.changes.len());
+        for _ in &batch.changes {
+            state.newest = now.max(Sequence(state.newest.0 + 1));
+            sequences.push(state.newest);
+        }
+        if batch.changes.is_empty() {
+            state.newest = now.max(Sequence(state.newest.0 + 1));
+        }
+        let unnamed = apply(entries, batch.mutations, state.newest);
+        let told = batch.changes.into_iter().zip(&sequences);
+        let told = told.map(|(change, &sequence)| Change { sequence, ..change });
+        state
+            .partitions
+            .entry(partition)
+            .or_default()
+            .changes
+            .extend(told);
+        Ok(Committed {
+            sequence: state.newest,
+            changes: sequences,
+            unnamed,
+        })
+    }
+}
+
+impl Default for MemoryEngine {
+    fn default() -> MemoryEngine {
+        MemoryEngine::new()
+    }
+}
+
+impl State {
+    fn check_quorum(&self) -> Result<(), EngineError> {
+        match self.write_quorum_lost {
+            Some((answered, needed)) => Err(EngineError::WriteQuorum { answered, needed }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn holds(entries: &BTreeMap<Bytes, Entry>, precondition: &Precondition) -> bool {
+    match precondition {
+        Precondition::Exists(key) => entries.contains_key(key),
+        Precondition::Absent(key) => !entries.contains_key(key),
+        Precondition::Unchanged(key, sequence) => {
+            entries.get(key).is_some_and(|entry| entry.sequence == *sequence)
+        }
+        Precondition::Empty(prefix) => keys_under(entries, prefix).is_empty(),
+    }
+}
+
+/// Applies the mutations in order; gives the locations that were named before and no longer are.
+fn apply(
+    entries: &mut BTreeMap<Bytes, Entry>,
+    mutations: Vec<Mutation>,
+    sequence: Sequence,
+) -> Vec<Location> {
+    let mut removed: Vec<Entry> = Vec::new();
+    let mut written = BTreeSet::new();
+    for mutation in mutations {
+        match mutation {
+            Mutation::Put(put) => {
+                written.insert(put.key.clone());
+                let entry = Entry {
+                    sequence,
+                    value: put.value,
+                    payload: put.payload,
+                    locations: put.locations,
+                };
+                removed.extend(entries.insert(put.key, entry));
+            }
+            Mutation::Delete(key) => removed.extend(entries.remove(&key)),
+            Mutation::DeletePrefix(prefix) => {
+                let keys = keys_under(entries, &prefix);
+                removed.extend(keys.iter().filter_map(|key| entries.remove(key)));
+            }
+        }
+    }
+    // What this batch itself put and removed again was not named before it.
+    let before = removed.into_iter().filter(|entry| entry.sequence != sequence);
+    let named: BTreeSet<&Location> = written
+        .iter()
+        .filter_map(|key| entries.get(key))
+        .flat_map(|entry| &entry.locations)
+        .collect();
+    let before = before.flat_map(|entry| entry.locations);
+    before.filter(|location| !named.contains(location)).collect()
+}
+
+fn keys_under(entries: &BTreeMap<Bytes, Entry>, prefix: &[u8]) -> Vec<Bytes> {
+    let range = KeyRange {
+        start: Bytes::copy_from_slice(prefix),
+        end: successor(prefix),
+    };
+    entries
+        .range(range.start.clone()..)
+        .take_while(|(key, _)| range.contains(key))
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+fn location(number: u64) -> Location {
+    Location(number.to_be_bytes().to_vec())
+}
+
+fn number_of(location: &Location) -> Option<u64> {
+    location.0.as_slice().try_into().ok().map(u64::from_be_bytes)
+}
+
+impl Engine for MemoryEngine {
+    fn commit(&self, partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
+        Box::pin(async move { self.commit_now(partition, batch) })
+    }
+
+    fn get<'a>(
+        &'a self,
+        partition: PartitionId,
+        key: &'a [u8],
+    ) -> Future<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            let state = self.shared.state.lock();
+            Ok(state
+                .partitions
+                .get(&partition)
+                .and_then(|partition| partition.entries.get(key))
+                .cloned())
+        })
+    }
+
+    fn scan(
+        &self,
+        partition: PartitionId,
+        range: KeyRange,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
+        Box::pin(async move {
+            let state = &mut *self.shared.state.lock();
+            let Some(partition) = state.partitions.get(&partition) else {
+                return Ok(Vec::new());
+            };
+            let within = partition.entries.range(range.start.clone()..);
+            let page: Vec<_> = within
+                .take_while(|(key, _)| range.contains(key))
+                .take(limit)
+                .map(|(key, entry)| {
+                    (
+                        key.clone(),
+                        Entry {
+                            payload: Bytes::new(),
+                            ..entry.clone()
+                        },
+                    )
+                })
+                .collect();
+            state.scanned_entries += page.len() as u64;
+            Ok(page)
+        })
+    }
+
+    fn changes(
+        &self,
+        partition: PartitionId,
+        after: Sequence,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+        Box::pin(async move {
+            let state = self.shared.state.lock();
+            let Some(partition) = state.partitions.get(&partition) else {
+                return Ok(Vec::new());
+            };
+            let from = partition
+                .changes
+                .partition_point(|change| change.sequence <= after);
+            Ok(partition.changes[from..].iter().take(limit).cloned().collect())
+        })
+    }
+
+    fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
+        Box::pin(async move {
+            self.shared.state.lock().check_quorum()?;
+            let stage = MemoryStage {
+                engine: self.clone(),
+                gathered: BytesMut::new(),
+            };
+            Ok(Box::new(stage) as Box<dyn Stage>)
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        location: &'a Location,
+        range: Range<u64>,
+    ) -> Future<'a, Result<ByteStream, EngineError>> {
+        Box::pin(async move {
+            let state = self.shared.state.lock();
+            let body = number_of(location).and_then(|number| state.bodies.get(&number));
+            let body = body.ok_or_else(|| EngineError::NoSuchLocation {
+                location: location.clone(),
+            })?;
+            // The stream holds the bytes themselves: reclaiming them meanwhile takes nothing from it.
+            let place = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
+            let (start, end) = (place(range.start), place(range.end));
+            let mut rest = body.slice(start..end.max(start));
+            let chunks = std::iter::from_fn(move || {
+                let chunk = rest.split_to(rest.len().min(READ_CHUNK_BYTES));
+                (!chunk.is_empty()).then_some(Ok(chunk))
+            });
+            Ok(Box::pin(stream::iter(chunks)) as ByteStream)
+        })
+    }
+
+    fn reclaim(&self, location: Location) -> Future<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            if let Some(number) = number_of(&location) {
+                self.shared.state.lock().bodies.remove(&number);
+            }
+            Ok(())
+        })
+    }
+
+    fn partitions(&self) -> Vec<PartitionId> {
+        (0..self.shared.partitions).map(PartitionId).collect()
+    }
+}
+
+struct MemoryStage {
+    engine: MemoryEngine,
+    gathered: BytesMut,
+}
+
+impl Stage for MemoryStage {
+    fn write(&mut self, bytes: Bytes) -> Future<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            self.gathered.extend_from_slice(&bytes);
+            Ok(())
+        })
+    }
+
+    fn finish(self: Box<Self>) -> Future<'static, Result<Location, EngineError>> {
+        Box::pin(async move {
+            let state = &mut *self.engine.shared.state.lock();
+            state.check_quorum()?;
+            let number = state.staged;
+            state.staged += 1;
+            state.bodies.insert(number, self.gathered.freeze());
+            Ok(location(number))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::MemoryEngine;
+    use crate::engine::Engine;
+
+    crate::engine_contract!(async || Arc::new(MemoryEngine::new()) as Arc<dyn Engine>);
+}
