@@ -148,9 +148,9 @@ pub fn check_bucket_name(name: &str) -> Result<(), Refusal> {
     Err(ErrorCode::InvalidBucketName.into())
 }
 
-/// Whether a name belongs to the server: its paths would shadow the bucket.
+/// Whether a name belongs to the server: the paths of its own calls would shadow the bucket. As MinIO.
 pub fn is_reserved_bucket_name(name: &str) -> bool {
-    matches!(name, "minio" | ".minio.sys" | "tidings")
+    matches!(name, "minio" | ".minio.sys")
 }
 
 /// The bucket that the host names under the longest domain that fits; lower case, as buckets are.

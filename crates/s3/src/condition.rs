@@ -210,6 +210,16 @@ impl Conditions {
     }
 }
 
+/// Whether a `Range` beside this `If-Range` header counts: only when the object is still the one the
+/// client has a part of. RFC 9110 §13.1.5: a strong tag or exactly its date; anything else means the
+/// whole object.
+pub fn if_range_holds(value: &str, current: Current<'_>) -> bool {
+    match time::parse_http_date(value.trim()) {
+        Some(modified_s) => modified_s == current.modified_s,
+        None => EtagCondition::parse(value).matches_strongly(current.etag),
+    }
+}
+
 /// The refusal that names the condition which did not hold.
 pub fn precondition_failed(condition: &str) -> Refusal {
     Refusal::new(ErrorCode::PreconditionFailed).element("Condition", condition)
@@ -217,7 +227,7 @@ pub fn precondition_failed(condition: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use super::{Conditions, Current, ReadOutcome};
+    use super::{Conditions, Current, ReadOutcome, if_range_holds};
     use crate::error::ErrorCode;
 
     /// The second of the object, one before it and one after it.
@@ -344,5 +354,17 @@ mod tests {
             failed("If-Unmodified-Since")
         );
         assert_eq!(judged("if-none-match", "abc"), Ok(()));
+    }
+    #[test]
+    fn a_range_counts_only_of_the_object_the_client_knows() {
+        for (value, counts) in [
+            ("\"abc\"", true),
+            ("\"x\"", false),
+            ("W/\"abc\"", false),
+            (THEN, true),
+            (AFTER, false),
+        ] {
+            assert_eq!(if_range_holds(value, CURRENT), counts, "{value}");
+        }
     }
 }

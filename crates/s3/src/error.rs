@@ -178,7 +178,7 @@ error_codes! {
     XMinioInvalidResourceName 400 "Resource name contains bad components such as \"..\" or \".\"."
     XMinioLDAPNotEnabled 400 "LDAP is not enabled."
     XMinioMalformedJSON 400 "The JSON you provided was not well-formed or did not validate against our published format."
-    XMinioObjectExistsAsDirectory 409 "Object name already exists as a directory."
+    XMinioObjectExistsAsDirectory 400 "Object name already exists as a directory."
     XMinioPolicyAlreadyAttached 400 "The specified policy is already attached."
     XMinioPolicyNotAttached 400 "The specified policy is not attached."
     XMinioServerNotInitialized 503 "Server not initialized yet, please try again."

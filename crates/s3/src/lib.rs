@@ -18,6 +18,7 @@
 pub mod address;
 pub mod checksum;
 pub mod condition;
+pub mod content_encoding;
 pub mod copy_source;
 pub mod digest;
 pub mod error;

@@ -221,31 +221,42 @@ impl Signed {
     /// header was not sent; `InvalidURI` when path or query are not decodable.
     pub fn verify(&self, request: &Request<'_>, key: &SigningKey) -> Result<(), Refusal> {
         let headers = canonical::canonical_headers(request.headers, &self.signed_headers)?;
-        let encoded_path = canonical_path(request.path)?;
-        let sorted_query = canonical_query(request.query, QueryOrder::ByNameAndValue)?;
-        let mut first = None;
-        for path in distinct(&encoded_path, request.path) {
-            let sent_query = canonical_query(request.query, QueryOrder::ByName)?;
-            for query in distinct(&sorted_query, &sent_query) {
-                let canonical = canonical::join(
-                    request.method,
-                    path,
-                    query,
-                    &headers,
-                    &self.signed_headers,
-                    &self.payload_hash,
-                );
-                let string_to_sign = string_to_sign(&self.amz_date, &self.credential, &canonical);
-                if key.verify(string_to_sign.as_bytes(), &self.signature) {
-                    return Ok(());
-                }
-                first.get_or_insert((string_to_sign, canonical));
+        let path = canonical_path(request.path)?;
+        let query = canonical_query(request.query, QueryOrder::ByNameAndValue)?;
+        let canonical_of = |path: &str, query: &str| {
+            let signed = &self.signed_headers;
+            canonical::join(request.method, path, query, &headers, signed, &self.payload_hash)
+        };
+        let string_of =
+            |canonical: &[u8]| string_to_sign(&self.amz_date, &self.credential, canonical).into_bytes();
+
+        let canonical = canonical_of(&path, &query);
+        let string_to_sign = string_of(&canonical);
+        if key.verify(&string_to_sign, &self.signature) {
+            return Ok(());
+        }
+        let query_as_sent = canonical_query(request.query, QueryOrder::ByName)?;
+        for (other_path, other_query) in [
+            (&*path, &*query_as_sent),
+            (request.path, &*query),
+            (request.path, &*query_as_sent),
+        ] {
+            let is_new = other_path != path || other_query != query;
+            if is_new
+                && key.verify(
+                    &string_of(&canonical_of(other_path, other_query)),
+                    &self.signature,
+                )
+            {
+                return Ok(());
             }
         }
-        let (string_to_sign, canonical) = first.expect("at least one form was tried");
         Err(Refusal::new(ErrorCode::SignatureDoesNotMatch)
             .element("AWSAccessKeyId", self.credential.access_key.as_str())
-            .element("StringToSign", string_to_sign)
+            .element(
+                "StringToSign",
+                String::from_utf8_lossy(&string_to_sign).into_owned(),
+            )
             .element("SignatureProvided", hex::encode(self.signature))
             .element(
                 "CanonicalRequest",
@@ -262,10 +273,6 @@ impl Signed {
             self.signature,
         )
     }
-}
-
-fn distinct<'a>(first: &'a str, second: &'a str) -> impl Iterator<Item = &'a str> {
-    std::iter::once(first).chain((first != second).then_some(second))
 }
 
 fn string_to_sign(amz_date: &str, credential: &Credential, canonical_request: &[u8]) -> String {

@@ -7,6 +7,7 @@
 
 use std::fmt::{Display, Write as _};
 
+use crate::error::{ErrorCode, Refusal};
 use crate::percent;
 
 /// The namespace of S3's documents; it stands on the root of answers, but for errors.
@@ -20,6 +21,26 @@ pub enum KeyEncoding {
     Plain,
     /// Percent-encoded (`encoding-type=url`), slashes kept.
     Url,
+}
+
+impl KeyEncoding {
+    /// Reads the query parameter `encoding-type`; absent or empty is plain.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for anything but `url`.
+    pub fn parse(parameter: Option<&str>) -> Result<KeyEncoding, Refusal> {
+        match parameter {
+            None | Some("") => Ok(KeyEncoding::Plain),
+            Some(url) if url.eq_ignore_ascii_case("url") => Ok(KeyEncoding::Url),
+            Some(other) => Err(Refusal::with(
+                ErrorCode::InvalidArgument,
+                "Invalid Encoding Method specified in Request.",
+            )
+            .element("ArgumentName", "encoding-type")
+            .element("ArgumentValue", other)),
+        }
+    }
 }
 
 /// Writes one XML document.
@@ -202,6 +223,13 @@ mod tests {
              <ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
              <IsTruncated>false</IsTruncated><Contents><ETag>&#34;x&#34;</ETag></Contents></ListBucketResult>"
         );
+    }
+
+    #[test]
+    fn the_only_encoding_there_is_is_url() {
+        assert_eq!(KeyEncoding::parse(None), Ok(KeyEncoding::Plain));
+        assert_eq!(KeyEncoding::parse(Some("url")), Ok(KeyEncoding::Url));
+        assert!(KeyEncoding::parse(Some("base64")).is_err());
     }
 
     #[test]
