@@ -95,7 +95,7 @@ impl Checksum {
     }
 
     /// The `COMPOSITE` checksum of an object from the checksums of its parts, in order; written by
-    /// S3 with `-` and the number of parts ([`ObjectChecksum`]).
+    /// S3 with `-` and the number of parts ([`super::ObjectChecksum`]).
     ///
     /// # Panics
     ///

@@ -261,31 +261,31 @@ impl ChunkDecoder {
     }
 
     /// Moves bytes into the line; true when it is complete, its CRLF taken off.
+    ///
+    /// In the trailer a line feed alone does not end a line: minio-go sends one before the CRLF.
     fn fill_line(&mut self, input: &mut Bytes) -> Result<bool, Refusal> {
-        let line_bytes_max = match self.state {
+        let content_bytes_max = match self.state {
             State::DataEnd => 0,
             _ => CHUNK_HEADER_BYTES_MAX,
         };
-        // The CRLF itself takes two more.
-        let window = &input[..input
-            .len()
-            .min(line_bytes_max + 2 - self.line.len().min(line_bytes_max + 2))];
-        let end = window.iter().position(|byte| *byte == b'\n');
-        let taken = end.map_or(window.len(), |at| at + 1);
-        self.line.extend_from_slice(&window[..taken]);
-        input.advance(taken);
-        if end.is_some() {
-            if self.line.len() < 2 || self.line[self.line.len() - 2] != b'\r' {
+        while !input.is_empty() {
+            // The CRLF itself takes two more.
+            let room = content_bytes_max + 2 - self.line.len();
+            let window = &input[..input.len().min(room)];
+            let end = window.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(window.len(), |at| at + 1);
+            self.line.extend_from_slice(&window[..taken]);
+            input.advance(taken);
+            if self.line.ends_with(b"\r\n") {
+                self.line.truncate(self.line.len() - 2);
+                return Ok(true);
+            }
+            let ends_wrongly = end.is_some() && self.state != State::Trailer;
+            if ends_wrongly || self.line.len() == content_bytes_max + 2 {
                 return Err(malformed());
             }
-            self.line.truncate(self.line.len() - 2);
-            return Ok(true);
         }
-        if self.line.len() >= line_bytes_max + 2 {
-            Err(malformed())
-        } else {
-            Ok(false)
-        }
+        Ok(false)
     }
 
     fn take_line(&mut self, line: &[u8]) -> Result<(), Refusal> {
@@ -355,6 +355,10 @@ impl ChunkDecoder {
         );
         if name == "x-amz-trailer-signature" {
             return self.take_trailer_signature(value);
+        }
+        let value = value.strip_suffix('\n').unwrap_or(value).trim_matches(blanks);
+        if value.contains('\n') {
+            return Err(malformed_trailer());
         }
         let announced = self.announced.filter(|algorithm| name == algorithm.header());
         let Some(algorithm) =

@@ -275,6 +275,23 @@ fn the_trailer_is_the_one_announced_and_nothing_else() {
 }
 
 #[test]
+fn a_line_feed_before_the_end_of_a_trailer_line_is_accepted_as_minio_go_sends_it() {
+    let mut body = encode(ChunkMode::SignedTrailer, any_chain(), &[b"hello tidings"]);
+    let checksum_end = body.windows(4).position(|window| window == b"==\r\n").unwrap() + 2;
+    body.insert(checksum_end, b'\n');
+
+    let expected = Ok((b"hello tidings".to_vec(), Some(crc32("98F9Uw=="))));
+    assert_eq!(decode(ChunkMode::SignedTrailer, &body, 13), expected);
+    let unsigned_body = "d\r\nhello tidings\r\n0\r\nx-amz-checksum-crc32:98F9Uw==\n\r\n\r\n";
+    assert_eq!(unsigned(unsigned_body, 13), expected);
+    let two_lines_in_one = "0\r\nx-amz-checksum-crc32:98F9Uw==\nx-amz-meta-a:b\r\n\r\n";
+    assert_eq!(
+        unsigned(two_lines_in_one, 0),
+        Err(ErrorCode::MalformedTrailerError)
+    );
+}
+
+#[test]
 fn an_announcement_names_one_checksum_this_server_has() {
     let announced =
         |headers: &[(&str, &str)]| announced_trailer(&headers.to_vec()).map_err(|refusal| refusal.code);
