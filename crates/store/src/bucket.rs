@@ -256,3 +256,103 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::change::Origin;
+    use crate::error::Error;
+    use crate::testing::fixture::{Fixture, bucket};
+
+    #[tokio::test]
+    async fn a_bucket_is_made_once_and_goes_when_it_is_empty() {
+        let fixture = Fixture::new().await;
+        let (store, album) = (&fixture.store, &fixture.album);
+        let exists = Error::BucketExists {
+            bucket: album.clone(),
+        };
+        assert_eq!(
+            store.create_bucket(album.clone(), Origin::default()).await,
+            Err(exists)
+        );
+
+        fixture.put("rose.jpg", b"ab").await;
+        let not_empty = Error::BucketNotEmpty {
+            bucket: album.clone(),
+        };
+        assert_eq!(
+            store.delete_bucket(album, Origin::default()).await,
+            Err(not_empty)
+        );
+
+        fixture.delete("rose.jpg").await.unwrap();
+        store.delete_bucket(album, Origin::default()).await.unwrap();
+        let gone = Error::NoSuchBucket {
+            bucket: album.clone(),
+        };
+        assert_eq!(
+            store.delete_bucket(album, Origin::default()).await,
+            Err(gone.clone())
+        );
+        assert_eq!(store.set_document(album, "notification", None).await, Err(gone));
+        assert_eq!(store.buckets(), []);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_whose_name_begins_like_anothers_does_not_keep_it() {
+        let fixture = Fixture::new().await;
+        fixture.put("rose.jpg", b"ab").await;
+        let short = bucket("alb");
+        fixture
+            .store
+            .create_bucket(short.clone(), Origin::default())
+            .await
+            .unwrap();
+        fixture
+            .store
+            .delete_bucket(&short, Origin::default())
+            .await
+            .unwrap();
+        assert!(fixture.object("rose.jpg").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_another_store_made_is_found_when_it_is_to_be_made() {
+        let fixture = Fixture::new().await;
+        let attic = bucket("attic");
+        let other = fixture.another_store().await;
+        let made = other
+            .create_bucket(attic.clone(), Origin::default())
+            .await
+            .unwrap();
+        let exists = Error::BucketExists {
+            bucket: attic.clone(),
+        };
+        assert_eq!(
+            fixture
+                .store
+                .create_bucket(attic.clone(), Origin::default())
+                .await,
+            Err(exists)
+        );
+        assert_eq!(fixture.store.bucket(&attic), Ok(made));
+    }
+
+    #[tokio::test]
+    async fn documents_are_set_and_removed_each_under_its_name() {
+        let fixture = Fixture::new().await;
+        let (store, album) = (&fixture.store, &fixture.album);
+        let text = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
+        store
+            .set_document(album, "notification", text("rules"))
+            .await
+            .unwrap();
+        store.set_document(album, "policy", text("all")).await.unwrap();
+        store.set_document(album, "notification", None).await.unwrap();
+        let bucket = store.bucket(album).unwrap();
+        assert_eq!(bucket.document("policy"), text("all").as_ref());
+        assert_eq!(bucket.document("notification"), None);
+        assert_eq!(fixture.another_store().await.bucket(album).unwrap(), bucket);
+    }
+}

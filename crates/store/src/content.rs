@@ -182,3 +182,67 @@ impl Abandoned {
         std::mem::take(&mut *self.0.lock())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::INLINE_BYTES_MAX;
+    use crate::engine::EngineError;
+    use crate::error::Error;
+    use crate::testing::fixture::Fixture;
+
+    #[tokio::test]
+    async fn a_body_is_inline_up_to_its_bound_whatever_was_announced() {
+        let fixture = Fixture::new().await;
+        for (size_bytes, staged) in [(0, 0), (INLINE_BYTES_MAX, 0), (INLINE_BYTES_MAX + 1, 1)] {
+            let mut writer = fixture.store.receive(&fixture.album, None).await.unwrap();
+            for chunk in vec![7; size_bytes].chunks(1000) {
+                writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+            }
+            let content = writer.finish().await.unwrap();
+            assert_eq!(content.size_bytes(), size_bytes as u64);
+            assert_eq!(fixture.engine.body_count(), staged, "{size_bytes} bytes");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_used_is_given_back() {
+        let fixture = Fixture::new().await;
+        drop(fixture.content(&[1; 200_000]).await);
+        assert_eq!(fixture.engine.body_count(), 1);
+        fixture.put("rose.jpg", b"ab").await;
+        assert_eq!(fixture.engine.body_count(), 0);
+
+        let content = fixture.content(&[1; 200_000]).await;
+        fixture.store.discard(content).await;
+        assert_eq!(fixture.engine.body_count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_refused_put_gives_its_body_back_and_one_of_unknown_outcome_does_not() {
+        let fixture = Fixture::new().await;
+        let unknown = EngineError::OutcomeUnknown {
+            reason: "short of quorum".to_owned(),
+        };
+        for (error, kept) in [(EngineError::Full, 0), (unknown, 1)] {
+            let put = fixture.to_put("rose.jpg", &[1; 200_000]).await;
+            fixture.engine.fail_commits([error.clone()]);
+            assert_eq!(
+                fixture.store.put_object(put).await.unwrap_err(),
+                Error::Engine(error)
+            );
+            assert_eq!(fixture.engine.body_count(), kept);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_replaced_or_deleted_is_given_back() {
+        let fixture = Fixture::new().await;
+        fixture.put("rose.jpg", &[1; 200_000]).await;
+        fixture.put("rose.jpg", &[2; 300_000]).await;
+        assert_eq!(fixture.engine.body_count(), 1);
+        fixture.delete("rose.jpg").await.unwrap();
+        assert_eq!(fixture.engine.body_count(), 0);
+    }
+}

@@ -81,3 +81,31 @@ impl Store {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::change::Sequence;
+    use crate::engine::PartitionId;
+    use crate::testing::fixture::Fixture;
+
+    #[tokio::test]
+    async fn a_cursor_moves_both_ways_and_can_be_forgotten() {
+        let store = Fixture::new().await.store;
+        let partition = PartitionId(0);
+        assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
+        for to in [5, 9, 2] {
+            store.advance(partition, "1:kafka", Sequence(to)).await.unwrap();
+            assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(to))));
+        }
+        store
+            .advance(partition, "1:kafkaesque", Sequence(1))
+            .await
+            .unwrap();
+        store.forget_cursor("1:kafka").await.unwrap();
+        assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
+        assert_eq!(
+            store.cursor(partition, "1:kafkaesque").await,
+            Ok(Some(Sequence(1)))
+        );
+    }
+}

@@ -203,3 +203,143 @@ fn record_key(bucket: &BucketName, delete: &DeleteObject) -> Option<bytes::Bytes
         Some(VersionId::Id(_)) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{DeleteObject, Deleted};
+    use crate::change::Origin;
+    use crate::error::Error;
+    use crate::names::VersionId;
+    use crate::precondition::{EntityMatch, WriteCondition};
+    use crate::testing::fixture::{Fixture, key, to_delete};
+
+    fn if_match(name: &str, etag: &str) -> DeleteObject {
+        let if_match = Some(EntityMatch::OneOf(vec![etag.to_owned()]));
+        DeleteObject {
+            condition: WriteCondition {
+                if_match,
+                ..WriteCondition::default()
+            },
+            ..to_delete(name)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delete_tells_whether_something_was_there() {
+        let fixture = Fixture::new().await;
+        fixture.put("rose.jpg", b"ab").await;
+        assert_eq!(fixture.delete("rose.jpg").await, Ok(Deleted { existed: true }));
+        assert_eq!(fixture.delete("rose.jpg").await, Ok(Deleted { existed: false }));
+        let told = [
+            "BucketCreated album/",
+            "Put album/rose.jpg",
+            "Delete album/rose.jpg",
+            "NoOp album/rose.jpg",
+        ];
+        assert_eq!(fixture.told().await, told);
+        assert!(
+            fixture.changes().await[2..]
+                .iter()
+                .all(|change| change.object.is_none())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_delete_names_the_version_it_was_asked_to() {
+        let fixture = Fixture::new().await;
+        fixture.put("rose.jpg", b"ab").await;
+        for version in [VersionId::Id(7), VersionId::Null] {
+            let delete = DeleteObject {
+                version: Some(version),
+                ..to_delete("rose.jpg")
+            };
+            fixture
+                .store
+                .delete_object(&fixture.album, delete, Origin::default())
+                .await
+                .unwrap();
+        }
+        let told: Vec<_> = fixture
+            .changes()
+            .await
+            .into_iter()
+            .map(|change| change.version)
+            .collect();
+        assert_eq!(told, [None, None, Some(VersionId::Id(7)), Some(VersionId::Null)]);
+        let kinds = fixture.told().await;
+        assert_eq!(kinds[2..], ["NoOp album/rose.jpg", "Delete album/rose.jpg"]);
+    }
+
+    #[tokio::test]
+    async fn a_condition_on_what_is_not_there_asks_nothing() {
+        let fixture = Fixture::new().await;
+        let (store, album) = (&fixture.store, &fixture.album);
+        let gone = store
+            .delete_object(album, if_match("rose.jpg", "x"), Origin::default())
+            .await;
+        assert_eq!(gone, Ok(Deleted { existed: false }));
+
+        let etag = fixture.put("rose.jpg", b"ab").await.etag;
+        let refused = store
+            .delete_object(album, if_match("rose.jpg", "x"), Origin::default())
+            .await;
+        let condition = "If-Match";
+        let failed = Error::PreconditionFailed {
+            bucket: album.clone(),
+            key: key("rose.jpg"),
+            condition,
+        };
+        assert_eq!(refused, Err(failed));
+        let deleted = store
+            .delete_object(album, if_match("rose.jpg", &etag.0), Origin::default())
+            .await;
+        assert_eq!(deleted, Ok(Deleted { existed: true }));
+    }
+
+    #[tokio::test]
+    async fn many_are_deleted_in_one_commit_and_conditions_judged_one_by_one() {
+        let fixture = Fixture::new().await;
+        fixture.put("a", b"ab").await;
+        fixture.put("c", b"ab").await;
+        let deletes = vec![to_delete("a"), to_delete("b"), if_match("c", "x"), to_delete("d")];
+
+        let answers = fixture
+            .store
+            .delete_objects(&fixture.album, deletes, Origin::default())
+            .await
+            .unwrap();
+
+        let condition = "If-Match";
+        let failed = Error::PreconditionFailed {
+            bucket: fixture.album.clone(),
+            key: key("c"),
+            condition,
+        };
+        let gone = Ok(Deleted { existed: true });
+        assert_eq!(answers, [gone.clone(), gone.clone(), Err(failed), gone]);
+        let told = fixture.told().await;
+        assert_eq!(told[3..], ["Delete album/a", "Delete album/b", "Delete album/d"]);
+        assert_eq!(
+            fixture.recorder.woken().len(),
+            5,
+            "bucket, two puts, two batches of deletes"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_thousand_of_the_longest_keys_are_cut_into_batches() {
+        let fixture = Fixture::new().await;
+        let deletes = (0..1000)
+            .map(|number| to_delete(&format!("{number:01024}")))
+            .collect();
+        let answers = fixture
+            .store
+            .delete_objects(&fixture.album, deletes, Origin::default())
+            .await
+            .unwrap();
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(fixture.told().await.len(), 1001);
+        let batches = fixture.recorder.woken().len() - 1;
+        assert!((8..=10).contains(&batches), "{batches} batches");
+    }
+}

@@ -600,3 +600,378 @@ fn part_line(part: &Part) -> PartLine {
         checksum: part.checksum.clone(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::{
+        CompleteUpload, CreateUpload, ListedPart, PART_BYTES_MIN, Part, PutPart, Upload, UploadQuery,
+    };
+    use crate::change::Origin;
+    use crate::engine::{Engine, PartitionId};
+    use crate::error::Error;
+    use crate::names::UploadId;
+    use crate::object::{ETag, Object, ObjectHeaders};
+    use crate::precondition::{EntityMatch, WriteCondition};
+    use crate::testing::fixture::{Fixture, key};
+
+    const MIN: usize = PART_BYTES_MIN as usize;
+
+    async fn create(fixture: &Fixture, name: &str) -> Upload {
+        let create = CreateUpload {
+            bucket: fixture.album.clone(),
+            key: key(name),
+            headers: ObjectHeaders {
+                user: vec![("color".to_owned(), "red".to_owned())],
+                ..ObjectHeaders::default()
+            },
+            checksum: None,
+            initiator: "minioadmin".to_owned(),
+        };
+        fixture.store.create_upload(create).await.unwrap()
+    }
+
+    async fn try_part(fixture: &Fixture, upload: &Upload, number: u32, body: &[u8]) -> Result<Part, Error> {
+        let put = PutPart {
+            upload: upload.id,
+            bucket: fixture.album.clone(),
+            key: upload.key.clone(),
+            number,
+            content: fixture.content(body).await,
+            etag: ETag(format!("{number:032x}")),
+            checksum: None,
+        };
+        fixture.store.put_part(put).await
+    }
+
+    async fn part(fixture: &Fixture, upload: &Upload, number: u32, body: &[u8]) -> Part {
+        try_part(fixture, upload, number, body).await.unwrap()
+    }
+
+    fn listed(numbers: &[u32]) -> Vec<ListedPart> {
+        let part = |&number| ListedPart {
+            number,
+            etag: format!("{number:032x}"),
+            checksum: None,
+        };
+        numbers.iter().map(part).collect()
+    }
+
+    fn to_complete(upload: &Upload, parts: Vec<Part>) -> CompleteUpload {
+        CompleteUpload {
+            upload: upload.clone(),
+            etag: ETag(format!("{:032x}-{}", 7, parts.len())),
+            parts,
+            checksum: None,
+            condition: WriteCondition::default(),
+            origin: Origin::default(),
+        }
+    }
+
+    /// An object of parts of these sizes; part `n` is made of the byte `n`.
+    pub(crate) async fn complete(fixture: &Fixture, name: &str, sizes_bytes: &[usize]) -> Object {
+        let upload = create(fixture, name).await;
+        let mut parts = Vec::new();
+        for (number, &size_bytes) in (1u8..).zip(sizes_bytes) {
+            parts.push(part(fixture, &upload, number.into(), &vec![number; size_bytes]).await);
+        }
+        fixture
+            .store
+            .complete_upload(to_complete(&upload, parts))
+            .await
+            .unwrap()
+    }
+
+    /// Every key the engine has, except the bucket's own record.
+    async fn keys(fixture: &Fixture) -> Vec<String> {
+        let range = crate::engine::KeyRange::prefix(b"");
+        let page = fixture.engine.scan(PartitionId(0), range, 1000).await.unwrap();
+        let keys = page.into_iter().map(|(key, _)| key.escape_ascii().to_string());
+        keys.filter(|key| key != "balbum").collect()
+    }
+
+    #[tokio::test]
+    async fn parts_become_one_object_and_nothing_of_the_upload_is_left() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        part(&fixture, &upload, 2, &vec![2; MIN]).await;
+        part(&fixture, &upload, 5, &vec![9; 300_000]).await;
+        part(&fixture, &upload, 7, &[7; 10]).await;
+        part(&fixture, &upload, 5, &vec![5; MIN + 1]).await;
+        part(&fixture, &upload, 9, &vec![9; 200_000]).await;
+        let chosen = fixture
+            .store
+            .choose_parts(&upload, &listed(&[2, 5, 7]))
+            .await
+            .unwrap();
+
+        let object = fixture
+            .store
+            .complete_upload(to_complete(&upload, chosen))
+            .await
+            .unwrap();
+
+        let whole = [vec![2; MIN], vec![5; MIN + 1], vec![7; 10]].concat();
+        let found = fixture.object("film").await.unwrap();
+        assert_eq!(format!("{found:?}"), format!("{object:?}"));
+        assert_eq!(found.upload, Some(upload.id));
+        assert_eq!(found.headers, upload.headers);
+        let parts: Vec<_> = found
+            .parts
+            .iter()
+            .map(|part| (part.number, part.size_bytes as usize))
+            .collect();
+        assert_eq!(parts, [(2, MIN), (5, MIN + 1), (7, 10)]);
+        assert!(fixture.body(&found).await == whole, "the bytes differ");
+        let (start, end) = (MIN - 3, 2 * MIN + 4);
+        assert!(
+            fixture.range(&found, start as u64..end as u64).await == whole[start..end],
+            "a range differs"
+        );
+        assert_eq!(
+            keys(&fixture).await,
+            ["oalbum\\x00film\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00"]
+        );
+        assert_eq!(fixture.engine.body_count(), 2);
+        assert_eq!(
+            fixture.told().await,
+            ["BucketCreated album/", "CompleteMultipartUpload album/film"]
+        );
+    }
+
+    #[tokio::test]
+    async fn what_a_complete_request_lists_is_checked_part_by_part() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        part(&fixture, &upload, 1, b"short").await;
+        part(&fixture, &upload, 3, &vec![3; MIN]).await;
+        let choose =
+            async |listed: &[ListedPart]| fixture.store.choose_parts(&upload, listed).await.unwrap_err();
+
+        assert_eq!(
+            choose(&listed(&[3, 1])).await,
+            Error::InvalidPartOrder { number: 1 }
+        );
+        assert_eq!(
+            choose(&listed(&[1, 1])).await,
+            Error::InvalidPartOrder { number: 1 }
+        );
+        assert_eq!(
+            choose(&listed(&[1, 2, 3])).await,
+            Error::InvalidPart { number: 2 }
+        );
+        assert_eq!(choose(&listed(&[3, 4])).await, Error::InvalidPart { number: 4 });
+        let other = ListedPart {
+            etag: "x".to_owned(),
+            ..listed(&[3])[0].clone()
+        };
+        assert_eq!(choose(&[other]).await, Error::InvalidPart { number: 3 });
+        let summed = ListedPart {
+            checksum: Some("AAAA".to_owned()),
+            ..listed(&[3])[0].clone()
+        };
+        assert_eq!(choose(&[summed]).await, Error::InvalidPart { number: 3 });
+        let too_small = Error::EntityTooSmall {
+            number: 1,
+            size_bytes: 5,
+            min_bytes: PART_BYTES_MIN,
+            etag: format!("{:032x}", 1),
+        };
+        assert_eq!(choose(&listed(&[1, 3])).await, too_small);
+        assert_eq!(
+            fixture
+                .store
+                .choose_parts(&upload, &listed(&[1]))
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[tokio::test]
+    async fn a_part_that_was_replaced_since_it_was_chosen_is_not_taken() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        let chosen = vec![part(&fixture, &upload, 1, &[1; 200_000]).await];
+        part(&fixture, &upload, 1, &[2; 200_000]).await;
+        let refused = fixture
+            .store
+            .complete_upload(to_complete(&upload, chosen))
+            .await
+            .unwrap_err();
+        assert_eq!(refused, Error::InvalidPart { number: 1 });
+        let chosen = fixture.store.choose_parts(&upload, &listed(&[1])).await.unwrap();
+        fixture
+            .store
+            .complete_upload(to_complete(&upload, chosen))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn of_two_completes_one_makes_the_object_and_the_other_can_find_it() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        let chosen = vec![part(&fixture, &upload, 1, b"ab").await];
+        let object = fixture
+            .store
+            .complete_upload(to_complete(&upload, chosen.clone()))
+            .await
+            .unwrap();
+        let again = fixture
+            .store
+            .complete_upload(to_complete(&upload, chosen))
+            .await
+            .unwrap_err();
+        assert_eq!(again, Error::NoSuchUpload { upload: upload.id });
+
+        let found = fixture
+            .store
+            .completed_object(&fixture.album, &upload.key, upload.id)
+            .await
+            .unwrap();
+        assert_eq!(found.map(|found| found.sequence), Some(object.sequence));
+        fixture.put("film", b"other").await;
+        let found = fixture
+            .store
+            .completed_object(&fixture.album, &upload.key, upload.id)
+            .await
+            .unwrap();
+        assert!(found.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_upload_stays_usable_when_the_condition_of_its_complete_fails() {
+        let fixture = Fixture::new().await;
+        fixture.put("film", b"old").await;
+        let upload = create(&fixture, "film").await;
+        let chosen = vec![part(&fixture, &upload, 1, &[1; 200_000]).await];
+        let condition = WriteCondition {
+            if_none_match: Some(EntityMatch::Any),
+            ..WriteCondition::default()
+        };
+        let conditional = || CompleteUpload {
+            condition: condition.clone(),
+            ..to_complete(&upload, chosen.clone())
+        };
+        let refused = fixture.store.complete_upload(conditional()).await.unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                Error::PreconditionFailed {
+                    condition: "If-None-Match",
+                    ..
+                }
+            ),
+            "{refused}"
+        );
+        fixture.delete("film").await.unwrap();
+        fixture.store.complete_upload(conditional()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_ended_upload_takes_no_parts_and_keeps_none() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        part(&fixture, &upload, 1, &[1; 200_000]).await;
+        let abort = async || {
+            fixture
+                .store
+                .abort_upload(&fixture.album, &upload.key, upload.id)
+                .await
+        };
+        abort().await.unwrap();
+        let gone = Error::NoSuchUpload { upload: upload.id };
+        assert_eq!(abort().await.unwrap_err(), gone);
+        assert_eq!(
+            try_part(&fixture, &upload, 2, &[2; 200_000]).await.unwrap_err(),
+            gone
+        );
+        let found = fixture.store.upload(&fixture.album, &upload.key, upload.id).await;
+        assert_eq!(found, Err(gone));
+        assert_eq!(fixture.engine.body_count(), 0);
+        assert_eq!(keys(&fixture).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_goes_with_its_open_uploads_and_their_parts() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        part(&fixture, &upload, 1, &[1; 200_000]).await;
+        part(&fixture, &upload, 2, b"inline").await;
+        fixture
+            .store
+            .delete_bucket(&fixture.album, Origin::default())
+            .await
+            .unwrap();
+        assert_eq!(fixture.engine.body_count(), 0);
+        assert_eq!(keys(&fixture).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn parts_come_in_pages_by_number() {
+        let fixture = Fixture::new().await;
+        let upload = create(&fixture, "film").await;
+        for number in [300, 1, 2, 10_000] {
+            part(&fixture, &upload, number, b"ab").await;
+        }
+        let page = async |after, limit| {
+            let (parts, more) = fixture.store.parts(&upload, after, limit).await.unwrap();
+            (
+                parts.into_iter().map(|part| part.number).collect::<Vec<_>>(),
+                more,
+            )
+        };
+        assert_eq!(page(0, 1000).await, (vec![1, 2, 300, 10_000], false));
+        assert_eq!(page(0, 3).await, (vec![1, 2, 300], true));
+        assert_eq!(page(300, 3).await, (vec![10_000], false));
+        assert_eq!(page(0, 0).await, (vec![], false));
+        assert_eq!(page(u32::MAX, 3).await, (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn uploads_come_by_key_and_then_by_creation() {
+        let fixture = Fixture::new().await;
+        let mut made = Vec::new();
+        for name in ["b", "a", "b", "b", "c/1", "c/2"] {
+            fixture.clock.advance_ms(1);
+            made.push(create(&fixture, name).await);
+        }
+        let list = async |delimiter: &str, marker: Option<(String, Option<UploadId>)>, limit| {
+            let (key_marker, upload_marker) = marker.unwrap_or_default();
+            let delimiter = delimiter.to_owned();
+            let query = UploadQuery {
+                delimiter,
+                key_marker,
+                upload_marker,
+                limit,
+                ..UploadQuery::default()
+            };
+            fixture.store.uploads(&fixture.album, &query).await.unwrap()
+        };
+        let ordered: Vec<Upload> = [1, 0, 2, 3, 4, 5]
+            .map(|index: usize| made[index].clone())
+            .to_vec();
+        assert_eq!(list("", None, 100).await.uploads, ordered);
+
+        let (mut together, mut next) = (Vec::new(), None);
+        loop {
+            let page = list("", next, 2).await;
+            together.extend(page.uploads);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(together, ordered);
+        assert_eq!(
+            list("", Some(("b".to_owned(), None)), 100).await.uploads,
+            ordered[4..]
+        );
+        let page = list("/", Some(("b".to_owned(), Some(made[2].id))), 100).await;
+        assert_eq!(
+            (page.uploads, page.common_prefixes),
+            (vec![made[3].clone()], vec!["c/".to_owned()])
+        );
+    }
+}

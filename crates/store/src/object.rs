@@ -504,3 +504,211 @@ pub(crate) fn unmet_error(unmet: Unmet, bucket: &BucketName, key: &ObjectKey) ->
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::{Checksum, ChecksumAlgorithm, ObjectHeaders, PutObject};
+    use crate::bucket::Bucket;
+    use crate::change::{Change, ChangeKind, ObjectSummary, Origin};
+    use crate::error::Error;
+    use crate::names::VersionId;
+    use crate::precondition::{EntityMatch, WriteCondition};
+    use crate::testing::fixture::{Fixture, key};
+
+    fn origin() -> Origin {
+        Origin {
+            principal: "minioadmin".to_owned(),
+            request_id: "18E9".to_owned(),
+            ..Origin::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_put_is_what_is_looked_up_and_what_is_told() {
+        let fixture = Fixture::new().await;
+        let put = PutObject {
+            headers: ObjectHeaders {
+                system: vec![("content-type".to_owned(), "text/plain".to_owned())],
+                user: vec![("color".to_owned(), "red".to_owned())],
+                storage_class: Some("REDUCED_REDUNDANCY".to_owned()),
+            },
+            checksum: Some(Checksum {
+                algorithm: ChecksumAlgorithm::Crc32,
+                value: "i9aeUg==".to_owned(),
+                is_full_object: true,
+            }),
+            kind: ChangeKind::Copy,
+            origin: origin(),
+            ..fixture.to_put("rose.txt", b"hello").await
+        };
+        let headers = put.headers.clone();
+
+        let written = fixture.store.put_object(put).await.unwrap();
+
+        let found = fixture.object("rose.txt").await.unwrap();
+        assert_eq!(format!("{found:?}"), format!("{written:?}"));
+        assert_eq!(found.headers, headers);
+        assert_eq!(found.modified_ms, 1_700_000_000_000);
+        let told = Change {
+            sequence: written.sequence,
+            time_ms: 1_700_000_000_000,
+            kind: ChangeKind::Copy,
+            bucket: fixture.album.clone(),
+            key: "rose.txt".to_owned(),
+            version: None,
+            object: Some(ObjectSummary {
+                size_bytes: 5,
+                etag: "00000000000000000000000000000005".to_owned(),
+                content_type: "text/plain".to_owned(),
+                metadata: vec![
+                    ("X-Amz-Meta-Color".to_owned(), "red".to_owned()),
+                    ("content-type".to_owned(), "text/plain".to_owned()),
+                    ("x-amz-storage-class".to_owned(), "REDUCED_REDUNDANCY".to_owned()),
+                ],
+            }),
+            origin: Some(origin()),
+            targets: vec![],
+        };
+        assert_eq!(fixture.changes().await[1..], [told]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_a_key_that_ends_in_a_slash_names_the_null_version() {
+        let fixture = Fixture::new().await;
+        fixture.put("folder/", b"").await;
+        fixture.delete("folder/").await.unwrap();
+        let versions: Vec<_> = fixture
+            .changes()
+            .await
+            .into_iter()
+            .map(|change| change.version)
+            .collect();
+        assert_eq!(versions, [None, Some(VersionId::Null), Some(VersionId::Null)]);
+    }
+
+    #[tokio::test]
+    async fn versions_other_than_null_are_not_there() {
+        let fixture = Fixture::new().await;
+        let written = fixture.put("rose.jpg", b"ab").await;
+        let (album, rose) = (&fixture.album, key("rose.jpg"));
+        let null = fixture
+            .store
+            .object(album, &rose, Some(VersionId::Null))
+            .await
+            .unwrap();
+        assert_eq!(null.sequence, written.sequence);
+        let version = VersionId::Id(7);
+        let missing = fixture
+            .store
+            .object(album, &rose, Some(version))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            missing,
+            Error::NoSuchVersion {
+                bucket: album.clone(),
+                key: rose,
+                version
+            }
+        );
+    }
+
+    #[tokio::test]
+    async fn a_condition_is_judged_by_what_is_there_and_a_failed_one_changes_nothing() {
+        let fixture = Fixture::new().await;
+        let tag = |size: u32| Some(EntityMatch::OneOf(vec![format!("{size:032x}")]));
+        let absent = WriteCondition {
+            if_none_match: Some(EntityMatch::Any),
+            ..WriteCondition::default()
+        };
+        let two_bytes = WriteCondition {
+            if_match: tag(2),
+            ..WriteCondition::default()
+        };
+        let names = (fixture.album.clone(), key("rose.jpg"));
+        let failed = |condition| Error::PreconditionFailed {
+            bucket: names.0.clone(),
+            key: names.1.clone(),
+            condition,
+        };
+
+        let missing = fixture
+            .put_if("rose.jpg", b"ab", two_bytes.clone())
+            .await
+            .unwrap_err();
+        assert_eq!(
+            missing,
+            Error::NoSuchKey {
+                bucket: names.0.clone(),
+                key: names.1.clone()
+            }
+        );
+        fixture.put_if("rose.jpg", b"ab", absent.clone()).await.unwrap();
+        let refused = fixture
+            .put_if("rose.jpg", &[1; 200_000], absent)
+            .await
+            .unwrap_err();
+        assert_eq!(refused, failed("If-None-Match"));
+        fixture
+            .put_if("rose.jpg", b"abc", two_bytes.clone())
+            .await
+            .unwrap();
+        assert_eq!(
+            fixture.put_if("rose.jpg", b"x", two_bytes).await.unwrap_err(),
+            failed("If-Match")
+        );
+
+        let object = fixture.object("rose.jpg").await.unwrap();
+        assert_eq!(fixture.body(&object).await, b"abc");
+        assert_eq!(fixture.engine.body_count(), 0);
+        assert_eq!(
+            fixture.told().await,
+            ["BucketCreated album/", "Put album/rose.jpg", "Put album/rose.jpg"]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_read_is_told_only_where_a_rule_asks_for_it() {
+        let fixture = Fixture::new().await;
+        let object = fixture.put("rose.jpg", b"ab").await;
+        let bucket = fixture.store.bucket(&fixture.album).unwrap();
+        let announce = async |bucket: &Arc<Bucket>| {
+            let bucket = Arc::clone(bucket);
+            fixture
+                .store
+                .announce_access(bucket, ChangeKind::Get, object.clone(), origin())
+                .await
+        };
+        assert_eq!(announce(&bucket).await, Ok(false));
+
+        let rules = Some(Bytes::from_static(b"1:kafka"));
+        fixture
+            .store
+            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
+            .await
+            .unwrap();
+        let now = fixture.store.bucket(&fixture.album).unwrap();
+        assert_eq!(announce(&now).await, Ok(true));
+        let told = fixture.changes().await.pop().unwrap();
+        assert_eq!(
+            (told.kind, told.targets),
+            (ChangeKind::Get, vec!["1:kafka".to_owned()])
+        );
+        assert_eq!(told.object.map(|object| object.size_bytes), Some(2));
+
+        fixture
+            .store
+            .set_document(&fixture.album, Bucket::NOTIFICATION, None)
+            .await
+            .unwrap();
+        assert_eq!(
+            announce(&now).await,
+            Ok(false),
+            "the rule that asked for it is gone"
+        );
+    }
+}

@@ -157,3 +157,81 @@ impl Source {
         Ok(same.and_then(|entry| entry.locations.into_iter().nth(index)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::TryStreamExt;
+
+    use crate::engine::EngineError;
+    use crate::error::Error;
+    use crate::testing::fixture::{Fixture, key};
+
+    fn body(size_bytes: usize) -> Vec<u8> {
+        (0..size_bytes).map(|at| (at / 7 % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn any_range_of_an_inline_and_of_a_staged_body_is_read() {
+        let fixture = Fixture::new().await;
+        for size_bytes in [10, 200_000] {
+            let body = body(size_bytes);
+            let object = fixture.put("rose.jpg", &body).await;
+            assert_eq!(fixture.object("rose.jpg").await.unwrap().body, object.body);
+            for (start, end) in [
+                (0, size_bytes),
+                (0, 1),
+                (3, 7),
+                (size_bytes - 1, size_bytes),
+                (4, 4),
+            ] {
+                let read = fixture.range(&object, start as u64..end as u64).await;
+                assert_eq!(read, body[start..end], "{start}..{end} of {size_bytes}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_moved_is_found_at_its_new_place() {
+        let fixture = Fixture::new().await;
+        let object = fixture.put("rose.jpg", &body(200_000)).await;
+        fixture.engine.move_bodies();
+        assert_eq!(fixture.body(&object).await, body(200_000));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_was_replaced_is_gone_but_for_who_reads_it_already() {
+        let fixture = Fixture::new().await;
+        let object = fixture.put("rose.jpg", &body(200_000)).await;
+        let open = fixture.store.read(&object, 0..200_000).await.unwrap();
+        fixture.put("rose.jpg", &body(300_000)).await;
+
+        let refused = fixture.store.read(&object, 0..200_000).await.err();
+        let gone = Error::NoSuchKey {
+            bucket: fixture.album.clone(),
+            key: key("rose.jpg"),
+        };
+        assert_eq!(refused, Some(gone));
+        let chunks: Vec<_> = open.try_collect().await.unwrap();
+        assert_eq!(chunks.concat(), body(200_000));
+    }
+
+    #[tokio::test]
+    async fn a_replaced_object_of_several_parts_ends_its_stream_with_an_error() {
+        let fixture = Fixture::new().await;
+        let object = crate::multipart::tests::complete(&fixture, "film", &[5 << 20, 5 << 20, 10]).await;
+        let mut open = fixture.store.read(&object, 0..object.size_bytes).await.unwrap();
+        assert!(open.try_next().await.unwrap().is_some());
+        fixture.put("film", b"other").await;
+        let mut read_bytes = 0;
+        let error = loop {
+            match open.try_next().await {
+                Ok(Some(bytes)) => read_bytes += bytes.len(),
+                Ok(None) => panic!("the stream ended after {read_bytes} bytes as if it were whole"),
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, EngineError::NoSuchLocation { .. }), "{error}");
+        assert!(read_bytes < 5 << 20);
+        assert_eq!(open.try_next().await, Ok(None));
+    }
+}

@@ -108,11 +108,11 @@ pub(crate) fn just_after(key: &[u8]) -> Bytes {
 }
 
 /// Splits what follows a table's prefix into the object's key and the `suffix_bytes` behind its zero byte.
-pub(crate) fn split_name<'a>(
-    key: &'a [u8],
+pub(crate) fn split_name(
+    key: &[u8],
     prefix_bytes: usize,
     suffix_bytes: usize,
-) -> Result<(&'a str, &'a [u8]), Error> {
+) -> Result<(&str, &[u8]), Error> {
     let malformed = || unreadable(key, "its key is not of the form name, zero byte, suffix");
     let rest = key.get(prefix_bytes..).ok_or_else(malformed)?;
     let name_bytes = rest.len().checked_sub(suffix_bytes + 1).ok_or_else(malformed)?;
@@ -317,5 +317,172 @@ pub(crate) fn unreadable(key: &[u8], reason: &str) -> Error {
     Error::Unreadable {
         key: key.escape_ascii().to_string(),
         reason: reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
+
+    use super::{
+        BucketRow, CompactETag, FORMAT, ObjectHead, ObjectRow, PLACE_BYTES, decode, decode_payload, encode,
+        encode_payload, object_key, objects, part_key, split_name, upload_key,
+    };
+    use crate::error::Error;
+    use crate::names::UploadId;
+    use crate::object::{Checksum, ChecksumAlgorithm, ETag, ObjectHeaders};
+    use crate::testing::fixture::{bucket, key};
+
+    fn names() -> impl Strategy<Value = String> {
+        "[ -~äöü\u{1}\u{7f}]{1,12}"
+    }
+
+    proptest! {
+        /// Byte order of an object's key is byte order of its name, within its bucket.
+        #[test]
+        fn keys_of_objects_sort_as_their_names(one in names(), other in names()) {
+            let album = bucket("album");
+            let keys = (object_key(&album, &key(&one)), object_key(&album, &key(&other)));
+            prop_assert_eq!(keys.0.cmp(&keys.1), one.cmp(&other));
+            prop_assert!(keys.0.starts_with(&objects(&album)));
+        }
+
+        /// The name is read back from a key.
+        #[test]
+        fn a_name_is_read_back_from_its_key(name in names()) {
+            let album = bucket("album");
+            let record_key = object_key(&album, &key(&name));
+            let split = split_name(&record_key, objects(&album).len(), PLACE_BYTES);
+            prop_assert_eq!(split, Ok((name.as_str(), &[0u8; 8][..])));
+        }
+
+        /// Uploads sort by key, then by creation; parts by number.
+        #[test]
+        fn uploads_and_parts_sort_by_their_numbers(one in any::<u128>(), other in any::<u128>()) {
+            let (album, rose) = (bucket("album"), key("rose"));
+            let of = |id| upload_key(&album, &rose, UploadId(id));
+            prop_assert_eq!(of(one).cmp(&of(other)), one.cmp(&other));
+            let (one, other) = (one as u32, other as u32);
+            let part = |number| part_key(&album, UploadId(7), number);
+            prop_assert_eq!(part(one).cmp(&part(other)), one.cmp(&other));
+        }
+
+        /// Whatever an entity tag is, it comes back as it was.
+        #[test]
+        fn an_entity_tag_comes_back_as_it_was(etag in "[0-9a-fA-F]{32}(-[0-9]{1,6})?|[ -~]{0,40}") {
+            let etag = ETag(etag);
+            prop_assert_eq!(ETag::from(&CompactETag::from(&etag)), etag);
+        }
+    }
+
+    #[test]
+    fn digests_are_kept_in_sixteen_bytes_and_only_if_they_are_spelled_as_digests_are() {
+        let digest = [
+            0x5d, 0x41, 0x40, 0x2a, 0xbc, 0x4b, 0x2a, 0x76, 0xb9, 0x71, 0x9d, 0x91, 0x10, 0x17, 0xc5, 0x92,
+        ];
+        let compact = |text: &str| CompactETag::from(&ETag(text.to_owned()));
+        assert_eq!(
+            compact("5d41402abc4b2a76b9719d911017c592"),
+            CompactETag::Md5(digest)
+        );
+        assert_eq!(
+            compact("5d41402abc4b2a76b9719d911017c592-12"),
+            CompactETag::Md5OfParts(digest, 12)
+        );
+        for opaque in [
+            "5D41402abc4b2a76b9719d911017c592",
+            "5d41402abc4b2a76b9719d911017c592-07",
+            "x",
+            "",
+        ] {
+            assert_eq!(compact(opaque), CompactETag::Opaque(opaque.to_owned()));
+        }
+    }
+
+    fn row() -> ObjectRow {
+        ObjectRow {
+            size_bytes: 300,
+            etag: CompactETag::Md5OfParts([0xab; 16], 2),
+            modified_ms: 1_700_000_000_000,
+            version: None,
+            flags: 0,
+            storage_class: Some("GLACIER".to_owned()),
+            checksum: Some((ChecksumAlgorithm::Crc64Nvme, true)),
+        }
+    }
+
+    /// The bytes of a row, as `docs/formats.md` has them: a change here is a change of the format.
+    #[test]
+    fn the_bytes_of_a_row_are_those_of_the_documented_form() {
+        let expected: Vec<u8> = [
+            &[FORMAT][..],
+            &[0xac, 0x02],                         // size
+            &[1],                                  // entity tag: digest of parts
+            &[0xab; 16],                           // its digest
+            &[2],                                  // its parts
+            &[0x80, 0xd0, 0x95, 0xff, 0xbc, 0x31], // modified
+            &[0],                                  // null version
+            &[0],                                  // flags
+            &[1, 7],                               // storage class
+            b"GLACIER",
+            &[1, 2, 1], // checksum: CRC-64/NVME of the whole object
+        ]
+        .concat();
+        assert_eq!(encode(&row()), expected);
+        assert_eq!(decode(b"o", &expected), Ok(row()));
+    }
+
+    #[test]
+    fn a_payload_gives_its_head_and_its_inline_bytes_back() {
+        let head = ObjectHead {
+            headers: ObjectHeaders {
+                system: vec![("content-type".to_owned(), "text/plain".to_owned())],
+                ..ObjectHeaders::default()
+            },
+            checksum: Some(Checksum {
+                algorithm: ChecksumAlgorithm::Sha256,
+                value: "abc-2".to_owned(),
+                is_full_object: false,
+            }),
+            upload: Some(UploadId(7)),
+            staged_bytes: vec![5, 6],
+            ..ObjectHead::default()
+        };
+        let payload = encode_payload(&head, b"inline");
+        assert_eq!(
+            decode_payload(b"o", &payload),
+            Ok((head, Bytes::from_static(b"inline")))
+        );
+        for cut in 0..payload.len() - b"inline".len() {
+            assert!(
+                decode_payload(b"o", &payload.slice(..cut)).is_err(),
+                "cut to {cut} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_a_known_form_is_unreadable_and_says_why() {
+        let row = encode(&BucketRow {
+            created_ms: 7,
+            documents: BTreeMap::new(),
+        });
+        let reason = |value: &[u8]| match decode::<BucketRow>(b"balbum\0", value) {
+            Err(Error::Unreadable { key, reason }) => format!("{key}: {reason}"),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(b""), "balbum\\x00: it is empty");
+        assert_eq!(
+            reason(b"\x02\x07\x00"),
+            "balbum\\x00: its form is 2, this version reads 1"
+        );
+        assert_eq!(
+            reason(&[&row[..], b"xy"].concat()),
+            "balbum\\x00: 2 bytes follow it"
+        );
+        assert!(reason(&row[..2]).starts_with("balbum\\x00: "));
     }
 }

@@ -76,3 +76,39 @@ impl Store {
             .expect("an engine has a partition")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::testing::fixture::Fixture;
+
+    #[tokio::test]
+    async fn settings_are_written_together_listed_by_prefix_and_removed() {
+        let store = Fixture::new().await.store;
+        let text = |text: &'static str| Bytes::from_static(text.as_bytes());
+        let named = |name: &str, text: Option<Bytes>| (name.to_owned(), text);
+        let settings = vec![
+            named("config", Some(text("now"))),
+            named("history/2", Some(text("b"))),
+            named("history/1", Some(text(""))),
+        ];
+        store.change_settings(settings).await.unwrap();
+        assert_eq!(store.setting("config").await, Ok(Some(text("now"))));
+        assert_eq!(store.setting("conf").await, Ok(None));
+        let history = vec![
+            ("history/1".to_owned(), text("")),
+            ("history/2".to_owned(), text("b")),
+        ];
+        assert_eq!(store.settings("history/").await, Ok(history));
+
+        store
+            .change_settings(vec![named("history/1", None), named("gone", None)])
+            .await
+            .unwrap();
+        assert_eq!(
+            store.settings("history/").await,
+            Ok(vec![("history/2".to_owned(), text("b"))])
+        );
+    }
+}

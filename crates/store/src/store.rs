@@ -206,3 +206,156 @@ async fn newest_change(engine: &dyn Engine, partition: PartitionId) -> Result<Se
     }
     Ok(Sequence(at_least))
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{COMMIT_TRIES_MAX, Store};
+    use crate::bucket::Bucket;
+    use crate::change::Origin;
+    use crate::engine::{EngineError, PartitionId};
+    use crate::error::Error;
+    use crate::precondition::{EntityMatch, WriteCondition};
+    use crate::testing::fixture::{Fixture, bucket, key, to_delete};
+
+    #[tokio::test]
+    async fn a_rule_that_changes_between_matching_and_commit_decides_over_the_targets() {
+        let fixture = Fixture::new().await;
+        let other = fixture.another_store().await;
+        let rules = Some(Bytes::from_static(b"1:kafka,2:mqtt"));
+        other
+            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
+            .await
+            .unwrap();
+
+        fixture.put("rose.jpg", b"ab").await;
+        fixture.delete("rose.jpg").await.unwrap();
+
+        let changes = fixture.changes().await;
+        let targets: Vec<_> = changes.into_iter().map(|change| change.targets).collect();
+        let both = ["1:kafka".to_owned(), "2:mqtt".to_owned()].to_vec();
+        assert_eq!(targets, [vec![], both.clone(), both]);
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_went_meanwhile_is_not_written_to() {
+        let fixture = Fixture::new().await;
+        let other = fixture.another_store().await;
+        other
+            .delete_bucket(&fixture.album, Origin::default())
+            .await
+            .unwrap();
+        let gone = Error::NoSuchBucket {
+            bucket: fixture.album.clone(),
+        };
+
+        let put = fixture.to_put("rose.jpg", &[1; 200_000]).await;
+        assert_eq!(fixture.store.put_object(put).await.unwrap_err(), gone);
+        assert_eq!(fixture.store.bucket(&fixture.album), Err(gone));
+        assert_eq!(fixture.engine.body_count(), 0);
+        assert_eq!(
+            fixture.told().await,
+            ["BucketCreated album/", "BucketRemoved album/"]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_operation_gives_up_after_its_tries() {
+        let fixture = Fixture::new().await;
+        let refusals = vec![EngineError::Precondition { index: 1 }; COMMIT_TRIES_MAX as usize];
+        let contended = Error::Contended {
+            bucket: fixture.album.clone(),
+            key: key("rose.jpg"),
+            tries: COMMIT_TRIES_MAX,
+        };
+        let condition = WriteCondition {
+            if_none_match: Some(EntityMatch::Any),
+            ..WriteCondition::default()
+        };
+
+        fixture.engine.fail_commits(refusals.clone());
+        assert_eq!(
+            fixture
+                .put_if("rose.jpg", b"ab", condition.clone())
+                .await
+                .unwrap_err(),
+            contended
+        );
+        fixture.engine.fail_commits(refusals.clone());
+        assert_eq!(fixture.delete("rose.jpg").await.unwrap_err(), contended);
+        fixture.engine.fail_commits(refusals[1..].to_vec());
+        assert!(fixture.put_if("rose.jpg", b"ab", condition).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn commits_that_tell_something_wake_the_recorder_and_no_others() {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        let object = fixture.put("rose.jpg", b"ab").await;
+        store
+            .set_document(&fixture.album, Bucket::NOTIFICATION, None)
+            .await
+            .unwrap();
+        store
+            .advance(PartitionId(0), "1:kafka", object.sequence)
+            .await
+            .unwrap();
+        store
+            .change_settings(vec![("config".to_owned(), Some(Bytes::new()))])
+            .await
+            .unwrap();
+        store
+            .delete_objects(
+                &fixture.album,
+                vec![to_delete("a"), to_delete("b")],
+                Origin::default(),
+            )
+            .await
+            .unwrap();
+
+        let told: Vec<_> = fixture
+            .changes()
+            .await
+            .iter()
+            .map(|change| change.sequence)
+            .collect();
+        assert_eq!(fixture.recorder.woken(), [told[0], told[1], told[3]]);
+        assert_eq!(store.newest(PartitionId(0)), told[3]);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_opens_knows_its_buckets_and_the_newest_change() {
+        let fixture = Fixture::new().await;
+        let rules = Some(Bytes::from_static(b"1:kafka"));
+        fixture
+            .store
+            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
+            .await
+            .unwrap();
+        fixture
+            .store
+            .create_bucket(bucket("attic"), Origin::default())
+            .await
+            .unwrap();
+        fixture.put("rose.jpg", b"ab").await;
+
+        let again = fixture.another_store().await;
+
+        assert_eq!(again.buckets(), fixture.store.buckets());
+        assert_eq!(again.newest(PartitionId(0)), fixture.store.newest(PartitionId(0)));
+        assert_eq!(again.newest(PartitionId(9)).0, 0);
+    }
+
+    /// So that a task may drive an operation to its end when its caller goes away.
+    #[test]
+    fn the_futures_of_operations_can_be_sent() {
+        fn can_be_sent<A, F: Send>(_operation: impl FnOnce(&'static Store, A) -> F) {}
+        can_be_sent(Store::put_object);
+        can_be_sent(Store::complete_upload);
+        can_be_sent(|store, (object, range)| store.read(object, range));
+        can_be_sent(|store, (name, origin)| store.delete_bucket(name, origin));
+        can_be_sent(|store, (name, deletes, origin)| store.delete_objects(name, deletes, origin));
+        can_be_sent(|store, (name, query)| store.list_objects(name, query));
+    }
+}

@@ -64,7 +64,7 @@ impl Walk<'_> {
         };
         while range.end.as_ref().is_none_or(|end| range.start < *end) {
             // One beyond the limit tells whether there is more.
-            let page_entries = pace.min(limit - steps.len() + 1);
+            let page_entries = pace.min((limit - steps.len()).saturating_add(1));
             let page = self
                 .engine
                 .scan(self.partition, range.clone(), page_entries)
