@@ -51,36 +51,56 @@ macro_rules! error_codes {
 
 error_codes! {
     AccessDenied 403 "Access Denied."
-    AccessForbidden 403 "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec."
+    AccessForbidden 403
+        "CORSResponse: This CORS request is not allowed. This is usually because the evaluation of \
+         Origin, request method / Access-Control-Request-Method or Access-Control-Request-Headers are not \
+         whitelisted by the resource's CORS spec."
     AllAccessDisabled 403 "All access to this resource has been disabled."
     AuthorizationHeaderMalformed 400 "The authorization header that you provided is not valid."
-    AuthorizationParametersError 400 "Error parsing the Credential/X-Amz-Credential parameter; incorrect service. This endpoint belongs to \"s3\"."
-    AuthorizationQueryParametersError 400 "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
-    BadDigest 400 "The Content-MD5 or checksum value that you specified did not match what the server received."
+    AuthorizationParametersError 400
+        "Error parsing the Credential/X-Amz-Credential parameter; incorrect service. This endpoint \
+         belongs to \"s3\"."
+    AuthorizationQueryParametersError 400
+        "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, \
+         X-Amz-Signature, X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+    BadDigest 400
+        "The Content-MD5 or checksum value that you specified did not match what the server received."
     BadRequest 400 "The request is malformed."
-    BucketAlreadyExists 409 "The requested bucket name is not available. The bucket namespace is shared by all users of the system. Please select a different name and try again."
-    BucketAlreadyOwnedByYou 409 "Your previous request to create the named bucket succeeded and you already own it."
+    BucketAlreadyExists 409
+        "The requested bucket name is not available. The bucket namespace is shared by all users of the \
+         system. Please select a different name and try again."
+    BucketAlreadyOwnedByYou 409
+        "Your previous request to create the named bucket succeeded and you already own it."
     BucketNotEmpty 409 "The bucket you tried to delete is not empty."
-    ConditionalRequestConflict 409 "The conditional request cannot succeed due to a conflicting operation against this resource. Please try again."
+    ConditionalRequestConflict 409
+        "The conditional request cannot succeed due to a conflicting operation against this resource. \
+         Please try again."
     EntityTooLarge 400 "Your proposed upload exceeds the maximum allowed object size."
     EntityTooSmall 400 "Your proposed upload is smaller than the minimum allowed object size."
     ExcessData 400 "More data was provided than the request announced."
     ExpiredToken 400 "The provided token has expired."
-    IllegalVersioningConfigurationException 400 "The versioning configuration specified in the request is invalid."
+    IllegalVersioningConfigurationException 400
+        "The versioning configuration specified in the request is invalid."
     IncompleteBody 400 "You did not provide the number of bytes specified by the Content-Length HTTP header."
     InternalError 500 "We encountered an internal error. Please try again."
     InvalidAccessKeyId 403 "The Access Key Id you provided does not exist in our records."
     InvalidArgument 400 "Invalid argument."
-    InvalidBucketAclWithObjectOwnership 400 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."
+    InvalidBucketAclWithObjectOwnership 400
+        "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting."
     InvalidBucketName 400 "The specified bucket is not valid."
     InvalidBucketState 409 "The request is not valid for the current state of the bucket."
     InvalidDigest 400 "The Content-MD5 you specified is not valid."
     InvalidLocationConstraint 400 "The specified location constraint is not valid."
     InvalidObjectState 403 "The operation is not valid for the current state of the object."
-    InvalidPart 400 "One or more of the specified parts could not be found. The part might not have been uploaded, or the specified entity tag might not have matched the part's entity tag."
+    InvalidPart 400
+        "One or more of the specified parts could not be found. The part might not have been uploaded, or \
+         the specified entity tag might not have matched the part's entity tag."
     InvalidPartNumber 416 "The requested partnumber is not satisfiable."
-    InvalidPartOrder 400 "The list of parts was not in ascending order. The parts list must be specified in order by part number."
-    InvalidPolicyDocument 400 "The content of the form does not meet the conditions specified in the policy document."
+    InvalidPartOrder 400
+        "The list of parts was not in ascending order. The parts list must be specified in order by part \
+         number."
+    InvalidPolicyDocument 400
+        "The content of the form does not meet the conditions specified in the policy document."
     InvalidRange 416 "The requested range is not satisfiable."
     InvalidRegion 400 "Region does not match."
     InvalidRequest 400 "Invalid request."
@@ -92,12 +112,17 @@ error_codes! {
     InvalidURI 400 "Couldn't parse the specified URI."
     KeyTooLongError 400 "Your key is too long."
     KmsNotFoundException = "KMS.NotFoundException" 400 "The specified KMS key does not exist."
-    MalformedACLError 400 "The XML you provided was not well-formed or did not validate against our published schema."
-    MalformedDate 400 "Invalid date format header, expected to be in ISO8601, RFC1123 or RFC1123Z time format."
+    MalformedACLError 400
+        "The XML you provided was not well-formed or did not validate against our published schema."
+    MalformedDate 400
+        "Invalid date format header, expected to be in ISO8601, RFC1123 or RFC1123Z time format."
     MalformedPOSTRequest 400 "The body of your POST request is not well-formed multipart/form-data."
     MalformedPolicy 400 "Policy has invalid resource."
-    MalformedTrailerError 400 "The request contained trailing data that was not well-formed or did not conform to our published schema."
-    MalformedXML 400 "The XML you provided was not well-formed or did not validate against our published schema."
+    MalformedTrailerError 400
+        "The request contained trailing data that was not well-formed or did not conform to our published \
+         schema."
+    MalformedXML 400
+        "The XML you provided was not well-formed or did not validate against our published schema."
     MaxMessageLengthExceeded 400 "Your request was too big."
     MetadataTooLarge 400 "Your metadata headers exceed the maximum allowed metadata size."
     MethodNotAllowed 405 "The specified method is not allowed against this resource."
@@ -113,24 +138,33 @@ error_codes! {
     NoSuchObjectLockConfiguration 404 "The specified object does not have an ObjectLock configuration."
     NoSuchPublicAccessBlockConfiguration 404 "The public access block configuration was not found."
     NoSuchTagSet 404 "The TagSet does not exist."
-    NoSuchUpload 404 "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
+    NoSuchUpload 404
+        "The specified multipart upload does not exist. The upload ID may be invalid, or the upload may \
+         have been aborted or completed."
     NoSuchVersion 404 "The specified version does not exist."
     NoSuchWebsiteConfiguration 404 "The specified bucket does not have a website configuration."
     NotImplemented 501 "A header you provided implies functionality that is not implemented."
     NotModified 304 "Not Modified."
     ObjectLockConfigurationNotFoundError 404 "Object Lock configuration does not exist for this bucket."
-    OperationAborted 409 "A conflicting conditional operation is currently in progress against this resource. Try again."
+    OperationAborted 409
+        "A conflicting conditional operation is currently in progress against this resource. Try again."
     OwnershipControlsNotFoundError 404 "The bucket ownership controls were not found."
-    PermanentRedirect 301 "The bucket you are attempting to access must be addressed using the specified endpoint. Please send all future requests to this endpoint."
+    PermanentRedirect 301
+        "The bucket you are attempting to access must be addressed using the specified endpoint. Please \
+         send all future requests to this endpoint."
     PreconditionFailed 412 "At least one of the preconditions you specified did not hold."
     QuotaExceeded 403 "The bucket's quota is exceeded."
     ReplicationConfigurationNotFoundError 404 "The replication configuration was not found."
     RequestTimeTooSkewed 403 "The difference between the request time and the server's time is too large."
-    RequestTimeout 400 "Your socket connection to the server was not read from or written to within the timeout period."
+    RequestTimeout 400
+        "Your socket connection to the server was not read from or written to within the timeout period."
     RestoreAlreadyInProgress 409 "Object restore is already in progress."
-    ServerSideEncryptionConfigurationNotFoundError 404 "The server side encryption configuration was not found."
+    ServerSideEncryptionConfigurationNotFoundError 404
+        "The server side encryption configuration was not found."
     ServiceUnavailable 503 "Please reduce your request rate."
-    SignatureDoesNotMatch 403 "The request signature we calculated does not match the signature you provided. Check your key and signing method."
+    SignatureDoesNotMatch 403
+        "The request signature we calculated does not match the signature you provided. Check your key \
+         and signing method."
     SlowDown 503 "Please reduce your request rate."
     SlowDownRead 503 "Resource requested is unreadable, please reduce your request rate."
     SlowDownWrite 503 "Resource requested is unwritable, please reduce your request rate."
@@ -139,14 +173,20 @@ error_codes! {
     UnexpectedContent 400 "This request does not support content."
     UnresolvableGrantByEmailAddress 400 "The email address you provided does not match any account on record."
     UnsupportedNotification 400 "This server does not support Topic or Cloud Function based notifications."
-    UnsupportedSignature 400 "The provided request is signed with an unsupported STS Token version or the signature version is not supported."
-    UserKeyMustBeSpecified 400 "The bucket POST must contain the specified field name. If it is specified, check the order of the fields."
+    UnsupportedSignature 400
+        "The provided request is signed with an unsupported STS Token version or the signature version is \
+         not supported."
+    UserKeyMustBeSpecified 400
+        "The bucket POST must contain the specified field name. If it is specified, check the order of \
+         the fields."
     XAmzContentChecksumMismatch 400 "The provided 'x-amz-checksum' header does not match what was computed."
-    XAmzContentSHA256Mismatch 400 "The provided 'x-amz-content-sha256' header does not match what was computed."
+    XAmzContentSHA256Mismatch 400
+        "The provided 'x-amz-content-sha256' header does not match what was computed."
     XMinioAdminBucketQuotaExceeded 400 "Bucket quota exceeded."
     XMinioAdminConfigBadJSON 400 "The configuration provided is incorrect."
     XMinioAdminConfigDuplicateKeys 400 "JSON configuration provided has objects with duplicate keys."
-    XMinioAdminConfigEnvOverridden 400 "Unable to update config via Admin API due to environment variable override."
+    XMinioAdminConfigEnvOverridden 400
+        "Unable to update config via Admin API due to environment variable override."
     XMinioAdminConfigLDAPValidation 400 "LDAP configuration validation failed."
     XMinioAdminConfigNoQuorum 503 "Configuration update failed because server quorum was not met."
     XMinioAdminConfigTooLarge 400 "Configuration data provided exceeds the allowed maximum of 262144 bytes."
@@ -177,12 +217,15 @@ error_codes! {
     XMinioInvalidObjectName 400 "Object name contains unsupported characters."
     XMinioInvalidResourceName 400 "Resource name contains bad components such as \"..\" or \".\"."
     XMinioLDAPNotEnabled 400 "LDAP is not enabled."
-    XMinioMalformedJSON 400 "The JSON you provided was not well-formed or did not validate against our published format."
+    XMinioMalformedJSON 400
+        "The JSON you provided was not well-formed or did not validate against our published format."
     XMinioObjectExistsAsDirectory 400 "Object name already exists as a directory."
     XMinioPolicyAlreadyAttached 400 "The specified policy is already attached."
     XMinioPolicyNotAttached 400 "The specified policy is not attached."
     XMinioServerNotInitialized 503 "Server not initialized yet, please try again."
-    XMinioStorageFull 507 "Storage backend has reached its minimum free drive threshold. Please delete a few objects to proceed."
+    XMinioStorageFull 507
+        "Storage backend has reached its minimum free drive threshold. Please delete a few objects to \
+         proceed."
 }
 
 impl fmt::Display for ErrorCode {

@@ -18,7 +18,6 @@
 pub mod address;
 pub mod checksum;
 pub mod condition;
-pub mod content_encoding;
 pub mod copy_source;
 pub mod digest;
 pub mod error;

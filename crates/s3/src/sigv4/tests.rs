@@ -209,7 +209,8 @@ fn a_session_token_is_signed_and_told() {
 
 #[test]
 fn presigning_gives_the_published_signatures() {
-    let download = "/vec-bucket/photos/Jan%202026/x.jpg?response-content-disposition=attachment%3B%20filename%3D%22x.jpg%22";
+    let download = "/vec-bucket/photos/Jan%202026/x.jpg\
+                    ?response-content-disposition=attachment%3B%20filename%3D%22x.jpg%22";
     for (name, sent, signature) in [
         (
             "V9",
