@@ -17,4 +17,5 @@ CLIENT_WORKFLOWS=(
     "kafka_mc_minio_py    tests/clients/kafka_mc_minio_py.sh"
     "data_lake            tests/clients/data_lake.sh"
     "kafka_stopped        tests/clients/kafka_stopped.sh"
+    "compatibility_page   python3 tests/conformance/render.py --check"
 )

@@ -78,8 +78,9 @@ def reasons(case, functions, chosen):
         seen.add(name)
         mentions = functions[name][1]
         found |= {operation for operation in mentions.operations if operation not in chosen["operations"]}
-        for kind, mentioned in (("arguments", mentions.arguments), ("functions", mentions.names), ("calls", mentions.calls)):
-            found |= {left_out[kind][name] for name in mentioned if name in left_out[kind]}
+        optional = set(chosen["optional_arguments"].get(name, []))
+        for kind, mentioned in (("arguments", mentions.arguments - optional), ("functions", mentions.names), ("calls", mentions.calls)):
+            found |= {left_out[kind][word] for word in mentioned if word in left_out[kind]}
         pending += [name for name in mentions.names if name in functions and name not in seen]
     return found
 
