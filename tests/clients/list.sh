@@ -17,5 +17,6 @@ CLIENT_WORKFLOWS=(
     "kafka_mc_minio_py    tests/clients/kafka_mc_minio_py.sh"
     "data_lake            tests/clients/data_lake.sh"
     "kafka_stopped        tests/clients/kafka_stopped.sh"
+    "image_steps          tests/clients/image_steps.sh"
     "compatibility_page   python3 tests/conformance/render.py --check"
 )
