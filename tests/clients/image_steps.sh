@@ -20,13 +20,6 @@ words = found[-1].split("CMD", 1)[-1].strip() if sys.argv[2] == "HEALTHCHECK" el
 print("\n".join(json.loads(words) if words.startswith("[") else words.split()))' "$DOCKERFILE" "$1"
 }
 
-# as_account COMMAND... : as the account of the image, in its layout; an ordinary account runs it as itself
-as_account() {
-    local become=()
-    if ((EUID == 0)); then become=(setpriv --reuid "$ACCOUNT" --regid "$ACCOUNT" --clear-groups); fi
-    "${become[@]}" env -i HOME="$IMAGE" PATH="$IMAGE/bin:/usr/bin:/bin" MINIO_ADDRESS="$ENDPOINT_ADDRESS" "$@"
-}
-
 # placed WORD... : paths of the image as they lie here, one a line
 placed() {
     local word
@@ -52,8 +45,12 @@ cp "$TIDINGS_BIN" "$IMAGE/bin/tidings"
 ln -s tidings "$IMAGE/bin/minio"
 chmod 755 "$WORK"
 if ((EUID == 0)); then chown -R "$ACCOUNT:$ACCOUNT" "$IMAGE"; fi
-export ENDPOINT_ADDRESS=127.0.0.1:$(free_port)
-export ENDPOINT=http://$ENDPOINT_ADDRESS
+ENDPOINT_ADDRESS=127.0.0.1:$(free_port)
+ENDPOINT=http://$ENDPOINT_ADDRESS
+
+# The account of the image, in its layout; an ordinary account runs it as itself.
+AS_ACCOUNT=(env -i HOME="$IMAGE" PATH="$IMAGE/bin:/usr/bin:/bin" MINIO_ADDRESS="$ENDPOINT_ADDRESS")
+if ((EUID == 0)); then AS_ACCOUNT=(setpriv --reuid "$ACCOUNT" --regid "$ACCOUNT" --clear-groups "${AS_ACCOUNT[@]}"); fi
 
 mapfile -t health < <(instruction HEALTHCHECK)
 mapfile -t health < <(placed "${health[@]}")
@@ -62,20 +59,20 @@ mapfile -t command < <(instruction CMD)
 mapfile -t whole < <(placed "${entry[@]}" "${command[@]}")
 
 step "nothing answers yet: the health check fails"
-if as_account "${health[@]}" 2>/dev/null; then say "the health check passed without a server"; false; fi
+if "${AS_ACCOUNT[@]}" "${health[@]}" 2>/dev/null; then say "the health check passed without a server"; false; fi
 
 step "without arguments it serves /data"
-as_account "${whole[@]}" >"$SERVER_LOG" 2>&1 9>&- &
+"${AS_ACCOUNT[@]}" "${whole[@]}" >"$SERVER_LOG" 2>&1 9>&- &
 SERVER_PID=$!
 wait_for 30 "the server of the image" started_or_gone
-as_account "${health[@]}"
+"${AS_ACCOUNT[@]}" "${health[@]}"
 stop_server
 
 step "under the name of minio, as users of its image call it"
-as_account minio server "$DATA" >"$SERVER_LOG" 2>&1 9>&- &
+"${AS_ACCOUNT[@]}" minio server "$DATA" >"$SERVER_LOG" 2>&1 9>&- &
 SERVER_PID=$!
 wait_for 30 "the server of the image" started_or_gone
-as_account "${health[@]}"
+"${AS_ACCOUNT[@]}" "${health[@]}"
 stop_server
 
 step "a drive that cannot be written is named, with the account"
@@ -84,7 +81,7 @@ if ((EUID == 0)); then
     chmod 755 "$IMAGE/data2"
     chown root:root "$IMAGE/data2"
     status=0
-    said=$(as_account tidings server "$IMAGE/data2" 2>&1) || status=$?
+    said=$("${AS_ACCOUNT[@]}" tidings server "$IMAGE/data2" 2>&1) || status=$?
     expect_equal "its exit status" 1 "$status"
     expect_contains "what it says" "$IMAGE/data2" "$said"
     expect_contains "what it says" 1000 "$said"

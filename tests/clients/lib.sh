@@ -51,7 +51,7 @@ expect_contains() {
     return 1
 }
 
-# in_background COMMAND... : ended with the script
+# in_background PROGRAM... : ended with the script; not for functions, whose programs would live on
 in_background() {
     "$@" &
     BACKGROUND+=($!)

@@ -64,7 +64,7 @@ expect_equal "no rule is left" "" "$(mc event list home/basics)"
 mc admin config reset home notify_webhook:away >/dev/null
 
 step "mc watch tells what happens"
-in_background mc watch --json --prefix heard/ home/basics >"$WORK/heard"
+in_background "$TIDINGS_MC" --insecure watch --json --prefix heard/ home/basics >"$WORK/heard"
 # The stream is open when its first record arrives; until then a first object is written again.
 hear_first() { printf x | mc pipe home/basics/heard/first >/dev/null && sleep 0.2 && test -s "$WORK/heard"; }
 wait_for 20 "mc watch" hear_first
