@@ -6,10 +6,10 @@ use crate::change::{Change, ChangeKind, Origin};
 use crate::engine::EngineError;
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, VersionId};
-use crate::object::{contended, unmet_error};
 use crate::precondition::WriteCondition;
 use crate::schema;
 use crate::store::{COMMIT_TRIES_MAX, Store, bucket_unchanged};
+use crate::write::{contended, unmet_error};
 
 /// Most objects one batch deletes.
 pub const DELETE_BATCH_KEYS_MAX: usize = 1000;

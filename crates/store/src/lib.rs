@@ -19,6 +19,7 @@ pub mod batch;
 pub mod bucket;
 pub mod change;
 pub mod clock;
+pub mod complete;
 pub mod content;
 pub mod cursor;
 pub mod delete;
@@ -39,6 +40,7 @@ pub mod summary;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod walk;
+mod write;
 
 pub use batch::{Batch, Mutation, Precondition, Put};
 pub use bucket::Bucket;

@@ -218,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_replaced_object_of_several_parts_ends_its_stream_with_an_error() {
         let fixture = Fixture::new().await;
-        let object = crate::multipart::tests::complete(&fixture, "film", &[5 << 20, 5 << 20, 10]).await;
+        let object = crate::complete::tests::complete(&fixture, "film", &[5 << 20, 5 << 20, 10]).await;
         let mut open = fixture.store.read(&object, 0..object.size_bytes).await.unwrap();
         assert!(open.try_next().await.unwrap().is_some());
         fixture.put("film", b"other").await;

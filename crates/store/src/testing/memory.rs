@@ -91,6 +91,24 @@ impl MemoryEngine {
         self.shared.state.lock().bodies.len()
     }
 
+    /// How many staged bodies are held that no entry names.
+    pub fn unnamed_body_count(&self) -> usize {
+        let state = self.shared.state.lock();
+        let entries = state
+            .partitions
+            .values()
+            .flat_map(|partition| partition.entries.values());
+        let named: BTreeSet<u64> = entries
+            .flat_map(|entry| &entry.locations)
+            .filter_map(number_of)
+            .collect();
+        state
+            .bodies
+            .keys()
+            .filter(|number| !named.contains(number))
+            .count()
+    }
+
     /// How many entries scans have returned so far: what listings cost.
     pub fn scanned_entries(&self) -> u64 {
         self.shared.state.lock().scanned_entries
