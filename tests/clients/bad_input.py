@@ -105,7 +105,10 @@ def a_body_that_ends_early():
     refused("a trailing checksum of other bytes", 400, "BadDigest", lambda: s3.send(
         "PUT", f"/{BUCKET}/k", payload=UNSIGNED_TRAILER, body=b"7\r\nchanged\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n",
         headers={"content-encoding": "aws-chunked", "x-amz-decoded-content-length": "7", "x-amz-trailer": "x-amz-checksum-crc32"}))
-    refused("fewer bytes than promised", 400, "IncompleteBody", lambda: put(payload="UNSIGNED-PAYLOAD", length=5000))
+    # Whoever hangs up in the middle may get an answer or none; what counts is that nothing changed.
+    before = state()
+    equal("fewer bytes than promised", True, put(payload="UNSIGNED-PAYLOAD", length=5000).status in (0, 400))
+    equal("fewer bytes than promised: the store afterwards", before, state())
 
 
 def a_body_that_is_no_xml():

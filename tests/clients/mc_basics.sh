@@ -57,7 +57,7 @@ said=$(mc admin config set home notify_webhook:away endpoint=http://127.0.0.1:9/
 expect_contains "mc admin config set" "Successfully applied" "$said"
 expect_contains "mc admin config get" "endpoint=http://127.0.0.1:9/" "$(mc admin config get home notify_webhook:away)"
 mc event add home/basics arn:minio:sqs::away:webhook --event put,delete --prefix tree/ --suffix .jpg
-expect_equal "mc event list" 'arn:minio:sqs::away:webhook   s3:ObjectCreated:*,s3:ObjectRemoved:*   Filter: prefix="tree/" suffix=".jpg"' \
+expect_equal "mc event list" 'arn:minio:sqs::away:webhook   s3:ObjectCreated:*,s3:ObjectRemoved:*   Filter: prefix="tree/"suffix=".jpg"' \
     "$(mc event list home/basics)"
 mc event remove home/basics --force
 expect_equal "no rule is left" "" "$(mc event list home/basics)"

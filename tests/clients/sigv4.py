@@ -27,7 +27,7 @@ def digest(key, text):
 
 @dataclass
 class Answer:
-    status: int
+    status: int  # 0 when the connection was closed without an answer
     headers: dict
     body: bytes
 
@@ -123,7 +123,10 @@ class Caller:
                     connection.sock.shutdown(1)
             except (BrokenPipeError, ConnectionResetError):
                 pass  # It answered before it had read everything.
-            answer = connection.getresponse()
+            try:
+                answer = connection.getresponse()
+            except (http.client.RemoteDisconnected, ConnectionResetError):
+                return Answer(0, {}, b"")
             return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read())
         finally:
             connection.close()
