@@ -1,1 +1,44 @@
-//! .
+//! The local engine: keeps everything of a set of drives in one journal, erasure-coded, and survives what
+//! drives do.
+//!
+//! [`LocalEngine`] implements [`store::Engine`]. A commit becomes a frame of the journal on every drive, small
+//! bodies as columns in it; large bodies are staged as shards before the commit that names them. The index is
+//! in memory and rebuilt from the journal. The bytes on a drive are tabled in `docs/formats.md`.
+//!
+//! # Invariants
+//!
+//! 1. A commit is acknowledged when q = k+1 drives (k without parity) hold it, synced.
+//! 2. A drive that missed anything is out by a decision of the others, and never read as current.
+//! 3. What the drives present do not prove unacknowledged is never cut.
+//!
+//! What is not here: healing a drive that was out, scrubbing, recycling segments, checkpoints.
+
+mod assemble;
+mod chain;
+pub mod columns;
+mod digest;
+pub mod directory;
+pub mod drive;
+mod engine;
+mod error;
+mod format;
+mod frame;
+mod index;
+mod judge;
+pub mod location;
+mod open;
+mod payload;
+pub mod quorum;
+mod record;
+mod recovery;
+mod replay;
+mod segment;
+mod sequencer;
+mod set;
+mod shards;
+mod writer;
+
+pub use assemble::Given;
+pub use engine::{LocalEngine, Options};
+pub use error::OpenError;
+pub use quorum::Geometry;

@@ -1,0 +1,361 @@
+//! Which drives make the set: reads the identities, refuses what is foreign, finds the decision that holds.
+//!
+//! Nothing is written here before every drive was looked at. A decision (epoch, members) holds when the
+//! write quorum of the members it names could have written it; the highest such one is taken.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::drive::Drive;
+use crate::error::OpenError;
+use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Membership, Nonce};
+use crate::quorum::Geometry;
+use crate::segment;
+
+/// A drive as it was given: open, or why it is not.
+pub struct Given {
+    /// Where it is, for people.
+    pub path: String,
+    /// The drive.
+    pub drive: io::Result<Arc<dyn Drive>>,
+}
+
+/// The set as its drives tell it.
+pub(crate) struct Assembly {
+    /// The decision that holds. Its position is that of any one drive.
+    pub identity: Identity,
+    /// The highest epoch any drive was part of.
+    pub highest_epoch: u64,
+    /// By position: path, drive, and why it is out.
+    pub places: Vec<(String, Option<Arc<dyn Drive>>, Option<String>)>,
+}
+
+/// A drive that could be looked at.
+struct Seen {
+    path: String,
+    drive: Arc<dyn Drive>,
+    content: Content,
+}
+
+enum Content {
+    Blank,
+    Damaged,
+    Ours(Box<Identity>),
+}
+
+/// Names in the root of a drive without identity that are no one's data.
+const IGNORED_NAMES: [&str; 2] = ["lost+found", "format.new"];
+
+/// Looks at all drives and says which set they make; makes a new one of blank drives.
+pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assembly, OpenError> {
+    let geometry = Geometry::of(given.len(), parity)?;
+    let count = given.len();
+    let mut seen = Vec::new();
+    let mut unusable = Vec::new();
+    for Given { path, drive } in given {
+        match drive {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse { path }),
+            Err(error) => unusable.push((path, error)),
+            Ok(drive) => match look_at(&path, &*drive)? {
+                Ok(content) => seen.push(Seen { path, drive, content }),
+                Err(error) => unusable.push((path, error)),
+            },
+        }
+    }
+    let identities: Vec<(&str, &Identity)> = seen
+        .iter()
+        .filter_map(|seen| match &seen.content {
+            Content::Ours(identity) => Some((seen.path.as_str(), &**identity)),
+            Content::Blank | Content::Damaged => None,
+        })
+        .collect();
+    check(&identities, count, parity)?;
+    let highest_epoch = identities.iter().map(|(_, identity)| identity.log.epoch).max();
+    match highest_epoch {
+        Some(highest) if highest > 0 => {
+            let identity = decision(&identities, geometry)?;
+            Ok(place(identity, highest, seen, unusable))
+        }
+        begun => {
+            if let Some((path, source)) = unusable.into_iter().next() {
+                return Err(OpenError::Unusable { path, source });
+            }
+            if let Some(damaged) = seen.iter().find(|seen| matches!(seen.content, Content::Damaged)) {
+                return Err(OpenError::Foreign {
+                    path: damaged.path.clone(),
+                    found: format!("a damaged {FORMAT_FILE}"),
+                });
+            }
+            let template = begun
+                .and_then(|_| identities.first())
+                .map(|(_, identity)| (*identity).clone());
+            form(seen, geometry, template)
+        }
+    }
+}
+
+/// What a drive holds. The outer error refuses the start, the inner one says that the drive cannot be read.
+fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenError> {
+    let loaded = drive
+        .contents()
+        .and_then(|names| Ok((names, drive.load(FORMAT_FILE)?)));
+    let (names, file) = match loaded {
+        Ok(loaded) => loaded,
+        Err(error) => return Ok(Err(error)),
+    };
+    if let Some(file) = file {
+        return match Identity::decode(&file) {
+            Found::Sound(identity) => Ok(Ok(Content::Ours(identity))),
+            Found::Damaged => Ok(Ok(Content::Damaged)),
+            Found::Newer(found) => Err(OpenError::NewerFormat {
+                path: path.into(),
+                found,
+                known: FORMAT_VERSION,
+            }),
+        };
+    }
+    if names.iter().any(|name| name == ".minio.sys") {
+        return Err(OpenError::MinioDrive { path: path.into() });
+    }
+    match names
+        .into_iter()
+        .find(|name| !IGNORED_NAMES.contains(&name.as_str()))
+    {
+        Some(found) => Err(OpenError::Foreign {
+            path: path.into(),
+            found,
+        }),
+        None => Ok(Ok(Content::Blank)),
+    }
+}
+
+/// Refuses drives of several sets, drives given twice, and another count or parity than the set was made with.
+fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) -> Result<(), OpenError> {
+    let Some((first_path, _)) = identities.first() else {
+        return Ok(());
+    };
+    let votes = |set: Uuid| {
+        identities
+            .iter()
+            .filter(|(_, identity)| identity.set == set)
+            .count()
+    };
+    let (other, set) = identities
+        .iter()
+        .map(|(path, identity)| (*path, identity.set))
+        .max_by_key(|(_, set)| votes(*set))
+        .unwrap_or((first_path, Uuid::nil()));
+    for (path, identity) in identities {
+        if identity.set != set {
+            let (path, other) = ((*path).into(), other.into());
+            return Err(OpenError::OtherSet {
+                path,
+                found: identity.set,
+                other,
+                expected: set,
+            });
+        }
+        if identity.members.len() != count {
+            return Err(OpenError::WrongCount {
+                given: count,
+                expected: identity.members.len(),
+                path: (*path).into(),
+            });
+        }
+        if let Some(given) = parity
+            && given != identity.geometry.parity
+        {
+            return Err(OpenError::WrongParity {
+                given,
+                expected: identity.geometry.parity,
+                path: (*path).into(),
+            });
+        }
+        let twin = identities
+            .iter()
+            .find(|(twin, same)| twin != path && same.drive() == identity.drive());
+        if let Some((twin, _)) = twin {
+            return Err(OpenError::Duplicate {
+                path: (*path).into(),
+                other: (*twin).into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The highest decision that may have been taken by the write quorum of its voters.
+fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Identity, OpenError> {
+    let rank = |identity: &Identity| (identity.log.epoch, identity.revision);
+    let geometry = identities
+        .first()
+        .map_or(geometry, |(_, identity)| identity.geometry);
+    let mut possible: Vec<&Identity> = Vec::new();
+    for (_, candidate) in identities {
+        let same = |identity: &Identity| {
+            rank(identity) == rank(candidate)
+                && identity.log == candidate.log
+                && identity.members == candidate.members
+        };
+        let mut support = 0;
+        for (position, member) in candidate
+            .members
+            .iter()
+            .enumerate()
+            .filter(|(_, member)| member.voter)
+        {
+            let present = identities
+                .iter()
+                .find(|(_, identity)| identity.position == position && identity.drive() == member.drive);
+            // An absent voter may hold it; a present one shows what it holds.
+            support += usize::from(
+                present.is_none_or(|(_, identity)| same(identity) || rank(identity) > rank(candidate)),
+            );
+        }
+        if support >= geometry.write_quorum() && !possible.iter().any(|known| same(known)) {
+            possible.push(candidate);
+        }
+    }
+    possible.sort_by_key(|identity| std::cmp::Reverse(rank(identity)));
+    match possible.as_slice() {
+        [] => Err(OpenError::Ambiguous {
+            reason: "no epoch is held by enough of its drives".into(),
+        }),
+        [one, other, ..] if rank(one) == rank(other) => Err(OpenError::Ambiguous {
+            reason: format!("epoch {} was begun twice", one.log.epoch),
+        }),
+        [highest, ..] => Ok((*highest).clone()),
+    }
+}
+
+/// Puts each drive into its place.
+fn place(
+    identity: Identity,
+    highest_epoch: u64,
+    seen: Vec<Seen>,
+    unusable: Vec<(String, io::Error)>,
+) -> Assembly {
+    let mut places: Vec<Option<(String, Option<Arc<dyn Drive>>, Option<String>)>> =
+        identity.members.iter().map(|_| None).collect();
+    let mut homeless = Vec::new();
+    for Seen { path, drive, content } in seen {
+        match content {
+            Content::Ours(own) if identity.members[own.position].drive == own.drive() => {
+                let out = (!identity.members[own.position].voter)
+                    .then(|| "it missed writes while it was out, and waits to be healed".to_owned());
+                places[own.position] = Some((path, Some(drive), out));
+            }
+            Content::Ours(_) => homeless.push((path, "another drive has taken its place".to_owned())),
+            Content::Blank => homeless.push((path, "it is blank, and waits to be healed".to_owned())),
+            Content::Damaged => homeless.push((
+                path,
+                "its identity is damaged, and it waits to be healed".to_owned(),
+            )),
+        }
+    }
+    homeless.extend(
+        unusable
+            .into_iter()
+            .map(|(path, error)| (path, format!("it cannot be used: {error}"))),
+    );
+    let mut homeless = homeless.into_iter();
+    let places = places
+        .into_iter()
+        .map(|place| {
+            place.unwrap_or_else(|| {
+                let (path, reason) = homeless
+                    .next()
+                    .expect("as many drives were given as the set has places");
+                (path, None, Some(reason))
+            })
+        })
+        .collect();
+    Assembly {
+        identity,
+        highest_epoch,
+        places,
+    }
+}
+
+/// Makes a new set, or goes on making one: every drive gets epoch 0, which nothing was ever written in.
+fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<Assembly, OpenError> {
+    let template = begun.unwrap_or_else(|| Identity {
+        set: Uuid::new_v4(),
+        position: 0,
+        geometry,
+        revision: 0,
+        log: EpochLog {
+            epoch: 0,
+            nonce: Nonce(rand::random()),
+            kept_batch: 0,
+            kept_hash: 0,
+            start: segment::first_address(0),
+        },
+        previous: None,
+        members: (0..geometry.drives())
+            .map(|_| Membership {
+                drive: Uuid::new_v4(),
+                voter: true,
+                joined_batch: 0,
+            })
+            .collect(),
+    });
+    let taken: HashSet<usize> = seen
+        .iter()
+        .filter_map(|seen| position_of(&seen.content))
+        .collect();
+    let mut free = (0..geometry.drives()).filter(|position| !taken.contains(position));
+    let mut places: Vec<Option<(String, Option<Arc<dyn Drive>>, Option<String>)>> =
+        template.members.iter().map(|_| None).collect();
+    for seen in seen {
+        let position = match position_of(&seen.content) {
+            Some(position) => position,
+            None => {
+                let position = free.next().expect("as many drives as places");
+                let identity = Identity {
+                    position,
+                    ..template.clone()
+                };
+                seen.drive
+                    .replace(FORMAT_FILE, &identity.encode())
+                    .map_err(|error| unwritable(&seen.path, error))?;
+                position
+            }
+        };
+        places[position] = Some((seen.path, Some(seen.drive), None));
+    }
+    let places = places
+        .into_iter()
+        .map(|place| place.expect("every place has a drive"))
+        .collect();
+    Ok(Assembly {
+        identity: template,
+        highest_epoch: 0,
+        places,
+    })
+}
+
+fn position_of(content: &Content) -> Option<usize> {
+    match content {
+        Content::Ours(identity) => Some(identity.position),
+        Content::Blank | Content::Damaged => None,
+    }
+}
+
+/// The refusal for a drive that cannot be written.
+pub(crate) fn unwritable(path: &str, source: io::Error) -> OpenError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::Unwritable {
+            path: path.into(),
+            uid: rustix::process::getuid().as_raw(),
+            source,
+        },
+        _ => OpenError::Io {
+            path: path.into(),
+            source,
+        },
+    }
+}

@@ -1,0 +1,487 @@
+//! The real drive: a mounted directory.
+//!
+//! Segments are written with O_DIRECT and `RWF_DSYNC`: one call, durable on return, no page cache. Where a
+//! file system refuses either, the probe finds out when the drive is claimed, and writes fall back to
+//! `pwrite` and `fdatasync`, never to a bare write. Foreground reads go through a second, buffered
+//! descriptor, so that hot objects come from memory.
+//!
+//! What is assumed of the file system stands in `docs/formats.md`.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
+use rustix::io::{Errno, ReadWriteFlags};
+
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment, ShardReader, ShardWriter, Space};
+use crate::location::ShardId;
+
+/// A drive over a directory. Holds a lock on it, so that two processes never write one drive.
+pub struct DirectoryDrive {
+    root: PathBuf,
+    path: String,
+    /// Open for its lock.
+    _lock: File,
+    mode: AtomicU8,
+    durable: AtomicBool,
+    /// Folders of `shard/` whose names are known to be durable; at most 65,536.
+    folders: Mutex<HashSet<String>>,
+}
+
+/// How a write becomes durable on this file system.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// O_DIRECT and RWF_DSYNC.
+    Direct = 0,
+    /// Buffered, RWF_DSYNC.
+    Synced = 1,
+    /// Buffered, then fdatasync.
+    Flushed = 2,
+}
+
+/// File systems of which a completed sync is known to survive power loss: ext2/3/4, XFS, btrfs, ZFS, F2FS,
+/// bcachefs. `statfs(2)`, `f_type`.
+const DURABLE_FILE_SYSTEMS: [u64; 6] = [
+    0xEF53,
+    0x5846_5342,
+    0x9123_683E,
+    0x2FC1_2FC1,
+    0xF2F5_2010,
+    0xCA45_1A4E,
+];
+
+impl DirectoryDrive {
+    /// Opens a directory and locks it; writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; `WouldBlock` when another process holds the drive.
+    pub fn open(root: &Path) -> io::Result<DirectoryDrive> {
+        let root = root.canonicalize()?;
+        let lock = File::open(&root)?;
+        if !lock.metadata()?.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory));
+        }
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(DirectoryDrive {
+            path: root.display().to_string(),
+            root,
+            _lock: lock,
+            mode: AtomicU8::new(Mode::Flushed as u8),
+            durable: AtomicBool::new(false),
+            folders: Mutex::new(HashSet::new()),
+        })
+    }
+
+    fn mode(&self) -> Mode {
+        match self.mode.load(Ordering::Relaxed) {
+            0 => Mode::Direct,
+            1 => Mode::Synced,
+            _ => Mode::Flushed,
+        }
+    }
+
+    fn segment_path(&self, number: u32) -> PathBuf {
+        self.root.join("log").join(format!("{number:08}.seg"))
+    }
+
+    fn shard_path(&self, id: ShardId) -> PathBuf {
+        let name = id.to_name();
+        self.root
+            .join("shard")
+            .join(&name[..2])
+            .join(&name[2..4])
+            .join(name)
+    }
+
+    /// Opens both descriptors of an existing segment.
+    fn segment_at(&self, path: &Path) -> io::Result<Arc<dyn Segment>> {
+        let buffered = OpenOptions::new().read(true).write(true).open(path)?;
+        let mode = self.mode();
+        let direct = if mode == Mode::Direct {
+            Some(open_direct(path, false)?)
+        } else {
+            None
+        };
+        let size_bytes = buffered.metadata()?.len();
+        Ok(Arc::new(SegmentFile {
+            buffered,
+            direct,
+            mode,
+            size_bytes,
+        }))
+    }
+
+    /// One aligned write in each mode until one is taken, into a file that is removed again.
+    fn probe(&self) -> io::Result<Mode> {
+        let path = self.root.join("log").join("probe");
+        let block = AlignedBytes::zeroed(BLOCK_BYTES);
+        let direct = open_direct(&path, true)
+            .and_then(|file| write_fully(&block, 0, |bytes, at| pwritev2(&file, bytes, at)));
+        let mode = match direct {
+            Ok(()) => Mode::Direct,
+            Err(error) if !unsupported(&error) => return Err(error),
+            Err(_) => {
+                let file = OpenOptions::new()
+                    .create(true)
+                    .truncate(false)
+                    .write(true)
+                    .open(&path)?;
+                match write_fully(&block, 0, |bytes, at| pwritev2(&file, bytes, at)) {
+                    Ok(()) => Mode::Synced,
+                    Err(error) if !unsupported(&error) => return Err(error),
+                    Err(_) => Mode::Flushed,
+                }
+            }
+        };
+        fs::remove_file(&path)?;
+        Ok(mode)
+    }
+}
+
+impl Drive for DirectoryDrive {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn claim(&self) -> io::Result<()> {
+        for folder in ["log", "shard"] {
+            match fs::create_dir(self.root.join(folder)) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+        }
+        sync_directory(&self.root)?;
+        let mode = self.probe()?;
+        self.mode.store(mode as u8, Ordering::Relaxed);
+        // A full disk refuses even this small probe on some file systems; that is no reason to stay out,
+        // so it was let through as far as `?` above allows: ENOSPC there means not one block is free.
+        let kind = rustix::fs::statfs(&self.root)?.f_type;
+        let known = DURABLE_FILE_SYSTEMS.contains(&u64::try_from(kind).unwrap_or(0));
+        self.durable.store(known, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    fn device(&self) -> Option<u64> {
+        fs::metadata(&self.root).ok().map(|metadata| metadata.dev())
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let sizes = rustix::fs::statvfs(&self.root)?;
+        Ok(Space {
+            total_bytes: sizes.f_blocks * sizes.f_frsize,
+            free_bytes: sizes.f_bavail * sizes.f_frsize,
+            inodes_used: sizes.f_files.saturating_sub(sizes.f_ffree),
+            inodes_free: sizes.f_favail,
+        })
+    }
+
+    fn contents(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        match fs::read(self.root.join(name)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.root.join(format!("{name}.new"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .open(&temporary)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.root.join(name))?;
+        // The rename is durable only once the directory is: without this a power cut may bring back the
+        // old identity after frames of the new epoch were written.
+        sync_directory(&self.root)
+    }
+
+    fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        let path = self.segment_path(number);
+        if let Some(segment) = self.open_segment(number)?
+            && segment.size_bytes() == size_bytes
+        {
+            return Ok(segment);
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)?;
+        let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
+            // No allocation on this file system: a sparse file, slower and without the promise of space.
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size_bytes),
+            other => other.map_err(io::Error::from),
+        };
+        if let Err(error) = allocated.and_then(|()| file.sync_all()) {
+            // What is left of it would take the space that deletes need.
+            if let Err(removal) = fs::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %removal, "A segment that could not be allocated was not removed.");
+            }
+            return Err(error);
+        }
+        sync_directory(&self.root.join("log"))?;
+        self.segment_at(&path)
+    }
+
+    fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        match self.segment_at(&self.segment_path(number)) {
+            Ok(segment) => Ok(Some(segment)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        let path = self.shard_path(id);
+        let folder = path.parent().expect("a shard lies in a folder").to_path_buf();
+        let known = id.to_name()[..4].to_owned();
+        if !self.folders.lock().contains(&known) {
+            fs::create_dir_all(&folder)?;
+            sync_directory(folder.parent().expect("the folder lies in a folder"))?;
+            sync_directory(&self.root.join("shard"))?;
+            self.folders.lock().insert(known);
+        }
+        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
+        Ok(Box::new(ShardFile {
+            file,
+            folder,
+            end: 0,
+            named: false,
+        }))
+    }
+
+    fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
+        match File::open(self.shard_path(id)) {
+            Ok(file) => Ok(Some(Arc::new(ShardFileReader { file }))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn remove_shard(&self, id: ShardId) -> io::Result<()> {
+        match fs::remove_file(self.shard_path(id)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A segment with its two descriptors.
+struct SegmentFile {
+    buffered: File,
+    direct: Option<File>,
+    mode: Mode,
+    size_bytes: u64,
+}
+
+impl Segment for SegmentFile {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match (&self.direct, self.mode) {
+            (Some(direct), _) => write_fully(bytes, offset, |rest, at| pwritev2(direct, rest, at)),
+            (None, Mode::Flushed) => {
+                self.buffered.write_all_at(bytes, offset)?;
+                self.buffered.sync_data()
+            }
+            (None, _) => write_fully(bytes, offset, |rest, at| pwritev2(&self.buffered, rest, at)),
+        }
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.buffered.read_exact_at(buffer, offset)
+    }
+
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        let wanted = buffer.len();
+        let read = rustix::io::preadv2(
+            &self.buffered,
+            &mut [IoSliceMut::new(buffer)],
+            offset,
+            ReadWriteFlags::NOWAIT,
+        );
+        match read {
+            Ok(read) => Ok(read == wanted),
+            // Not in memory, or the file system cannot say: the caller reads where it may wait.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::INVAL) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) => direct.read_exact_at(buffer, offset),
+            None => self.buffered.read_exact_at(buffer, offset),
+        }
+    }
+}
+
+/// A shard being written, through the page cache: its writer sees errors at the sync at the latest.
+struct ShardFile {
+    file: File,
+    folder: PathBuf,
+    end: u64,
+    named: bool,
+}
+
+impl ShardWriter for ShardFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        if !self.named {
+            sync_directory(&self.folder)?;
+            self.named = true;
+        }
+        Ok(())
+    }
+}
+
+struct ShardFileReader {
+    file: File,
+}
+
+impl ShardReader for ShardFileReader {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(buffer, offset)
+    }
+}
+
+fn open_direct(path: &Path, create: bool) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags are small");
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(create)
+        .truncate(false)
+        .custom_flags(flags)
+        .open(path)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+fn pwritev2(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+    Ok(rustix::io::pwritev2(
+        file,
+        &[IoSlice::new(bytes)],
+        offset,
+        ReadWriteFlags::DSYNC,
+    )?)
+}
+
+/// Calls `write` until all is written. A short or interrupted write is no fault of the drive: it is resumed
+/// at the last whole block, since an unaligned rest is refused by O_DIRECT.
+fn write_fully(bytes: &[u8], offset: u64, write: impl Fn(&[u8], u64) -> io::Result<usize>) -> io::Result<()> {
+    let mut written = 0;
+    while written < bytes.len() {
+        match write(&bytes[written..], offset + written as u64) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) if written + count == bytes.len() => return Ok(()),
+            Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => written += count - count % BLOCK_BYTES,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
+                ) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file system refused a way of writing, rather than a write.
+fn unsupported(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_or_short_write_is_resumed_at_the_last_whole_block() {
+        let calls = Mutex::new(Vec::new());
+        let bytes = vec![7; 4 * BLOCK_BYTES];
+        let answers = Mutex::new(vec![
+            Ok(2 * BLOCK_BYTES),
+            Ok(BLOCK_BYTES + 512),
+            Err(io::ErrorKind::Interrupted.into()),
+        ]);
+        write_fully(&bytes, 0, |rest, at| {
+            calls.lock().push((at, rest.len()));
+            answers.lock().pop().unwrap_or(Ok(rest.len()))
+        })
+        .unwrap();
+        assert_eq!(
+            calls.into_inner(),
+            [(0, 16384), (0, 16384), (4096, 12288), (12288, 4096)]
+        );
+    }
+
+    #[test]
+    fn a_second_opening_of_one_directory_is_refused_until_the_first_is_dropped() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = DirectoryDrive::open(folder.path()).unwrap();
+        let second = DirectoryDrive::open(folder.path());
+        assert_eq!(
+            second.err().map(|error| error.kind()),
+            Some(io::ErrorKind::WouldBlock)
+        );
+        drop(first);
+        DirectoryDrive::open(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_to_a_segment_is_read_back_by_both_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        let segment = drive.create_segment(0, 65536).unwrap();
+        let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
+        block.fill(9);
+        segment.write_at(8192, &block).unwrap();
+
+        let mut buffered = vec![0; 3];
+        segment.read_at(8192, &mut buffered).unwrap();
+        let mut medium = AlignedBytes::zeroed(BLOCK_BYTES);
+        segment.read_medium_at(8192, &mut medium).unwrap();
+
+        assert_eq!(
+            (buffered, medium[4095], segment.size_bytes()),
+            (vec![9; 3], 9, 65536)
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! A drive: the one door through which the engine touches files.
+//!
+//! There are two: [`crate::directory::DirectoryDrive`] over a mounted directory, and the faulty one of
+//! `testing`, which stands in for it with every fault a drive can have. All calls block; the engine makes
+//! them on its own threads or where blocking is allowed.
+//!
+//! # What a drive promises
+//!
+//! 1. [`Segment::write_at`] and [`Drive::replace`] are durable when they return `Ok`.
+//! 2. [`ShardWriter::sync`] makes the bytes appended so far and the file's name durable.
+//! 3. After an error nothing is promised of the bytes concerned, and the call is not repeated.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::location::ShardId;
+
+/// Alignment of segment writes, in bytes: what O_DIRECT asks of all drives in use.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Sizes of a drive's file system.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Size in bytes.
+    pub total_bytes: u64,
+    /// Bytes free to us.
+    pub free_bytes: u64,
+    /// Inodes in use.
+    pub inodes_used: u64,
+    /// Inodes free.
+    pub inodes_free: u64,
+}
+
+/// A mounted directory, or what stands in for one.
+pub trait Drive: Send + Sync + 'static {
+    /// Where it is, for people.
+    fn path(&self) -> &str;
+
+    /// Takes it into use: makes the folders and probes how writes become durable. The first call that writes.
+    fn claim(&self) -> io::Result<()>;
+
+    /// Whether completed writes survive power loss as far as the probe can tell.
+    fn durable(&self) -> bool;
+
+    /// Identifies the device behind it, where there is one: equal numbers fail together.
+    fn device(&self) -> Option<u64>;
+
+    /// Sizes of its file system.
+    fn space(&self) -> io::Result<Space>;
+
+    /// The names in its root.
+    fn contents(&self) -> io::Result<Vec<String>>;
+
+    /// A small file of the root, whole; `None` when it is not there.
+    fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Writes a small file of the root, atomically and durably.
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
+
+    /// Opens a segment, or makes it with `size_bytes` allocated and durable in its folder. Reads as zeroes.
+    fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>>;
+
+    /// Opens a segment; `None` when it is not there.
+    fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>>;
+
+    /// Makes the file of a shard.
+    fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
+
+    /// Opens the file of a shard; `None` when it is not there.
+    fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>>;
+
+    /// Removes the file of a shard; an absent one is no error.
+    fn remove_shard(&self, id: ShardId) -> io::Result<()>;
+}
+
+/// A file of the journal.
+pub trait Segment: Send + Sync {
+    /// Its size in bytes; never changes.
+    fn size_bytes(&self) -> u64;
+
+    /// Writes whole blocks and returns when they are durable. `bytes` is aligned as [`AlignedBytes`] is.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Reads through the page cache; fails with `UnexpectedEof` beyond the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+
+    /// As [`Segment::read_at`] if that needs no waiting for the medium; otherwise answers `false`.
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool>;
+
+    /// Reads whole blocks from the medium, past the page cache where the file system allows it.
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()>;
+}
+
+/// A shard being written.
+pub trait ShardWriter: Send {
+    /// Appends bytes; they are durable after [`ShardWriter::sync`].
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes everything appended and the file's name durable.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A shard being read.
+pub trait ShardReader: Send + Sync {
+    /// Reads through the page cache; fails with `UnexpectedEof` beyond the end.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
+/// Whether the error says that space or quota ran out, which is nobody's fault and no fault of the drive.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
+}
+
+/// Bytes that begin at a multiple of [`BLOCK_BYTES`] in memory and fill whole blocks, as O_DIRECT needs.
+#[derive(Debug)]
+pub struct AlignedBytes {
+    bytes: Vec<u8>,
+    start: usize,
+    len: usize,
+}
+
+impl AlignedBytes {
+    /// Zeroes: `len` rounded up to whole blocks.
+    pub fn zeroed(len: usize) -> AlignedBytes {
+        let len = len.next_multiple_of(BLOCK_BYTES);
+        let bytes = vec![0; len + BLOCK_BYTES];
+        let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
+        AlignedBytes { bytes, start, len }
+    }
+}
+
+impl std::ops::Deref for AlignedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..self.start + self.len]
+    }
+}
+
+impl std::ops::DerefMut for AlignedBytes {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.start..self.start + self.len]
+    }
+}

@@ -1,0 +1,325 @@
+//! The local engine: one set of drives behind the engine trait.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use std::{io, ops::Range};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use store::{
+    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, KeyRange, Location,
+    PartitionId, Sequence, SetReport, Stage, StageHint,
+};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::spawn_blocking;
+
+use crate::assemble::Given;
+use crate::directory::DirectoryDrive;
+use crate::drive::Drive;
+use crate::error::OpenError;
+use crate::open::open_set;
+use crate::payload;
+use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request};
+use crate::set::Set;
+use crate::shards::{self, Faults, Pins, ShardStage};
+
+/// What a set is opened with.
+pub struct Options {
+    /// One directory a drive, in any order.
+    pub drives: Vec<PathBuf>,
+    /// Parity of a new set; `None` is the default for the number of drives, and what an existing set has.
+    pub parity: Option<usize>,
+    /// The wall clock that sequences follow.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// An open set. Dropping it stops as a crash would; [`LocalEngine::shutdown`] stops cleanly.
+pub struct LocalEngine {
+    set: Arc<Set>,
+    events: Sender<Event>,
+    permits: Arc<Semaphore>,
+    pins: Arc<Pins>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl LocalEngine {
+    /// Opens the set on these directories, or makes a new one of empty ones; blocks until everything that was
+    /// acknowledged can be read. Directories that do not exist are made for a new set only.
+    ///
+    /// With fewer drives than the write quorum it opens for reading: see [`LocalEngine::report`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`]; nothing was written then, except that a new set may be half made, which the next
+    /// opening completes.
+    pub fn open(options: Options) -> Result<Arc<LocalEngine>, OpenError> {
+        let Options {
+            drives,
+            parity,
+            clock,
+        } = options;
+        let mut given = Vec::with_capacity(drives.len());
+        for path in &drives {
+            given.push(open_directory(path, &given)?);
+        }
+        let fresh = given.iter().all(|drive| match &drive.drive {
+            Ok(drive) => drive.contents().is_ok_and(|names| names.is_empty()),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        });
+        if fresh {
+            for (path, drive) in drives.iter().zip(&mut given) {
+                if drive.drive.is_err() {
+                    std::fs::create_dir_all(path)
+                        .map_err(|error| crate::assemble::unwritable(&drive.path, error))?;
+                    *drive = open_directory(path, &[])?;
+                }
+            }
+        }
+        LocalEngine::open_on(given, parity, clock)
+    }
+
+    /// As [`LocalEngine::open`], on drives of any kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalEngine::open`].
+    pub fn open_on(
+        given: Vec<Given>,
+        parity: Option<usize>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<LocalEngine>, OpenError> {
+        let (events, incoming) = channel();
+        let (set, sequencer) = open_set(given, parity, clock, incoming, events.clone())?;
+        let thread = std::thread::Builder::new()
+            .name("sequencer".into())
+            .spawn(move || sequencer.run())
+            .expect("the system gives a thread");
+        Ok(Arc::new(LocalEngine {
+            set,
+            events,
+            permits: Arc::new(Semaphore::new(COMMITS_WAITING_MAX)),
+            pins: Arc::new(Pins::default()),
+            thread: Mutex::new(Some(thread)),
+        }))
+    }
+
+    /// How the drives are.
+    pub fn report(&self) -> SetReport {
+        self.set.report()
+    }
+
+    /// Stops cleanly: takes no more commits, writes those that wait, waits for every voter, and seals the
+    /// journal, so that the set survives the loss of any m drives whole.
+    pub async fn shutdown(&self) {
+        self.permits.close();
+        let (reply, stopped) = oneshot::channel();
+        if self
+            .events
+            .send(Event::Stop {
+                clean: true,
+                reply: Some(reply),
+            })
+            .is_ok()
+        {
+            // An error means that it had stopped already.
+            let _ = stopped.await;
+        }
+        self.join();
+    }
+
+    fn join(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            // It panics only by a bug, and then its panic was printed; stopping goes on.
+            let _ = thread.join();
+        }
+    }
+
+    fn check_readable(&self) -> Result<(), EngineError> {
+        let (answered, needed) = (self.set.online().count(), self.set.geometry.read_quorum());
+        if answered < needed {
+            Err(EngineError::ReadQuorum { answered, needed })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn faults(&self) -> Faults {
+        let events = self.events.clone();
+        Arc::new(move |position, reason| {
+            // The sequencer is gone only when the engine is.
+            let _ = events.send(Event::Fault { position, reason });
+        })
+    }
+}
+
+impl Drop for LocalEngine {
+    fn drop(&mut self) {
+        self.permits.close();
+        // It fails when shutdown was there before.
+        let _ = self.events.send(Event::Stop {
+            clean: false,
+            reply: None,
+        });
+        self.join();
+    }
+}
+
+fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> {
+    let name = path.display().to_string();
+    if let Ok(absolute) = path.canonicalize() {
+        let absolute = absolute.display().to_string();
+        if let Some(twin) = before
+            .iter()
+            .find(|twin| twin.drive.as_ref().is_ok_and(|drive| drive.path() == absolute))
+        {
+            return Err(OpenError::Duplicate {
+                path: name,
+                other: twin.path.clone(),
+            });
+        }
+    }
+    Ok(match DirectoryDrive::open(path) {
+        Ok(drive) => Given {
+            path: drive.path().to_owned(),
+            drive: Ok(Arc::new(drive)),
+        },
+        Err(error) => {
+            let path = std::path::absolute(path).map_or(name, |path| path.display().to_string());
+            Given {
+                path,
+                drive: Err(error),
+            }
+        }
+    })
+}
+
+impl Engine for LocalEngine {
+    fn commit(&self, _partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
+        Box::pin(async move {
+            let permit = Arc::clone(&self.permits)
+                .acquire_owned()
+                .await
+                .map_err(|_| EngineError::Closed)?;
+            let (reply, answer) = oneshot::channel();
+            let request = Request {
+                batch,
+                reply,
+                since: Instant::now(),
+                permit,
+            };
+            self.events
+                .send(Event::Commit(Box::new(request)))
+                .map_err(|_| EngineError::Closed)?;
+            answer.await.map_err(|_| EngineError::Closed)?
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        _partition: PartitionId,
+        key: &'a [u8],
+    ) -> Future<'a, Result<Option<Entry>, EngineError>> {
+        Box::pin(async move {
+            self.check_readable()?;
+            let stored = {
+                let index = self.set.index.read();
+                if index.is_undecided(key) {
+                    return Err(EngineError::Undecided);
+                }
+                index.get(key).cloned()
+            };
+            let Some(stored) = stored else { return Ok(None) };
+            let mut entry = stored.entry();
+            entry.payload = match payload::read_cached(&self.set, key, &stored) {
+                Some(payload) => payload,
+                None => {
+                    let (set, key) = (Arc::clone(&self.set), Bytes::copy_from_slice(key));
+                    spawn_blocking(move || payload::read(&set, &key, &stored))
+                        .await
+                        .map_err(|_| EngineError::Closed)??
+                }
+            };
+            Ok(Some(entry))
+        })
+    }
+
+    fn scan(
+        &self,
+        _partition: PartitionId,
+        range: KeyRange,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
+        Box::pin(async move {
+            self.check_readable()?;
+            // One lock over the whole page: a batch is wholly in or wholly out of it.
+            let index = self.set.index.read();
+            let page = index.scan(&range, limit);
+            let end = match page.last() {
+                Some((last, _)) if page.len() == limit => Some(last.as_ref()),
+                _ => range.end.as_deref(),
+            };
+            if index.has_undecided(&range.start, end) {
+                return Err(EngineError::Undecided);
+            }
+            Ok(page)
+        })
+    }
+
+    fn changes(
+        &self,
+        _partition: PartitionId,
+        after: Sequence,
+        limit: usize,
+    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+        Box::pin(async move {
+            self.check_readable()?;
+            let places = {
+                let index = self.set.index.read();
+                if let Some(changes) = index.recent_after(after, limit) {
+                    return Ok(changes);
+                }
+                index.changes_after(after, limit).to_vec()
+            };
+            let set = Arc::clone(&self.set);
+            spawn_blocking(move || payload::read_changes(&set, &places))
+                .await
+                .map_err(|_| EngineError::Closed)?
+        })
+    }
+
+    fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
+        Box::pin(async move {
+            let stage = ShardStage::open(Arc::clone(&self.set), self.faults()).await?;
+            Ok(Box::new(stage) as Box<dyn Stage>)
+        })
+    }
+
+    fn read<'a>(
+        &'a self,
+        location: &'a Location,
+        range: Range<u64>,
+    ) -> Future<'a, Result<ByteStream, EngineError>> {
+        Box::pin(shards::read(
+            Arc::clone(&self.set),
+            Arc::clone(&self.pins),
+            location.clone(),
+            range,
+        ))
+    }
+
+    fn reclaim(&self, location: Location) -> Future<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let (set, pins) = (Arc::clone(&self.set), Arc::clone(&self.pins));
+            spawn_blocking(move || shards::reclaim(&set, &pins, &location))
+                .await
+                .map_err(|_| EngineError::Closed)?
+        })
+    }
+
+    fn partitions(&self) -> Vec<PartitionId> {
+        vec![PartitionId(0)]
+    }
+}

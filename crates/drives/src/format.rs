@@ -1,0 +1,316 @@
+//! A drive's identity: the file `format`.
+//!
+//! It says which set the drive belongs to, and holds the set's decisions: the epoch, who belongs to it, and
+//! where the journal of the epoch begins. A decision counts when the write quorum of the members it names
+//! holds it. Its bytes are tabled in `docs/formats.md`.
+
+use uuid::Uuid;
+
+use crate::digest::crc64;
+use crate::frame::Address;
+use crate::quorum::Geometry;
+
+/// Name of the file in the root of a drive.
+pub(crate) const FORMAT_FILE: &str = "format";
+
+/// Version of the format this code writes; it reads no other.
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// Size of one copy in bytes; the file holds two.
+const COPY_BYTES: usize = 4096;
+
+const MAGIC: &[u8; 8] = b"TIDINGSF";
+
+/// The secret of an epoch: without it bytes are no frame of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Nonce(pub [u8; 16]);
+
+impl std::fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// An epoch's part of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EpochLog {
+    /// Its number; 0 is the set while it is being made.
+    pub epoch: u64,
+    /// Its secret.
+    pub nonce: Nonce,
+    /// The last batch kept from before it.
+    pub kept_batch: u64,
+    /// That batch's hash.
+    pub kept_hash: u64,
+    /// Where its first frame stands.
+    pub start: Address,
+}
+
+/// A place in the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// The drive that has it.
+    pub drive: Uuid,
+    /// Whether it belongs to the epoch: it has missed nothing.
+    pub voter: bool,
+    /// The first batch it was written: everything before reached it by healing.
+    pub joined_batch: u64,
+}
+
+/// What a drive says of itself and its set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The set.
+    pub set: Uuid,
+    /// Its place in it.
+    pub position: usize,
+    /// Data and parity of the set.
+    pub geometry: Geometry,
+    /// Counts membership commits within the epoch.
+    pub revision: u64,
+    /// The epoch.
+    pub log: EpochLog,
+    /// The latest epoch before it that has frames, if any.
+    pub previous: Option<EpochLog>,
+    /// All places of the set, in order.
+    pub members: Vec<Membership>,
+}
+
+/// What was found in a drive's `format`.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A sound identity.
+    Sound(Box<Identity>),
+    /// Neither copy is sound.
+    Damaged,
+    /// Written in a newer format.
+    Newer(u32),
+}
+
+impl Identity {
+    /// The drive this identity is written on.
+    pub(crate) fn drive(&self) -> Uuid {
+        self.members[self.position].drive
+    }
+
+    /// The file's content: two copies.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(2 * COPY_BYTES);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(self.set.as_bytes());
+        bytes.extend_from_slice(self.drive().as_bytes());
+        for number in [
+            self.position,
+            self.geometry.data,
+            self.geometry.parity,
+            self.members.len(),
+        ] {
+            bytes.extend_from_slice(
+                &u16::try_from(number)
+                    .expect("a set has at most 16 drives")
+                    .to_le_bytes(),
+            );
+        }
+        bytes.extend_from_slice(&self.revision.to_le_bytes());
+        push_log(&mut bytes, &self.log);
+        bytes.push(u8::from(self.previous.is_some()));
+        push_log(&mut bytes, &self.previous.unwrap_or(self.log));
+        for member in &self.members {
+            bytes.extend_from_slice(member.drive.as_bytes());
+            bytes.push(u8::from(member.voter));
+            bytes.extend_from_slice(&member.joined_batch.to_le_bytes());
+        }
+        bytes.resize(COPY_BYTES - 8, 0);
+        let crc = crc64(&[&bytes]);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_within(..);
+        bytes
+    }
+
+    /// Reads a file's content, from the first sound copy.
+    pub(crate) fn decode(file: &[u8]) -> Found {
+        let mut found = Found::Damaged;
+        for copy in file.chunks(COPY_BYTES) {
+            let Some((body, crc)) = copy.split_last_chunk::<8>() else {
+                continue;
+            };
+            if copy.len() != COPY_BYTES || &body[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
+                continue;
+            }
+            let version = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
+            if version != FORMAT_VERSION {
+                found = Found::Newer(version);
+            } else if let Some(identity) = decode_body(&mut Reader(&body[16..])) {
+                return Found::Sound(Box::new(identity));
+            }
+        }
+        found
+    }
+}
+
+fn push_log(bytes: &mut Vec<u8>, log: &EpochLog) {
+    bytes.extend_from_slice(&log.encode());
+}
+
+impl EpochLog {
+    /// Encoded size in bytes.
+    pub(crate) const BYTES: usize = 48;
+
+    /// As in `format` and in the first frame of an epoch.
+    pub(crate) fn encode(&self) -> [u8; EpochLog::BYTES] {
+        let mut bytes = [0; EpochLog::BYTES];
+        bytes[..8].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.nonce.0);
+        bytes[24..32].copy_from_slice(&self.kept_batch.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.kept_hash.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.start.segment.to_le_bytes());
+        bytes[44..48].copy_from_slice(&self.start.offset.to_le_bytes());
+        bytes
+    }
+
+    /// Reads what [`EpochLog::encode`] wrote.
+    pub(crate) fn decode(bytes: &[u8; EpochLog::BYTES]) -> EpochLog {
+        let mut reader = Reader(bytes);
+        reader.log().expect("the array has the encoded size")
+    }
+}
+
+fn decode_body(reader: &mut Reader<'_>) -> Option<Identity> {
+    let set = reader.uuid()?;
+    let drive = reader.uuid()?;
+    let position = usize::from(reader.u16()?);
+    let geometry = Geometry {
+        data: usize::from(reader.u16()?),
+        parity: usize::from(reader.u16()?),
+    };
+    let count = usize::from(reader.u16()?);
+    let revision = reader.u64()?;
+    let log = reader.log()?;
+    let has_previous = reader.u8()? == 1;
+    let previous = reader.log()?;
+    if count != geometry.drives() || count > Geometry::DRIVES_MAX || position >= count || geometry.data == 0 {
+        return None;
+    }
+    let mut members = Vec::with_capacity(count);
+    for _ in 0..count {
+        members.push(Membership {
+            drive: reader.uuid()?,
+            voter: reader.u8()? == 1,
+            joined_batch: reader.u64()?,
+        });
+    }
+    (members[position].drive == drive).then(|| Identity {
+        set,
+        position,
+        geometry,
+        revision,
+        log,
+        previous: has_previous.then_some(previous),
+        members,
+    })
+}
+
+/// Takes numbers off the front of bytes.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take::<1>().map(|[byte]| byte)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_le_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn uuid(&mut self) -> Option<Uuid> {
+        self.take().map(Uuid::from_bytes)
+    }
+
+    fn log(&mut self) -> Option<EpochLog> {
+        Some(EpochLog {
+            epoch: self.u64()?,
+            nonce: Nonce(self.take()?),
+            kept_batch: self.u64()?,
+            kept_hash: self.u64()?,
+            start: Address {
+                segment: self.u32()?,
+                offset: self.u32()?,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        let log = EpochLog {
+            epoch: 3,
+            nonce: Nonce([7; 16]),
+            kept_batch: 41,
+            kept_hash: 99,
+            start: Address {
+                segment: 2,
+                offset: 8192,
+            },
+        };
+        Identity {
+            set: Uuid::from_u128(1),
+            position: 1,
+            geometry: Geometry { data: 2, parity: 2 },
+            revision: 5,
+            log,
+            previous: Some(EpochLog { epoch: 2, ..log }),
+            members: (0..4)
+                .map(|n| Membership {
+                    drive: Uuid::from_u128(10 + n),
+                    voter: n != 3,
+                    joined_batch: 0,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn an_identity_is_read_back_even_when_one_of_its_copies_is_damaged() {
+        for copy in [0, 4096] {
+            let mut file = identity().encode();
+            file[copy + 40] ^= 1;
+            let Found::Sound(read) = Identity::decode(&file) else {
+                panic!("copy {copy}")
+            };
+            assert_eq!(*read, identity());
+        }
+    }
+
+    #[test]
+    fn an_identity_with_both_copies_damaged_is_not_guessed_at() {
+        let mut file = identity().encode();
+        file[100] ^= 1;
+        file[4096 + 4000] ^= 1;
+        assert!(matches!(Identity::decode(&file), Found::Damaged));
+        assert!(matches!(Identity::decode(b""), Found::Damaged));
+    }
+
+    #[test]
+    fn the_nonce_is_never_printed() {
+        assert!(!format!("{:?}", identity()).contains("7, 7"));
+    }
+}

@@ -1,0 +1,121 @@
+//! Names of staged bodies: the id of a shard and the location a commit keeps.
+//!
+//! A location says everything a read needs: which drives hold the body, its size and its geometry. It is
+//! `Location` above the engine and means nothing there.
+
+use store::Location;
+
+use crate::quorum::Geometry;
+
+/// Names the shards of one staged body: random, and the epoch that made it, so that what an earlier epoch
+/// left behind can be told from what is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId {
+    /// Drawn at random.
+    pub random: u64,
+    /// The epoch in which it was staged.
+    pub epoch: u64,
+}
+
+impl ShardId {
+    /// 32 hexadecimal digits, the random ones first: they also spread the files over folders.
+    pub fn to_name(self) -> String {
+        format!("{:016x}{:016x}", self.random, self.epoch)
+    }
+
+    /// Sixteen bytes, as in shard headers and locations.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.random.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes
+    }
+}
+
+/// A staged body: where it lies and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Names its files.
+    pub id: ShardId,
+    /// Size of the body in bytes.
+    pub size_bytes: u64,
+    /// Data and parity it was written with.
+    pub geometry: Geometry,
+    /// Bit p is set when the drive of position p held its shard, synced, when it was finished.
+    pub holders: u16,
+}
+
+/// Version of the encoding, its first byte.
+const VERSION: u8 = 1;
+
+/// Encoded size in bytes.
+const PLACE_BYTES: usize = 29;
+
+impl Place {
+    pub(crate) fn to_location(self) -> Location {
+        let mut bytes = Vec::with_capacity(PLACE_BYTES);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.id.to_bytes());
+        bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
+        bytes.push(u8::try_from(self.geometry.data).expect("a set has at most 16 drives"));
+        bytes.push(u8::try_from(self.geometry.parity).expect("a set has at most 16 drives"));
+        bytes.extend_from_slice(&self.holders.to_le_bytes());
+        debug_assert!(bytes.len() == PLACE_BYTES && PLACE_BYTES <= Location::BYTES_MAX);
+        Location(bytes)
+    }
+
+    /// `None` when the bytes are not a location of this engine.
+    pub(crate) fn from_location(location: &Location) -> Option<Place> {
+        let bytes: &[u8; PLACE_BYTES] = location.0.as_slice().try_into().ok()?;
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        let geometry = Geometry {
+            data: usize::from(bytes[25]),
+            parity: usize::from(bytes[26]),
+        };
+        let sound = bytes[0] == VERSION && geometry.data > 0 && geometry.drives() <= Geometry::DRIVES_MAX;
+        sound.then(|| Place {
+            id: ShardId {
+                random: word(1),
+                epoch: word(9),
+            },
+            size_bytes: word(17),
+            geometry,
+            holders: u16::from_le_bytes([bytes[27], bytes[28]]),
+        })
+    }
+
+    /// The column that lies on the drive of `position`; rotated so that parity spreads over all drives.
+    pub(crate) fn column_on(&self, position: usize) -> usize {
+        let drives = self.geometry.drives();
+        (position + drives - (self.id.random % drives as u64) as usize) % drives
+    }
+
+    /// The drive that holds `column`.
+    pub(crate) fn drive_of(&self, column: usize) -> usize {
+        let drives = self.geometry.drives();
+        (column + (self.id.random % drives as u64) as usize) % drives
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_survives_its_location_and_strange_bytes_are_none() {
+        let place = Place {
+            id: ShardId {
+                random: 0x0123_4567_89ab_cdef,
+                epoch: 7,
+            },
+            size_bytes: 5 << 30,
+            geometry: Geometry { data: 12, parity: 4 },
+            holders: 0xfff7,
+        };
+        assert_eq!(Place::from_location(&place.to_location()), Some(place));
+        assert_eq!(Place::from_location(&Location(vec![1, 2, 3])), None);
+        for column in 0..16 {
+            assert_eq!(place.column_on(place.drive_of(column)), column);
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The metadata part of a frame: commits with their mutations and changes. The same on every drive.
+//!
+//! Numbers are little-endian, lengths come before bytes; tabled in `docs/formats.md`. Places of payloads have
+//! a fixed size, so that the length of the metadata is known before the payloads are laid out.
+
+use bytes::Bytes;
+use store::{Change, Location, Mutation, Sequence};
+
+use crate::digest::extent_crc;
+
+/// Where a payload lies in the column part of its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// In the replicated part, the same on every drive.
+    Replicated,
+    /// Whole in this data column.
+    Column(u8),
+    /// In k pieces of equal length (the last ones shorter), at the same offset of every data column.
+    Split,
+}
+
+/// A payload's place in its frame and its checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub lie: Lie,
+    /// From the start of the column.
+    pub offset: u32,
+    pub length: u32,
+    /// Seeded with key and sequence.
+    pub crc: u64,
+}
+
+/// Encoded size of an extent in bytes.
+const EXTENT_BYTES: usize = 18;
+
+/// A payload on its way into columns.
+#[derive(Clone, Debug)]
+pub(crate) struct Payload {
+    pub bytes: Bytes,
+    crc: u64,
+    /// Where in the metadata its extent is to be written.
+    at: usize,
+}
+
+/// Builds the metadata part of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Metadata {
+    bytes: Vec<u8>,
+    payloads: Vec<Payload>,
+}
+
+impl Metadata {
+    /// Begins with no commits.
+    pub(crate) fn new() -> Metadata {
+        Metadata {
+            bytes: vec![0; 4],
+            payloads: Vec::new(),
+        }
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Payloads in the order of their puts.
+    pub(crate) fn payloads(&self) -> &[Payload] {
+        &self.payloads
+    }
+
+    /// Appends a commit. `changes` carry their sequences; `sequence` is that of the commit.
+    pub(crate) fn push(&mut self, sequence: Sequence, mutations: &[Mutation], changes: &[Change]) {
+        let count = u32::from_le_bytes(self.bytes[..4].try_into().expect("four bytes")) + 1;
+        self.bytes[..4].copy_from_slice(&count.to_le_bytes());
+        self.bytes.extend_from_slice(&sequence.0.to_le_bytes());
+        self.push_length(mutations.len());
+        self.push_length(changes.len());
+        for mutation in mutations {
+            self.push_mutation(sequence, mutation);
+        }
+        for change in changes {
+            let encoded = postcard::to_stdvec(change).expect("a change has no type that cannot be encoded");
+            self.push_bytes(&encoded);
+        }
+    }
+
+    fn push_mutation(&mut self, sequence: Sequence, mutation: &Mutation) {
+        match mutation {
+            Mutation::Put(put) => {
+                self.bytes.push(1);
+                self.push_bytes(&put.key);
+                self.push_bytes(&put.value);
+                self.push_length(put.locations.len());
+                for location in &put.locations {
+                    self.push_bytes(&location.0);
+                }
+                if put.payload.is_empty() {
+                    self.bytes.push(0);
+                } else {
+                    let crc = extent_crc(&put.key, sequence.0, &put.payload);
+                    self.payloads.push(Payload {
+                        bytes: put.payload.clone(),
+                        crc,
+                        at: self.bytes.len(),
+                    });
+                    self.bytes.resize(self.bytes.len() + EXTENT_BYTES, 0);
+                }
+            }
+            Mutation::Delete(key) => {
+                self.bytes.push(2);
+                self.push_bytes(key);
+            }
+            Mutation::DeletePrefix(prefix) => {
+                self.bytes.push(3);
+                self.push_bytes(prefix);
+            }
+        }
+    }
+
+    fn push_length(&mut self, length: usize) {
+        let length = u32::try_from(length).expect("a batch is smaller than 4 GiB");
+        self.bytes.extend_from_slice(&length.to_le_bytes());
+    }
+
+    fn push_bytes(&mut self, bytes: &[u8]) {
+        self.push_length(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Writes the places in and gives the encoded part. `places` are those of [`Metadata::payloads`].
+    pub(crate) fn finish(mut self, places: &[(Lie, u32)]) -> Vec<u8> {
+        for (payload, (lie, offset)) in self.payloads.iter().zip(places) {
+            let (form, column) = match lie {
+                Lie::Replicated => (1, 0),
+                Lie::Column(column) => (2, *column),
+                Lie::Split => (3, 0),
+            };
+            let length = u32::try_from(payload.bytes.len()).expect("a batch is smaller than 4 GiB");
+            let at = payload.at;
+            self.bytes[at] = form;
+            self.bytes[at + 1] = column;
+            self.bytes[at + 2..at + 6].copy_from_slice(&offset.to_le_bytes());
+            self.bytes[at + 6..at + 10].copy_from_slice(&length.to_le_bytes());
+            self.bytes[at + 10..at + 18].copy_from_slice(&payload.crc.to_le_bytes());
+        }
+        self.bytes
+    }
+}
+
+/// Upper bound of what a commit takes in the metadata part, in bytes.
+pub(crate) fn metadata_bytes_of(mutations: &[Mutation], changes: &[Change]) -> usize {
+    let mutations: usize = mutations
+        .iter()
+        .map(|mutation| match mutation {
+            Mutation::Put(put) => {
+                let locations: usize = put.locations.iter().map(|location| 4 + location.0.len()).sum();
+                13 + put.key.len() + put.value.len() + locations + EXTENT_BYTES
+            }
+            Mutation::Delete(key) | Mutation::DeletePrefix(key) => 5 + key.len(),
+        })
+        .sum();
+    let changes: usize = changes
+        .iter()
+        .map(|change| {
+            4 + postcard::experimental::serialized_size(change).unwrap_or(0) + SEQUENCE_GROWTH_BYTES
+        })
+        .sum();
+    16 + mutations + changes
+}
+
+/// How much longer a change can get when its sequence is assigned, in bytes: a varint of 64 bits.
+const SEQUENCE_GROWTH_BYTES: usize = 10;
+
+/// A commit as read back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Commit<'a> {
+    pub sequence: Sequence,
+    pub mutations: Vec<Recorded<'a>>,
+    /// Offset in the metadata and length of each change.
+    pub changes: Vec<(usize, usize)>,
+}
+
+/// A mutation as read back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Recorded<'a> {
+    Put {
+        key: &'a [u8],
+        value: &'a [u8],
+        locations: Vec<Location>,
+        extent: Option<Extent>,
+    },
+    Delete(&'a [u8]),
+    DeletePrefix(&'a [u8]),
+}
+
+/// Reads a metadata part. `None` when it is malformed, which under a sound checksum means another version.
+pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
+    let mut reader = Reader {
+        bytes: metadata,
+        at: 0,
+    };
+    let count = reader.length()?;
+    let mut commits = Vec::new();
+    for _ in 0..count {
+        let sequence = Sequence(reader.long()?);
+        let (mutation_count, change_count) = (reader.length()?, reader.length()?);
+        let mut mutations = Vec::new();
+        for _ in 0..mutation_count {
+            mutations.push(reader.mutation()?);
+        }
+        let mut changes = Vec::new();
+        for _ in 0..change_count {
+            let length = reader.length()?;
+            changes.push((reader.at, length));
+            reader.take(length)?;
+        }
+        commits.push(Commit {
+            sequence,
+            mutations,
+            changes,
+        });
+    }
+    (reader.at == metadata.len()).then_some(commits)
+}
+
+/// Takes values off the front of the metadata.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(length)?)?;
+        self.at += length;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|bytes| bytes[0])
+    }
+
+    fn short(&mut self) -> Option<u32> {
+        Some(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
+    }
+
+    fn long(&mut self) -> Option<u64> {
+        Some(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
+    }
+
+    fn length(&mut self) -> Option<usize> {
+        self.short().map(|length| length as usize)
+    }
+
+    fn field(&mut self) -> Option<&'a [u8]> {
+        let length = self.length()?;
+        self.take(length)
+    }
+
+    fn mutation(&mut self) -> Option<Recorded<'a>> {
+        Some(match self.byte()? {
+            1 => {
+                let (key, value) = (self.field()?, self.field()?);
+                let count = self.length()?;
+                let mut locations = Vec::new();
+                for _ in 0..count {
+                    locations.push(Location(self.field()?.to_vec()));
+                }
+                Recorded::Put {
+                    key,
+                    value,
+                    locations,
+                    extent: self.extent()?,
+                }
+            }
+            2 => Recorded::Delete(self.field()?),
+            3 => Recorded::DeletePrefix(self.field()?),
+            _ => return None,
+        })
+    }
+
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one is malformed metadata, the inner one no payload"
+    )]
+    fn extent(&mut self) -> Option<Option<Extent>> {
+        let form = self.byte()?;
+        if form == 0 {
+            return Some(None);
+        }
+        let column = self.byte()?;
+        let lie = match form {
+            1 => Lie::Replicated,
+            2 => Lie::Column(column),
+            3 => Lie::Split,
+            _ => return None,
+        };
+        Some(Some(Extent {
+            lie,
+            offset: self.short()?,
+            length: self.short()?,
+            crc: self.long()?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::Put;
+
+    #[test]
+    fn commits_are_read_back_as_they_were_written() {
+        let mutations = [
+            Mutation::Put(Put {
+                key: Bytes::from_static(b"key"),
+                value: Bytes::from_static(b"value"),
+                payload: Bytes::from_static(b"payload"),
+                locations: vec![Location(vec![1, 2, 3])],
+            }),
+            Mutation::Delete(Bytes::from_static(b"gone")),
+            Mutation::DeletePrefix(Bytes::from_static(b"all/")),
+        ];
+        let mut metadata = Metadata::new();
+        metadata.push(Sequence(9), &mutations, &[]);
+        assert!(metadata.len() <= 4 + metadata_bytes_of(&mutations, &[]));
+        let bytes = metadata.finish(&[(Lie::Column(1), 77)]);
+
+        let crc = extent_crc(b"key", 9, b"payload");
+        let expected = Commit {
+            sequence: Sequence(9),
+            mutations: vec![
+                Recorded::Put {
+                    key: b"key",
+                    value: b"value",
+                    locations: vec![Location(vec![1, 2, 3])],
+                    extent: Some(Extent {
+                        lie: Lie::Column(1),
+                        offset: 77,
+                        length: 7,
+                        crc,
+                    }),
+                },
+                Recorded::Delete(b"gone"),
+                Recorded::DeletePrefix(b"all/"),
+            ],
+            changes: vec![],
+        };
+        assert_eq!(decode(&bytes), Some(vec![expected]));
+    }
+
+    #[test]
+    fn metadata_cut_anywhere_is_malformed() {
+        let mut metadata = Metadata::new();
+        metadata.push(Sequence(9), &[Mutation::Delete(Bytes::from_static(b"gone"))], &[]);
+        let bytes = metadata.finish(&[]);
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), None, "{length} bytes");
+        }
+    }
+}

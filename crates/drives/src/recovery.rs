@@ -1,0 +1,308 @@
+//! Recovery: decides the fate of the last batch, brings lagging drives up, begins a new epoch.
+//!
+//! Only one batch can be of undecided fate: a frame is built when the one before it is durable on the write
+//! quorum, and says so. For that batch, H drives present hold it whole and X voters may hold it unseen.
+//!
+//! - H + X < q: it was never acknowledged. It is cut.
+//! - Else, if k drives give it back: it is completed on every voter present, then kept.
+//! - Else nothing is decided: the set opens for reading, and the keys of the batch are answered with
+//!   [`store::EngineError::Undecided`] until an absent drive returns.
+//!
+//! What was decided is written to the identities of at least q voters, with a new epoch and its secret,
+//! before anything of it is visible. From then on a drive that was away cannot contradict it: it is no voter.
+//! The argument that this needs no second copy of the kept batch is in `docs/formats.md`.
+
+use store::EngineError;
+
+use crate::chain::{Chain, Placed, RECENT_FRAMES_MAX};
+use crate::columns::column_on;
+use crate::digest::crc64;
+use crate::drive::AlignedBytes;
+use crate::error::OpenError;
+use crate::format::{EpochLog, Identity, Nonce};
+use crate::frame::{Form, Frame, Header, Kind, Shared};
+use crate::index::{Touched, touched};
+use crate::replay::{apply_batch, missing};
+use crate::segment;
+use crate::set::{Mode, Set};
+
+/// How recovery ended.
+pub(crate) enum Outcome {
+    /// A new epoch holds; its first frame is yet to be written.
+    Writable(Box<Chain>),
+    /// Too few drives to decide anything: the set is read as far as it is proven.
+    ReadOnly(Box<Chain>, String),
+}
+
+/// The last batch and who holds it.
+struct Last {
+    shared: Shared,
+    metadata: Vec<u8>,
+    /// Positions of the drives that hold it whole.
+    holders: Vec<usize>,
+}
+
+/// Decides, completes and begins a new epoch over the voters that are online.
+pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> {
+    let identity = set.identity.lock().clone();
+    let quorum = set.geometry.write_quorum();
+    let present = set.online().count();
+    let last = find_last(set, &chain);
+    let unseen = identity
+        .members
+        .iter()
+        .enumerate()
+        .filter(|(position, member)| {
+            member.voter && (!set.members[*position].is_online() || member.joined_batch > chain.next_batch)
+        })
+        .count();
+    let mut undecided = Vec::new();
+    let mut reason =
+        (present < quorum).then(|| format!("{present} of {quorum} drives needed to write are there"));
+    let mut kept = None;
+    if let Some(last) = last
+        && last.holders.len() + unseen >= quorum
+    {
+        if present >= quorum && rebuildable(set, &last) {
+            kept = Some(last);
+        } else {
+            undecided = touched_by(&last);
+            reason.get_or_insert_with(|| {
+                missing(set, last.shared.batch, "too few drives hold its columns").to_string()
+            });
+        }
+    }
+    set.index.write().set_undecided(undecided);
+    if let Some(reason) = reason {
+        return Ok(Outcome::ReadOnly(Box::new(chain), reason));
+    }
+    if let Some(last) = &kept {
+        chain.pass(&last.shared);
+    }
+    catch_up(set, &chain);
+    let positions: Vec<usize> = set.online().map(|member| member.position).collect();
+    match begin_epoch(set, &identity, &chain, positions) {
+        Ok(next) => {
+            if let Some(last) = kept {
+                tracing::info!(
+                    batch = last.shared.batch,
+                    "The last batch was kept: enough drives hold it."
+                );
+                apply_batch(set, &last.shared, &last.metadata)?;
+                set.index.write().forget_recent();
+            }
+            Ok(Outcome::Writable(Box::new(next)))
+        }
+        Err(error) => {
+            // Without the new epoch the batch is as undecided as before.
+            if let Some(last) = kept {
+                set.index.write().set_undecided(touched_by(&last));
+                chain = before(chain, &last);
+            }
+            Ok(Outcome::ReadOnly(Box::new(chain), error.to_string()))
+        }
+    }
+}
+
+/// The chain without its last batch.
+fn before(mut chain: Chain, last: &Last) -> Chain {
+    chain.recent.pop_back();
+    chain.next_batch = last.shared.batch;
+    chain.last_hash = last.shared.previous_hash;
+    chain.next = last.shared.address;
+    chain
+}
+
+fn touched_by(last: &Last) -> Vec<Touched> {
+    if last.shared.kind == Kind::Commits {
+        touched(&last.metadata)
+    } else {
+        Vec::new()
+    }
+}
+
+/// The batch behind the proven end, if any drive present has its metadata.
+fn find_last(set: &Set, chain: &Chain) -> Option<Last> {
+    let end = chain.clone_end();
+    let mut found: Option<Last> = None;
+    for address in end.candidates() {
+        for member in set.online() {
+            let frame = match member.read_frame(&chain.log.nonce, address) {
+                Ok(Some(frame)) if end.is_next(&frame.header.shared) => frame,
+                Ok(_) => continue,
+                Err(error) => {
+                    member.take_out(&format!("its journal cannot be read: {error}"));
+                    continue;
+                }
+            };
+            let whole = frame.is_whole();
+            let Some(metadata) = frame.metadata else { continue };
+            let last = found.get_or_insert_with(|| Last {
+                shared: frame.header.shared,
+                metadata,
+                holders: Vec::new(),
+            });
+            if whole && !last.holders.contains(&member.position) {
+                last.holders.push(member.position);
+            }
+        }
+    }
+    found
+}
+
+/// Whether the drives that hold the batch give all of it back.
+fn rebuildable(set: &Set, last: &Last) -> bool {
+    match last.shared.form {
+        Form::Empty | Form::Replicated => !last.holders.is_empty(),
+        Form::Columns => last.holders.len() >= set.geometry.data,
+    }
+}
+
+/// Writes to every online drive the frames it lacks at the end of the chain. One that cannot be brought up is
+/// taken out.
+///
+/// A drive is written in order and one frame at a time, so what it lacks is a tail.
+fn catch_up(set: &Set, chain: &Chain) {
+    let lagging: Vec<(usize, Vec<Placed>)> = set
+        .online()
+        .map(|member| {
+            let lacks = |placed: &&Placed| {
+                let frame = member.read_frame(&placed.nonce, placed.address);
+                !frame.is_ok_and(|frame| frame.is_some_and(|frame| frame.is_whole()))
+            };
+            (
+                member.position,
+                chain.recent.iter().rev().take_while(lacks).copied().collect(),
+            )
+        })
+        .collect();
+    for (position, mut tail) in lagging {
+        let member = &set.members[position];
+        if tail.len() == RECENT_FRAMES_MAX {
+            member.take_out("it lags by more than its log can be brought up by");
+            continue;
+        }
+        tail.reverse();
+        if !tail.is_empty() {
+            tracing::info!(drive = %member.path, frames = tail.len(), "A drive lagged and is brought up.");
+        }
+        for placed in tail {
+            if let Err(reason) = complete(set, &placed, position) {
+                member.take_out(&reason);
+                break;
+            }
+        }
+        if member.is_online() {
+            member
+                .written
+                .store(chain.next_batch - 1, std::sync::atomic::Ordering::Release);
+        }
+    }
+}
+
+/// Writes one frame to a drive that lacks it.
+fn complete(set: &Set, placed: &Placed, position: usize) -> Result<(), String> {
+    let frame = rebuild_frame(set, placed, position)
+        .ok_or_else(|| format!("batch {} cannot be rebuilt for it", placed.batch))?;
+    let member = &set.members[position];
+    member
+        .prepare_segment(
+            set.id,
+            placed.address.segment,
+            set.segment_bytes(placed.address.segment),
+        )
+        .and_then(|()| member.write_frame(placed.address, &frame))
+        .map_err(|error| format!("batch {} could not be written: {error}", placed.batch))
+}
+
+/// The frame of a batch for one drive, from those of the others.
+pub(crate) fn rebuild_frame(set: &Set, placed: &Placed, position: usize) -> Option<AlignedBytes> {
+    let frames: Vec<(usize, Frame)> = set
+        .online()
+        .filter(|member| member.position != position)
+        .filter_map(|member| {
+            Some((
+                member.position,
+                member.read_frame(&placed.nonce, placed.address).ok()??,
+            ))
+        })
+        .filter(|(_, frame)| frame.header.shared.batch == placed.batch)
+        .collect();
+    let (shared, metadata) = frames.iter().find_map(|(_, frame)| {
+        frame
+            .metadata
+            .as_ref()
+            .map(|metadata| (frame.header.shared.clone(), metadata))
+    })?;
+    let column = match shared.form {
+        Form::Empty => Vec::new(),
+        Form::Replicated => frames.iter().find_map(|(_, frame)| frame.column.clone())?,
+        Form::Columns => {
+            let mut columns = vec![None; set.geometry.drives()];
+            for (holder, frame) in &frames {
+                if let Some(mut column) = frame.column.clone() {
+                    column.resize(shared.stripe_bytes as usize, 0);
+                    columns[column_on(set.geometry, placed.batch, *holder)] = Some(column);
+                }
+            }
+            if !set.codec.rebuild(&mut columns) {
+                return None;
+            }
+            columns[column_on(set.geometry, placed.batch, position)].take()?
+        }
+    };
+    let header = Header {
+        column_bytes: u32::try_from(column.len()).ok()?,
+        column_crc: crc64(&[&column]),
+        position: u16::try_from(position).ok()?,
+        shared,
+    };
+    Some(header.frame(metadata, &column))
+}
+
+/// Writes the identity of a new epoch to the drives of `positions`: they are its voters.
+fn begin_epoch(
+    set: &Set,
+    identity: &Identity,
+    chain: &Chain,
+    positions: Vec<usize>,
+) -> Result<Chain, EngineError> {
+    let log = EpochLog {
+        // One that was tried and fell short is on some drives: its number is not used again.
+        epoch: set
+            .highest_epoch
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            + 1,
+        nonce: Nonce(rand::random()),
+        kept_batch: chain.next_batch - 1,
+        kept_hash: chain.last_hash,
+        start: set.place(chain.next, segment::SEGMENT_HEADER_BYTES as usize),
+    };
+    let next = Identity {
+        log,
+        revision: 0,
+        previous: chain.latest_log(),
+        ..identity.clone()
+    };
+    let previous = next.previous;
+    match set.decide(next, positions) {
+        Ok(_) => Ok(Chain::begin(log, previous, chain.recent.clone())),
+        Err(short) => Err(EngineError::WriteQuorum {
+            answered: short.answered,
+            needed: set.geometry.write_quorum(),
+        }),
+    }
+}
+
+/// States what commits meet from now on, and tells the operator when that changed.
+pub(crate) fn set_mode(set: &Set, mode: Mode) {
+    let mut current = set.mode.write();
+    if *current == mode {
+        return;
+    }
+    match &mode {
+        Mode::Writable => tracing::info!(set = %set.id, "The set takes writes."),
+        Mode::ReadOnly(reason) => tracing::error!(set = %set.id, %reason, "The set takes no writes."),
+    }
+    *current = mode;
+}

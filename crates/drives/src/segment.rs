@@ -1,0 +1,235 @@
+//! Segments: the journal's files, and how they are made ready ahead of need.
+//!
+//! The first has 4 MiB; each next one twice the size of the one before, up to 256 MiB and 1/64 of the
+//! smallest drive. A segment is allocated when the current one is half full, and overwritten with zeroes in
+//! the background, since a write into a zeroed file is faster than into an allocated one. Nothing waits for
+//! zeroes: the writer and the background take turns by a lock over one chunk.
+//!
+//! What is not here: recycling. A segment's header carries an incarnation for it.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::digest::crc64;
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_full};
+use crate::frame::Address;
+use crate::set::Set;
+
+/// Size of the first segment in bytes: 4 MiB.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
+
+/// Size of the largest segment in bytes: 256 MiB.
+const SEGMENT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// A drive holds at least this many segments of the largest size.
+const SEGMENTS_PER_DRIVE_MIN: u64 = 64;
+
+/// Bytes at the start of a segment that hold its header: one block.
+pub(crate) const SEGMENT_HEADER_BYTES: u32 = BLOCK_BYTES as u32;
+
+/// Bytes zeroed at a time, which a write may have to wait for: 256 KiB.
+const ZEROED_BYTES: usize = 256 * 1024;
+
+/// The only incarnation there is until segments are recycled.
+pub(crate) const INCARNATION: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"TIDINGSS";
+
+/// Largest segment of a set whose smallest drive has `total_bytes`.
+pub(crate) fn largest_segment(total_bytes: u64) -> u64 {
+    let share = total_bytes / SEGMENTS_PER_DRIVE_MIN;
+    let whole_mebibytes = share - share % (1024 * 1024);
+    whole_mebibytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+}
+
+/// Size of a segment that is yet to be made.
+pub(crate) fn segment_bytes(number: u32, largest: u64) -> u64 {
+    SEGMENT_BYTES_MIN
+        .checked_shl(number.min(16))
+        .map_or(largest, |size| size.min(largest))
+}
+
+/// The first frame of a segment stands here.
+pub(crate) fn first_address(segment: u32) -> Address {
+    Address {
+        segment,
+        offset: SEGMENT_HEADER_BYTES,
+    }
+}
+
+/// A segment of one drive, open, and how far frames were written in this process.
+pub(crate) struct OpenSegment {
+    file: Arc<dyn Segment>,
+    /// Frames are written below it, zeroes above it.
+    frontier: Mutex<u64>,
+}
+
+impl OpenSegment {
+    pub(crate) fn new(file: Arc<dyn Segment>) -> OpenSegment {
+        OpenSegment {
+            file,
+            frontier: Mutex::new(u64::from(SEGMENT_HEADER_BYTES)),
+        }
+    }
+
+    pub(crate) fn file(&self) -> &dyn Segment {
+        &*self.file
+    }
+
+    /// Writes a frame; durable on return.
+    pub(crate) fn write_frame(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        {
+            let mut frontier = self.frontier.lock();
+            *frontier = (*frontier).max(offset + bytes.len() as u64);
+        }
+        self.file.write_at(offset, bytes)
+    }
+
+    /// Writes zeroes at `offset` unless frames reached it; answers where to go on, `None` at the end.
+    fn zero_from(&self, offset: u64, zeroes: &AlignedBytes) -> io::Result<Option<u64>> {
+        let frontier = self.frontier.lock();
+        let start = offset.max(*frontier);
+        let rest = usize::try_from(self.file.size_bytes().saturating_sub(start)).unwrap_or(usize::MAX);
+        if rest == 0 {
+            return Ok(None);
+        }
+        let length = rest.min(ZEROED_BYTES);
+        self.file.write_at(start, &zeroes[..length])?;
+        Ok(Some(start + length as u64))
+    }
+}
+
+/// The header of a segment, one block.
+pub(crate) fn header(set: Uuid, drive: Uuid, number: u32, size_bytes: u64) -> AlignedBytes {
+    let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
+    block[..8].copy_from_slice(MAGIC);
+    block[8..12].copy_from_slice(&1u32.to_le_bytes());
+    block[12..16].copy_from_slice(&number.to_le_bytes());
+    block[16..32].copy_from_slice(set.as_bytes());
+    block[32..48].copy_from_slice(drive.as_bytes());
+    block[48..52].copy_from_slice(&INCARNATION.to_le_bytes());
+    block[56..64].copy_from_slice(&size_bytes.to_le_bytes());
+    let crc = crc64(&[&block[..BLOCK_BYTES - 8]]);
+    block[BLOCK_BYTES - 8..].copy_from_slice(&crc.to_le_bytes());
+    block
+}
+
+/// The background thread that allocates the next segment and zeroes it.
+pub(crate) struct Preparer {
+    requests: Option<SyncSender<Request>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Request {
+    number: u32,
+    size_bytes: u64,
+}
+
+/// Requests that may wait; more are dropped, since the writer prepares what it needs and finds missing.
+const REQUESTS_WAITING_MAX: usize = 4;
+
+impl Preparer {
+    pub(crate) fn start(set: Arc<Set>, faults: impl Fn(usize, String) + Send + 'static) -> Preparer {
+        let (requests, incoming) = sync_channel(REQUESTS_WAITING_MAX);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let thread = std::thread::Builder::new()
+            .name("segments".into())
+            .spawn(move || prepare(&set, &incoming, &stop, &faults))
+            .expect("the system gives a thread");
+        Preparer {
+            requests: Some(requests),
+            stopping,
+            thread: Some(thread),
+        }
+    }
+
+    /// Asks for a segment; returns at once.
+    pub(crate) fn ask(&self, number: u32, size_bytes: u64) {
+        if let Some(requests) = &self.requests
+            && requests.try_send(Request { number, size_bytes }).is_err()
+        {
+            tracing::debug!(
+                number,
+                "The next segment is not prepared ahead: earlier ones still are."
+            );
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics only by a bug, and then its panic was printed; dropping goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &dyn Fn(usize, String)) {
+    let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
+    for request in incoming {
+        let mut full = false;
+        for member in set.online() {
+            match member.prepare_segment(set.id, request.number, request.size_bytes) {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => full = true,
+                Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
+            }
+        }
+        if set.full.swap(full, Ordering::Relaxed) != full {
+            if full {
+                tracing::error!(
+                    "No space is left for the next segment of the journal: only deletes are taken."
+                );
+            } else {
+                tracing::info!("There is space for the next segment of the journal again.");
+            }
+        }
+        for member in set.online() {
+            let Ok(segment) = member.segment(request.number) else {
+                continue;
+            };
+            let mut offset = Some(0);
+            while let Some(from) = offset
+                && !stop.load(Ordering::Relaxed)
+            {
+                offset = match segment.zero_from(from, &zeroes) {
+                    Ok(next) => next,
+                    Err(error) => {
+                        if !is_full(&error) {
+                            fault(member.position, format!("a segment could not be zeroed: {error}"));
+                        }
+                        None
+                    }
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_double_from_4_mib_to_the_largest_the_drive_bears() {
+        let sizes = |total: u64| -> Vec<u64> {
+            (0..8)
+                .map(|number| segment_bytes(number, largest_segment(total)) >> 20)
+                .collect()
+        };
+        assert_eq!(sizes(1 << 40), [4, 8, 16, 32, 64, 128, 256, 256]);
+        assert_eq!(sizes(1 << 30), [4, 8, 16, 16, 16, 16, 16, 16]);
+        assert_eq!(sizes(1 << 20), [4; 8]);
+    }
+}

@@ -1,0 +1,91 @@
+//! A writer: one thread per drive, one frame in flight on it.
+//!
+//! A drive gets a frame only after the one before completed, so that only its last frame can be torn. A
+//! frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::drive::AlignedBytes;
+use crate::frame::Address;
+use crate::sequencer::Event;
+use crate::set::Set;
+
+/// A frame on its way to one drive.
+pub(crate) struct Job {
+    pub batch: u64,
+    pub address: Address,
+    pub frame: AlignedBytes,
+}
+
+/// The thread of one drive.
+pub(crate) struct Writer {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. Every job is answered by [`Event::Written`]. After a failure it writes nothing more:
+    /// the frames behind the failed one would stand after a hole.
+    pub(crate) fn start(set: Arc<Set>, position: usize, events: Sender<Event>) -> Writer {
+        let (jobs, incoming) = channel::<Job>();
+        let run = move || {
+            let mut failed = false;
+            for job in incoming {
+                let result = if failed {
+                    Err(io::Error::other("an earlier frame could not be written"))
+                } else {
+                    set.members[position].write_frame(job.address, &job.frame)
+                };
+                failed |= result.is_err();
+                drop(job.frame);
+                if events
+                    .send(Event::Written {
+                        position,
+                        batch: job.batch,
+                        result,
+                    })
+                    .is_err()
+                {
+                    return;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("drive-{position}"))
+            .spawn(run)
+            .expect("the system gives a thread");
+        Writer {
+            jobs: Some(jobs),
+            thread: Some(thread),
+        }
+    }
+
+    /// Hands a frame over; returns at once.
+    pub(crate) fn write(&self, job: Job) {
+        let jobs = self
+            .jobs
+            .as_ref()
+            .expect("a writer takes jobs until it is dropped");
+        // The thread ends only with us, or when nobody listens to it any more.
+        let _ = jobs.send(job);
+    }
+
+    /// Stops without waiting: the drive may hang.
+    pub(crate) fn abandon(mut self) {
+        self.jobs = None;
+        self.thread = None;
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics only by a bug, and then its panic was printed; dropping goes on.
+            let _ = thread.join();
+        }
+    }
+}
