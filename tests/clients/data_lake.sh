@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A data lake: a large CSV is uploaded in parts by an old minio-py and announced in Kafka; compressed
-# files go to MQTT; a webhook hears of everything, reads included. Each target gets exactly the events
-# its rule asks for.
+# files go to MQTT; a webhook, over TLS with a token and a client certificate, hears of everything,
+# reads included. Each target gets exactly the events its rule asks for.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 TOPIC=lake-$RUN_ID
@@ -11,7 +11,7 @@ TOKEN=lake-token
 "$PARTS_SCRIPTS/mosquitto.sh" start >/dev/null
 "$PARTS_SCRIPTS/kafka.sh" topic "$TOPIC"
 "$PARTS_SCRIPTS/mosquitto.sh" subscribe "$TOPIC" "$TOPIC"
-start_sink --certificate "$SERVER_CERT" --key "$SERVER_KEY" --token "$TOKEN"
+start_sink --certificate "$SERVER_CERT" --key "$SERVER_KEY" --client-authority "$CA_CERT" --token "$TOKEN"
 # The sink's certificate is signed by the tests' authority, which lies in CAs/ of this directory.
 "$PARTS_SCRIPTS/certs.sh" server-dir "$WORK/certs"
 start_server 4 --certs-dir "$WORK/certs"
@@ -20,7 +20,8 @@ step "three targets, configured while the server runs"
 mc_alias lake
 mc admin config set lake notify_kafka:LAKE brokers="127.0.0.1:$KAFKA_PORT" topic="$TOPIC" >/dev/null
 mc admin config set lake notify_mqtt:LAKE broker="tcp://127.0.0.1:$MQTT_PORT" topic="$TOPIC" qos=1 >/dev/null
-mc admin config set lake notify_webhook:LAKE endpoint="$SINK_URL" auth_token="$TOKEN" >/dev/null
+mc admin config set lake notify_webhook:LAKE endpoint="$SINK_URL" auth_token="$TOKEN" \
+    client_cert="$CLIENT_CERT" client_key="$CLIENT_KEY" >/dev/null
 
 step "three rules"
 mc mb lake/upload >/dev/null

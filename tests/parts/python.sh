@@ -4,7 +4,8 @@
 #   minio-7        minio-py 7.1.11 and kafka-python 2.0.2
 #   minio-newest   the newest of both when this list was last renewed
 #   aws            boto3 and the AWS command line, version 1
-# Every version, also of what they need, is fixed in tests/clients/requirements/NAME.txt.
+# Every version, also of what they need, is fixed in tests/clients/requirements/NAME.txt. Python 3.11, as
+# in Debian 12: kafka-python 2.0.2 does not know 3.12 and later.
 #
 # python.sh install [NAME...]   makes the environments that are missing or whose list changed
 # python.sh path NAME           prints the directory of its programs
