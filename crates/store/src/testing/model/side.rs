@@ -1,22 +1,15 @@
-//! The model: a bucket as a plain ordered map, and random histories that the store must agree with it on.
-//!
-//! [`histories`] makes action sequences; [`follow`] runs one against an engine and compares with the model
-//! after every action: the whole listing, the body of every key the action touched, and the changes it told,
-//! in order. At the end, and whenever the history opens the engine again, everything is compared. A
-//! disagreement panics and names the action.
-//!
-//! Histories are followed by one task: what happens at the same time is the contract's subject.
+//! The store and the model side by side: each action done to both, then compared.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use proptest::collection::vec;
-use proptest::prelude::{Just, Strategy, prop_oneof};
 
+use super::plain::{Model, ModelUpload, Told, etag};
+use super::{Action, Body, KEYS, UPLOADS_MAX};
 use crate::bucket::Bucket;
-use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::change::{ChangeKind, Origin, Sequence};
 use crate::clock::SystemClock;
 use crate::engine::{Engine, PartitionId};
 use crate::error::Error;
@@ -24,266 +17,14 @@ use crate::listing::{ListPage, ListQuery};
 use crate::multipart::{
     CompleteUpload, CreateUpload, ListedPart, PART_BYTES_MIN, PutPart, Upload, UploadQuery,
 };
-use crate::names::{BucketName, VersionId};
-use crate::object::{Deleted, ETag, ObjectHeaders, PutObject};
+use crate::names::BucketName;
+use crate::object::{Deleted, ObjectHeaders, PutObject};
 use crate::precondition::{EntityMatch, WriteCondition};
 use crate::store::Store;
 use crate::testing::fixture::{ListedTargets, bucket, key, to_delete};
 
-/// The keys that histories use: some begin like others, some hold delimiters, one ends in one.
-const KEYS: [&str; 8] = ["a", "a-", "a/", "a/b", "a/b/c", "a0", "b/1", "ü"];
-
-/// Most uploads that a history knows at once: creating one more takes the place of the oldest.
-const UPLOADS_MAX: usize = 3;
-
-/// One thing a client does. Keys are places in a fixed list, uploads places among those the history made.
-#[derive(Clone, Debug)]
-pub enum Action {
-    /// Writes an object.
-    Put(usize, Body),
-    /// Writes an object where there is none.
-    PutNew(usize, Body),
-    /// Reads one object and writes it under another key.
-    Copy(usize, usize),
-    /// Deletes a key.
-    Delete(usize),
-    /// Deletes some keys in one request.
-    DeleteMany(Vec<usize>),
-    /// Opens an upload.
-    CreateUpload(usize),
-    /// Adds a part to an upload.
-    PutPart(usize, u32, Body),
-    /// Completes an upload with all its parts.
-    Complete(usize),
-    /// Aborts an upload.
-    Abort(usize),
-    /// Lists keys.
-    List(ListQuery),
-    /// Lists versions.
-    ListVersions(ListQuery),
-    /// Receives a body and does not use it.
-    Drop(Body),
-    /// Changes the bucket's rules: from now on changes are for this many targets.
-    Rules(usize),
-    /// Closes store and engine and opens them again.
-    Reopen,
-}
-
-/// A body: so many bytes, told apart by a seed.
-#[derive(Clone, Copy, Debug)]
-pub struct Body {
-    size_bytes: usize,
-    seed: u8,
-}
-
-impl Body {
-    fn bytes(self) -> Vec<u8> {
-        (0..self.size_bytes)
-            .map(|at| (at / 13) as u8 ^ (at as u8).wrapping_mul(self.seed))
-            .collect()
-    }
-}
-
-/// Histories of up to `actions_max` actions.
-pub fn histories(actions_max: usize) -> impl Strategy<Value = Vec<Action>> {
-    let any_key = || 0..KEYS.len();
-    let any_upload = || 0..UPLOADS_MAX;
-    let action = prop_oneof![
-        8 => (any_key(), bodies()).prop_map(|(key, body)| Action::Put(key, body)),
-        2 => (any_key(), bodies()).prop_map(|(key, body)| Action::PutNew(key, body)),
-        3 => (any_key(), any_key()).prop_map(|(from, to)| Action::Copy(from, to)),
-        4 => any_key().prop_map(Action::Delete),
-        2 => vec(any_key(), 1..5).prop_map(Action::DeleteMany),
-        3 => any_key().prop_map(Action::CreateUpload),
-        6 => (any_upload(), 1..4u32, part_bodies()).prop_map(|(upload, number, body)| {
-            Action::PutPart(upload, number, body)
-        }),
-        3 => any_upload().prop_map(Action::Complete),
-        1 => any_upload().prop_map(Action::Abort),
-        4 => queries().prop_map(Action::List),
-        1 => queries().prop_map(Action::ListVersions),
-        1 => bodies().prop_map(Action::Drop),
-        1 => (0..3usize).prop_map(Action::Rules),
-        1 => Just(Action::Reopen),
-    ];
-    vec(action, 1..=actions_max)
-}
-
-/// Empty, inline and staged ones.
-fn bodies() -> impl Strategy<Value = Body> {
-    let size_bytes = prop_oneof![1 => Just(0usize), 6 => 1..5000usize, 2 => 100_000..300_000usize];
-    (size_bytes, 1..=255u8).prop_map(|(size_bytes, seed)| Body { size_bytes, seed })
-}
-
-/// As [`bodies`], and some that are just large enough to be followed by another part.
-fn part_bodies() -> impl Strategy<Value = Body> {
-    let large = (1..=255u8).prop_map(|seed| Body {
-        size_bytes: PART_BYTES_MIN as usize,
-        seed,
-    });
-    prop_oneof![1 => bodies(), 2 => large]
-}
-
-fn queries() -> impl Strategy<Value = ListQuery> {
-    let text = |choices: &'static [&'static str]| proptest::sample::select(choices).prop_map(str::to_owned);
-    let prefix = text(&["", "a", "a/", "a/b", "b", "zz"]);
-    let delimiter = text(&["", "", "/", "b", "/b"]);
-    let after = text(&["", "", "a", "a/", "a/a", "a/b/", "a/b/b", "b", "b/", "ü"]);
-    (prefix, delimiter, after, 0..6usize).prop_map(|(prefix, delimiter, after, limit)| ListQuery {
-        prefix,
-        delimiter,
-        after,
-        after_version: None,
-        limit,
-    })
-}
-
-/// Runs a history against an engine that nothing was written to.
-///
-/// `reopen` closes an engine and opens it again; where an engine cannot, it gives the same one back.
-///
-/// # Panics
-///
-/// When store and model disagree.
-pub async fn follow(
-    engine: Arc<dyn Engine>,
-    history: &[Action],
-    reopen: impl AsyncFn(Arc<dyn Engine>) -> Arc<dyn Engine>,
-) {
-    let mut walk = Side::open(engine).await;
-    walk.store
-        .create_bucket(walk.album.clone(), Origin::default())
-        .await
-        .expect("there are no buckets");
-    walk.model.tell(ChangeKind::BucketCreated, "", None);
-    for (step, action) in history.iter().enumerate() {
-        let place = format!("after action {step}, {action:?}");
-        if matches!(action, Action::Reopen) {
-            walk.settle().await;
-            let Side {
-                engine,
-                store,
-                album,
-                model,
-            } = walk;
-            drop(store);
-            let engine = reopen(engine).await;
-            walk = Side {
-                store: open(&engine).await,
-                engine,
-                album,
-                model,
-            };
-            walk.compare_everything(&place).await;
-        } else {
-            let touched = walk.act(action, &place).await;
-            walk.compare(&touched, &place).await;
-        }
-    }
-    walk.compare_everything("at the end").await;
-    walk.settle().await;
-}
-
-/// What the model holds.
-#[derive(Default)]
-struct Model {
-    objects: BTreeMap<String, Bytes>,
-    uploads: Vec<ModelUpload>,
-    targets: Vec<String>,
-    told: Vec<Told>,
-    /// How many of `told` were compared.
-    compared: usize,
-    newest: Sequence,
-}
-
-struct ModelUpload {
-    upload: Upload,
-    parts: BTreeMap<u32, Bytes>,
-    is_open: bool,
-}
-
-/// What a change is compared by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Told {
-    kind: ChangeKind,
-    key: String,
-    version: Option<VersionId>,
-    object: Option<(u64, String)>,
-    targets: Vec<String>,
-}
-
-impl From<Change> for Told {
-    fn from(change: Change) -> Told {
-        let Change {
-            kind,
-            key,
-            version,
-            object,
-            targets,
-            ..
-        } = change;
-        Told {
-            kind,
-            key,
-            version,
-            object: object.map(|object| (object.size_bytes, object.etag)),
-            targets,
-        }
-    }
-}
-
-impl Model {
-    fn tell(&mut self, kind: ChangeKind, key: &str, body: Option<&Bytes>) {
-        let is_of_bucket = key.is_empty();
-        self.told.push(Told {
-            kind,
-            key: key.to_owned(),
-            version: key.ends_with('/').then_some(VersionId::Null),
-            object: body.map(|body| (body.len() as u64, etag(body).0)),
-            targets: if is_of_bucket {
-                Vec::new()
-            } else {
-                self.targets.clone()
-            },
-        });
-    }
-
-    fn put(&mut self, kind: ChangeKind, key: &str, body: Bytes) {
-        self.tell(kind, key, Some(&body));
-        self.objects.insert(key.to_owned(), body);
-    }
-
-    /// A page as the shortest code can make it: keys and groups in one order, and whether there is more.
-    fn page(&self, query: &ListQuery) -> (Vec<String>, bool) {
-        let group = |name: &str| {
-            let at = name[query.prefix.len()..].find(&query.delimiter)?;
-            Some(name[..query.prefix.len() + at + query.delimiter.len()].to_owned())
-        };
-        let group = |name: &str| group(name).filter(|_| !query.delimiter.is_empty());
-        let is_after_group =
-            query.after.starts_with(&query.prefix) && group(&query.after) == Some(query.after.clone());
-        let mut steps = Vec::new();
-        for name in self
-            .objects
-            .keys()
-            .filter(|name| name.starts_with(&query.prefix) && **name > query.after)
-        {
-            if is_after_group && name.starts_with(&query.after) {
-                continue;
-            }
-            let step = group(name).unwrap_or_else(|| name.clone());
-            if steps.last() != Some(&step) {
-                steps.push(step);
-            }
-        }
-        let is_truncated = query.limit > 0 && steps.len() > query.limit;
-        steps.truncate(query.limit);
-        (steps, is_truncated)
-    }
-}
-
 /// Store and model, side by side.
-struct Side {
+pub(super) struct Side {
     engine: Arc<dyn Engine>,
     store: Store,
     album: BucketName,
@@ -300,17 +41,44 @@ async fn open(engine: &Arc<dyn Engine>) -> Store {
 }
 
 impl Side {
-    async fn open(engine: Arc<dyn Engine>) -> Side {
-        Side {
+    /// Opens both sides and makes the bucket.
+    pub(super) async fn open(engine: Arc<dyn Engine>) -> Side {
+        let mut side = Side {
             store: open(&engine).await,
             engine,
             album: bucket("album"),
             model: Model::default(),
+        };
+        let created = side
+            .store
+            .create_bucket(side.album.clone(), Origin::default())
+            .await;
+        created.expect("there are no buckets");
+        side.model.tell(ChangeKind::BucketCreated, "", None);
+        side
+    }
+
+    /// Closes the store, has the engine opened again, and opens a store over it.
+    pub(super) async fn reopened(self, reopen: impl AsyncFn(Arc<dyn Engine>) -> Arc<dyn Engine>) -> Side {
+        self.settle().await;
+        let Side {
+            engine,
+            store,
+            album,
+            model,
+        } = self;
+        drop(store);
+        let engine = reopen(engine).await;
+        Side {
+            store: open(&engine).await,
+            engine,
+            album,
+            model,
         }
     }
 
     /// Does one action on both sides and compares what it answers; gives the keys it touched.
-    async fn act(&mut self, action: &Action, place: &str) -> Vec<String> {
+    pub(super) async fn act(&mut self, action: &Action, place: &str) -> Vec<String> {
         match action {
             Action::Put(name, body) => {
                 self.put(KEYS[*name], Bytes::from(body.bytes()), ChangeKind::Put)
@@ -615,7 +383,7 @@ impl Side {
     }
 
     /// The listing, the bodies of some keys, and the changes told since this was last asked.
-    async fn compare(&mut self, touched: &[String], place: &str) {
+    pub(super) async fn compare(&mut self, touched: &[String], place: &str) {
         let query = ListQuery {
             limit: 1000,
             ..ListQuery::default()
@@ -660,12 +428,13 @@ impl Side {
     }
 
     /// Lets the store give back the bodies that were dropped since its last commit.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         let nothing = self.content(Bytes::new()).await;
         self.store.discard(nothing).await;
     }
 
-    async fn compare_everything(&mut self, place: &str) {
+    /// All bodies, all changes from the first on, and the open uploads.
+    pub(super) async fn compare_everything(&mut self, place: &str) {
         self.compare(&KEYS.map(str::to_owned), place).await;
         let told = self
             .changes(Sequence::ZERO, place)
@@ -703,39 +472,5 @@ impl Side {
             .into_iter()
             .map(|change| (change.sequence, Told::from(change)))
             .collect()
-    }
-}
-
-/// An entity tag that tells bodies apart; the store does not care how it is made.
-fn etag(body: &[u8]) -> ETag {
-    let sum = body.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
-        (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    ETag(format!("{sum:032x}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use proptest::prelude::{ProptestConfig, proptest};
-
-    use super::{follow, histories};
-    use crate::engine::Engine;
-    use crate::testing::MemoryEngine;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
-
-        /// Whatever is done to a bucket, the store says of it what the model says, and no body is left
-        /// behind that nothing names.
-        #[test]
-        fn the_store_agrees_with_the_model_and_leaks_nothing(history in histories(40)) {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let memory = MemoryEngine::new();
-            let engine: Arc<dyn Engine> = Arc::new(memory.clone());
-            runtime.block_on(follow(engine, &history, async |engine| engine));
-            assert_eq!(memory.unnamed_body_count(), 0);
-        }
     }
 }
