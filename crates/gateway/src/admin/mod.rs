@@ -1,10 +1,47 @@
-//! The admin API: what `mc admin` asks.
+//! The admin API: what `mc admin` asks, below `/minio/admin/v3`.
+//!
+//! One file for each call, one row for each file in [`CALLS`]. What arrives here is signed, whole and of an
+//! administrator. Answers and errors are JSON; bodies that hold secrets are [`sealed`], both ways.
+//!
+//! # Invariants
+//!
+//! 1. The table is closed: a path outside it is 426 `XMinioAdminVersionMismatch`, which clients take for "this
+//!    server does not know that".
+//! 2. What cannot be done is never a 408, 429, 502 or 503: clients repeat those, ten times.
+//!
+//! What is not here: streams (`log`, `trace`, realtime metrics) and heal; they are known by name and answer 501.
 
+mod account_info;
+mod clear_config_history_kv;
+mod data_usage_info;
+mod del_config_kv;
+pub(crate) mod drives;
+mod export_config;
+mod get_config_kv;
+mod heal_status;
+mod help_config_kv;
+mod import_config;
+mod info;
+mod list_config_history_kv;
+mod restore_config_history_kv;
 mod sealed;
-use bytes::Bytes;
-use http::{Response, request};
+mod service;
+mod set_config_kv;
+mod storage_info;
+pub(crate) mod usage;
 
-use crate::{Gateway, ResponseBody};
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, request};
+
+use s3::{ErrorBody, ErrorCode, Refusal};
+use tidings_s3 as s3;
+
+use crate::{Gateway, ResponseBody, respond as replies};
+use sealed::Sealing;
+use usage::Usage;
 
 /// An authenticated admin request, whole.
 pub(crate) struct AdminRequest {
@@ -22,8 +59,169 @@ pub(crate) struct AdminRequest {
     pub(crate) secret: String,
 }
 
+impl AdminRequest {
+    /// The first value of a query parameter, empty when it is absent.
+    fn query(&self, name: &str) -> &str {
+        self.query.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value)
+    }
+
+    /// The text of a sealed body.
+    async fn sealed_text(&self, gateway: &Gateway) -> Result<String, Refusal> {
+        let refuse = |reason: String| Refusal::with(ErrorCode::XMinioAdminConfigBadJSON, reason);
+        let sealing = &gateway.admin.sealing;
+        let text = sealing.open(&self.secret, self.body.clone()).await.map_err(|error| refuse(error.to_string()))?;
+        String::from_utf8(text).map_err(|_| refuse("the sealed body is not text".to_owned()))
+    }
+}
+
+/// What the admin API keeps between calls.
+pub(crate) struct AdminState {
+    sealing: Sealing,
+    /// How much the buckets hold.
+    pub(crate) usage: Usage,
+    /// When the gateway was made, milliseconds since 1970.
+    pub(crate) started_ms: u64,
+}
+
+impl AdminState {
+    /// The state of a gateway that is being made.
+    pub(crate) fn new(started_ms: u64) -> AdminState {
+        AdminState { sealing: Sealing::default(), usage: Usage::default(), started_ms }
+    }
+}
+
+/// What a call answers when it succeeds.
+enum Answer {
+    /// Status 200 and nothing else.
+    Empty,
+    /// A JSON document.
+    Json(serde_json::Value),
+    /// Text that only the caller may read.
+    Sealed(String),
+    /// A change of settings: whether all of it is in force.
+    Changed(crate::config::Changed),
+}
+
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
+
+/// One call.
+struct Call {
+    method: Method,
+    /// Below `/minio/admin/v3`.
+    path: &'static str,
+    run: for<'a> fn(&'a Gateway, &'a AdminRequest) -> Running<'a>,
+}
+
+static CALLS: &[Call] = &[
+    account_info::CALL,
+    clear_config_history_kv::CALL,
+    data_usage_info::CALL,
+    del_config_kv::CALL,
+    export_config::CALL,
+    get_config_kv::CALL,
+    heal_status::CALL,
+    help_config_kv::CALL,
+    import_config::CALL,
+    info::CALL,
+    list_config_history_kv::CALL,
+    restore_config_history_kv::CALL,
+    service::CALL,
+    set_config_kv::CALL,
+    storage_info::CALL,
+];
+
+/// Calls that clients know and this build does not have, by the first word of their path: 501.
+const ABSENT: [&str; 12] = [
+    "bandwidth",
+    "heal",
+    "healthinfo",
+    "inspect-data",
+    "log",
+    "metrics",
+    "netperf",
+    "profile",
+    "speedtest",
+    "top",
+    "trace",
+    "update",
+];
+
+/// Header of a change of settings that is in force.
+const APPLIED: HeaderName = HeaderName::from_static("x-minio-config-applied");
+
 /// Answers an admin call; an unknown path is 426.
 pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Response<ResponseBody> {
-    let _ = (gateway, request.head, request.path, request.query, request.body, request.secret, request.id);
-    todo!()
+    let call = CALLS.iter().find(|call| call.method == request.head.method && call.path == request.path);
+    let answer = match call {
+        Some(call) => (call.run)(gateway, &request).await,
+        None => Err(absent(&request.path)),
+    };
+    match answer {
+        Ok(Answer::Empty) => replies::empty(StatusCode::OK),
+        Ok(Answer::Json(document)) => json(StatusCode::OK, document.to_string().into()),
+        Ok(Answer::Sealed(text)) => {
+            let sealed = gateway.admin.sealing.seal(&request.secret, text.into_bytes()).await;
+            json(StatusCode::OK, sealed.into())
+        }
+        Ok(Answer::Changed(changed)) => {
+            let mut reply = replies::empty(StatusCode::OK);
+            if changed.is_applied {
+                reply.headers_mut().insert(APPLIED, HeaderValue::from_static("true"));
+            }
+            reply
+        }
+        Err(refusal) => refused(gateway, &request, &refusal),
+    }
+}
+
+/// Sealed bodies say that they are JSON as well: so clients expect it.
+fn json(status: StatusCode, body: Bytes) -> Response<ResponseBody> {
+    replies::whole(status, "application/json", body)
+}
+
+fn refused(gateway: &Gateway, request: &AdminRequest, refusal: &Refusal) -> Response<ResponseBody> {
+    let body = ErrorBody {
+        refusal,
+        key: None,
+        bucket: None,
+        resource: request.head.uri.path(),
+        region: &gateway.setup.region,
+        request_id: &request.id,
+        host_id: &gateway.setup.node_id,
+    };
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json(status, body.to_json().into())
+}
+
+fn absent(path: &str) -> Refusal {
+    let word = path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match ABSENT.contains(&word) {
+        true => Refusal::with(ErrorCode::NotImplemented, format!("this build has no admin call {word}")),
+        false => Refusal::new(ErrorCode::XMinioAdminVersionMismatch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{ABSENT, CALLS, absent};
+    use tidings_s3::ErrorCode;
+
+    #[test]
+    fn no_two_calls_share_method_and_path_and_none_is_called_absent() {
+        let mut seen = BTreeSet::new();
+        for call in CALLS {
+            assert!(seen.insert((call.method.as_str(), call.path)), "{} {} stands twice", call.method, call.path);
+            assert!(call.path.starts_with('/'), "{}", call.path);
+            assert!(!ABSENT.contains(&&call.path[1..]), "{}", call.path);
+        }
+    }
+
+    #[test]
+    fn a_known_call_that_is_not_built_is_501_and_any_other_426_neither_of_which_clients_repeat() {
+        let codes = ["/trace", "/heal/bucket/prefix", "/nothing", "/info/more", ""].map(|path| absent(path).code);
+        assert_eq!(codes[..2], [ErrorCode::NotImplemented; 2]);
+        assert_eq!(codes[2..], [ErrorCode::XMinioAdminVersionMismatch; 3]);
+    }
 }

@@ -1,0 +1,90 @@
+//! Health: whether the process answers, and whether the set takes writes and reads.
+//!
+//! The port opens only when everything is loaded, so `live` and `ready` are true whenever they can be asked.
+//! The quorums in the headers are ours: one drive more than MinIO's for writes of a set with parity.
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, request};
+
+use store::SetReport;
+use tidings_store as store;
+
+use crate::admin::drives;
+use crate::{Gateway, ResponseBody, respond as replies};
+
+const WRITE_QUORUM: HeaderName = HeaderName::from_static("x-minio-write-quorum");
+const READ_QUORUM: HeaderName = HeaderName::from_static("x-minio-read-quorum");
+const CLASS_DEFAULTS: HeaderName = HeaderName::from_static("x-minio-storage-class-defaults");
+
+/// Answers what is below `/minio/health/`, to GET and HEAD and without a signature.
+pub(crate) fn respond(gateway: &Gateway, head: &request::Parts) -> Response<ResponseBody> {
+    if head.method != Method::GET && head.method != Method::HEAD {
+        return replies::empty(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let wants_maintenance = head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "maintenance=true"));
+    let answer = answer(head.uri.path(), wants_maintenance, gateway.setup.report.as_ref());
+    let mut reply = replies::empty(answer.status);
+    if let Some((name, number)) = answer.quorum {
+        reply.headers_mut().insert(name, HeaderValue::from(number));
+        reply.headers_mut().insert(CLASS_DEFAULTS, HeaderValue::from_static("false"));
+    }
+    reply
+}
+
+struct Answer {
+    status: StatusCode,
+    quorum: Option<(HeaderName, usize)>,
+}
+
+fn answer(path: &str, wants_maintenance: bool, report: &dyn Fn() -> SetReport) -> Answer {
+    let quorum = |is_met: bool, name: HeaderName, quorum: usize, report: &SetReport| {
+        let status = match is_met {
+            false => StatusCode::SERVICE_UNAVAILABLE,
+            // Taking this server away takes every drive of the set away.
+            true if wants_maintenance && drives::count(report).0 > 0 => StatusCode::PRECONDITION_FAILED,
+            true => StatusCode::OK,
+        };
+        Answer { status, quorum: Some((name, quorum)) }
+    };
+    match path {
+        "/minio/health/live" | "/minio/health/ready" => Answer { status: StatusCode::OK, quorum: None },
+        "/minio/health/cluster" => {
+            let report = report();
+            quorum(report.writable, WRITE_QUORUM, report.write_quorum, &report)
+        }
+        "/minio/health/cluster/read" => {
+            let report = report();
+            quorum(report.readable, READ_QUORUM, report.read_quorum, &report)
+        }
+        _ => Answer { status: StatusCode::NOT_FOUND, quorum: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{READ_QUORUM, WRITE_QUORUM, answer};
+    use crate::admin::drives::sample;
+
+    #[test]
+    fn the_cluster_is_healthy_while_it_takes_writes() {
+        let status = |path, writable, maintenance| {
+            let report = move || tidings_store::SetReport { writable, ..sample() };
+            answer(path, maintenance, &report).status.as_u16()
+        };
+        assert_eq!(status("/minio/health/cluster", true, false), 200);
+        assert_eq!(status("/minio/health/cluster", false, false), 503);
+        assert_eq!(status("/minio/health/cluster", true, true), 412);
+        assert_eq!(status("/minio/health/cluster/read", false, false), 200);
+        assert_eq!(status("/minio/health/live", false, false), 200);
+        assert_eq!(status("/minio/health/ready", false, false), 200);
+        assert_eq!(status("/minio/health/other", true, false), 404);
+    }
+
+    #[test]
+    fn the_headers_tell_the_quorums_of_this_engine() {
+        let quorum = |path| answer(path, false, &sample).quorum;
+        assert_eq!(quorum("/minio/health/cluster"), Some((WRITE_QUORUM, 5)));
+        assert_eq!(quorum("/minio/health/cluster/read"), Some((READ_QUORUM, 4)));
+        assert_eq!(quorum("/minio/health/live"), None);
+    }
+}
