@@ -33,7 +33,7 @@ def part(results, reasons):
             failing[reasons[case]].append(case)
     lines = [
         f"[ceph/s3-tests](https://github.com/ceph/s3-tests) at `{results['commit'][:12]}`: **{passed} of {len(cases)}** "
-        f"covered cases pass. {results['left_out']} cases need what is not built yet and were not run.",
+        f"covered cases pass.",
         "",
     ]
     if failing:
@@ -42,6 +42,9 @@ def part(results, reasons):
         lines += [""]
     if skipped:
         lines += ["Skipped by the suite itself: " + " ".join(f"`{case}`" for case in skipped) + ".", ""]
+    left_out = results["left_out"]
+    needs = ", ".join(f"{need} ({count})" for need, count in sorted(left_out["needs"].items(), key=lambda pair: (-pair[1], pair[0])))
+    lines += [f"{left_out['cases']} cases were not run, because they need what is not built yet: {needs}.", ""]
     return "\n".join(lines)
 
 

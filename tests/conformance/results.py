@@ -2,7 +2,7 @@
 """Judges what pytest wrote down of a conformance run, against expected.toml.
 
     results.py JUNIT.xml                                       judges only
-    results.py JUNIT.xml --record results.json --suite-commit HASH --left-out N
+    results.py JUNIT.xml --record results.json --suite-commit HASH --left-out JSON
 
 A case has failed, passed or been skipped by the suite itself; an error outside of the case, in the
 suite's own cleaning up, counts as a failure of the case. The status is 1 when a case failed for which
@@ -50,7 +50,7 @@ def main():
     parser.add_argument("junit")
     parser.add_argument("--record", type=Path)
     parser.add_argument("--suite-commit")
-    parser.add_argument("--left-out", type=int)
+    parser.add_argument("--left-out", type=json.loads, help="what selection.py --why prints")
     options = parser.parse_args()
 
     found, errors = outcomes(options.junit)

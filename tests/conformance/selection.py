@@ -2,8 +2,7 @@
 """Chooses the cases of a checkout of ceph/s3-tests that selection.toml covers, by reading its source.
 
     selection.py SUITE           prints one pytest argument for each covered case
-    selection.py SUITE --why     prints what is left out, a count for each reason
-    selection.py SUITE --count   prints how many cases are left out
+    selection.py SUITE --why     prints how many cases are left out and what they need, as JSON
 
 A case counts as using what it, and every function of its own file that it reaches, mentions: client
 methods (all that botocore knows), named arguments, functions and calls on modules. Nothing of the
@@ -12,6 +11,7 @@ suite is run or copied.
 
 import argparse
 import ast
+import json
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -77,7 +77,7 @@ def reasons(case, functions, chosen):
         name = pending.pop()
         seen.add(name)
         mentions = functions[name][1]
-        found |= {operation for operation in mentions.operations if operation not in chosen["operations"]}
+        found |= {f"`{operation}`" for operation in mentions.operations if operation not in chosen["operations"]}
         optional = set(chosen["optional_arguments"].get(name, []))
         for kind, mentioned in (("arguments", mentions.arguments - optional), ("functions", mentions.names), ("calls", mentions.calls)):
             found |= {left_out[kind][word] for word in mentioned if word in left_out[kind]}
@@ -107,14 +107,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("suite", type=Path)
     parser.add_argument("--why", action="store_true")
-    parser.add_argument("--count", action="store_true")
     options = parser.parse_args()
     cases = list(selected(options.suite))
-    if options.count:
-        print(sum(bool(why) for _, _, why in cases))
-    elif options.why:
-        for reason, count in Counter(reason for _, _, why in cases for reason in why).most_common():
-            print(f"{count:4} {reason}")
+    if options.why:
+        # A case that needs several things counts under each.
+        needs = Counter(reason for _, _, why in cases for reason in why)
+        print(json.dumps({"cases": sum(bool(why) for _, _, why in cases), "needs": dict(needs.most_common())}))
     else:
         for path, name, why in cases:
             if not why:
