@@ -1,12 +1,40 @@
 //! From a change to an acknowledged delivery: rules, record forms, relays, targets.
 //!
-//! [`Notifier`] is the one thing others hold. It is the store's [`Recorder`]: asked which targets a change
-//! is for while its batch is built, and woken when the batch is durable. Each target has a relay of its own,
-//! a task that reads the change log after the target's cursor, renders records, delivers them, and moves the
-//! cursor when the target has acknowledged. A sick target slows no other and no request.
+//! [`Notifier`] is the one thing others hold. It is the store's [`Recorder`](tidings_store::Recorder): asked
+//! which targets a change is for while its batch is built, and woken when the batch is durable. Each target
+//! has a relay of its own, a task that reads the change log after the target's cursor, renders records,
+//! delivers them, and moves the cursor when the target has acknowledged. A sick target slows no other and no
+//! request.
 
+pub mod arn;
+pub mod backoff;
+pub mod event;
+mod health;
+pub mod listen;
+mod matching;
 pub mod notifier;
+pub mod pattern;
+pub mod record;
+mod recorder;
+mod relay;
+pub mod rule;
+mod running;
 pub mod target;
+mod targets;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(any(feature = "kafka", feature = "mqtt", feature = "webhook"))]
+mod tls;
+mod window;
 
+pub use arn::Arn;
+pub use event::Event;
+pub use listen::{ListenFilter, Listener};
 pub use notifier::{Notifier, ServerIdentity};
-pub use target::{KeyKind, KeySpec, TargetId, TargetKind, TargetReport, TargetSettings, TARGETS};
+pub use pattern::KeyPattern;
+pub use record::Form;
+pub use rule::{Configuration, RawConfiguration, RawRule, Rule, RuleError};
+pub use target::{
+    Delivery, KeyKind, KeySpec, Outcome, TARGETS, Target, TargetId, TargetKind, TargetReport, TargetSettings,
+    Totals, render_keys, target_kind,
+};

@@ -1,13 +1,37 @@
 //! The notifier: rules in force, live targets, listeners.
+//!
+//! # A target's cursor
+//!
+//! A target that is new begins at the newest change there is: nothing older is sent to it, and its cursor is
+//! durable before the first change names it. A target whose settings change keeps its cursor. One that is
+//! taken away while the server runs loses it: what still waited is not sent, and a target of the same name
+//! that is added later is a new one. One that is missing at a start keeps its cursor, so that a start with an
+//! incomplete environment loses nothing; it goes on where it stood when it is back.
+//!
+//! A target whose settings fail their check, or whose certificates cannot be read, is configured all the
+//! same: rules may name it, its changes wait, and it is shown offline with the reason.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use store::{Bucket, ChangeKind, Clock, ObjectKey, Recorder, Sequence, Store};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::join_all;
+use store::{Bucket, Clock, Sequence, Store};
 use tidings_store as store;
+use tokio::sync::{Mutex, watch};
 
-use crate::target::{TargetReport, TargetSettings};
+use crate::arn::Arn;
+use crate::health::{Counters, Health};
+use crate::listen::ListenFilter;
+use crate::matching::RuleCache;
+use crate::rule::{Configuration, RawConfiguration, RuleError};
+use crate::running::{Launch, MakeTarget, Running, make_target};
+use crate::target::{TargetId, TargetReport, TargetSettings, Totals};
 
-/// What records tell of the server itself.
+/// What records tell of the server itself, and what targets need of it.
+///
+/// Made with `..ServerIdentity::default()`, so that a new field breaks nobody.
 #[derive(Clone, Debug, Default)]
 pub struct ServerIdentity {
     /// UUID of the drive set.
@@ -16,54 +40,210 @@ pub struct ServerIdentity {
     pub node_id: String,
     /// The region, empty when none is configured; part of every ARN.
     pub region: String,
+    /// The server's own URL, for records of what it does itself: `http://127.0.0.1:9000`.
+    pub endpoint: String,
+    /// Folder of further root certificates for targets, PEM: `<certs-dir>/CAs`.
+    pub ca_directory: Option<PathBuf>,
 }
 
 /// See the module header.
-pub struct Notifier {}
+pub struct Notifier {
+    pub(crate) identity: Arc<ServerIdentity>,
+    clock: Arc<dyn Clock>,
+    /// Set by [`Notifier::start`]. The store holds the notifier too; [`Notifier::shutdown`] parts them.
+    pub(crate) store: ArcSwapOption<Store>,
+    pub(crate) rules: RuleCache,
+    /// Targets (`id:type`) that changes name.
+    pub(crate) live: Arc<ArcSwap<BTreeSet<String>>>,
+    pub(crate) listeners: ArcSwap<Vec<Arc<ListenFilter>>>,
+    pub(crate) newest: watch::Sender<Sequence>,
+    targets: Mutex<BTreeMap<TargetId, Running>>,
+    /// The names of `targets`, for checks that must not wait.
+    configured: ArcSwap<BTreeSet<String>>,
+    counters: Arc<Counters>,
+    make: Arc<MakeTarget>,
+}
 
 impl Notifier {
     /// A notifier without targets. Give it to `Store::open` as its recorder, then call [`Notifier::start`].
     pub fn new(identity: ServerIdentity, clock: Arc<dyn Clock>) -> Arc<Notifier> {
-        let _ = (identity, clock);
-        todo!()
+        Notifier::with_targets(identity, clock, Arc::new(make_target))
     }
 
-    /// Begins to deliver: relays read this store's change log.
+    /// A notifier whose targets are made by `make`.
+    pub(crate) fn with_targets(
+        identity: ServerIdentity,
+        clock: Arc<dyn Clock>,
+        make: Arc<MakeTarget>,
+    ) -> Arc<Notifier> {
+        Arc::new(Notifier {
+            make,
+            identity: Arc::new(identity),
+            clock,
+            store: ArcSwapOption::empty(),
+            rules: RuleCache::default(),
+            live: Arc::default(),
+            listeners: ArcSwap::default(),
+            newest: watch::Sender::new(Sequence::ZERO),
+            targets: Mutex::default(),
+            configured: ArcSwap::default(),
+            counters: Arc::default(),
+        })
+    }
+
+    /// Names the store whose change log relays and listeners read. Comes before the first
+    /// [`Notifier::apply`]; changes that are committed before that name no target.
     pub fn start(self: &Arc<Self>, store: Arc<Store>) {
-        let _ = store;
-        todo!()
+        self.store.store(Some(store));
     }
 
     /// Makes the live targets these, whole: new ones start, changed ones restart, missing ones stop.
     ///
-    /// Contacts nothing: a target that is away is shown offline and tried again. Settings that fail their
-    /// check are left out and told in the answer; the other targets work.
+    /// Contacts nothing: a target that is away is shown offline and tried again. The answer tells each target
+    /// (`id:type`) that does not work as it is configured, with the reason; the others work.
     pub async fn apply(&self, settings: Vec<TargetSettings>) -> Vec<(String, String)> {
-        let _ = settings;
-        todo!()
+        let mut targets = self.targets.lock().await;
+        let Some(store) = self.store.load_full() else {
+            return vec![("notifier".to_owned(), "it was not started".to_owned())];
+        };
+        let wanted: BTreeSet<TargetId> = settings.iter().map(|settings| settings.target.clone()).collect();
+        let gone: Vec<TargetId> = targets
+            .keys()
+            .filter(|target| !wanted.contains(target))
+            .cloned()
+            .collect();
+        for target in gone {
+            let running = targets.remove(&target).expect("the target was found just now");
+            self.remove(&store, running).await;
+        }
+        let mut told = Vec::new();
+        for settings in settings {
+            let name = settings.target.to_string();
+            let before = targets.remove(&settings.target);
+            let running = match before {
+                Some(running) if running.settings == settings => running,
+                before => self.replace(&store, before, settings).await,
+            };
+            if let Some(reason) = running.trouble() {
+                told.push((name, reason.to_owned()));
+            }
+            targets.insert(running.settings.target.clone(), running);
+        }
+        self.configured
+            .store(Arc::new(targets.keys().map(TargetId::to_string).collect()));
+        told
+    }
+
+    /// Ends a target that is configured no more.
+    async fn remove(&self, store: &Store, running: Running) {
+        let name = running.settings.target.to_string();
+        // First no change names it, then nothing reads for it, then its place is forgotten.
+        self.live.rcu(|live| {
+            live.iter()
+                .filter(|&other| *other != name)
+                .cloned()
+                .collect::<BTreeSet<_>>()
+        });
+        self.configured.rcu(|names| {
+            names
+                .iter()
+                .filter(|&other| *other != name)
+                .cloned()
+                .collect::<BTreeSet<_>>()
+        });
+        running.stop().await;
+        if let Err(error) = store.forget_cursor(&name).await {
+            tracing::warn!(target_id = %name, %error, "the cursor of the removed target is still there");
+        }
+    }
+
+    /// Starts a target in the place of what ran for it before.
+    async fn replace(
+        &self,
+        store: &Arc<Store>,
+        before: Option<Running>,
+        settings: TargetSettings,
+    ) -> Running {
+        let health = match before {
+            Some(running) => {
+                let health = Arc::clone(&running.health);
+                running.stop().await;
+                health
+            }
+            None => Arc::new(Health::new(settings.target.clone(), Arc::clone(&self.counters))),
+        };
+        let launch = Launch {
+            store: Arc::clone(store),
+            server: Arc::clone(&self.identity),
+            live: Arc::clone(&self.live),
+            newest: self.newest.subscribe(),
+            make: Arc::clone(&self.make),
+        };
+        launch.run(settings, health).await
     }
 
     /// How each target is, sorted. Targets that were not contacted lately are probed, for at most a second.
     pub async fn reports(&self) -> Vec<TargetReport> {
-        todo!()
+        let targets = self.targets.lock().await;
+        join_all(targets.values().map(Running::probe)).await;
+        let now_ms = self.clock.now_ms();
+        targets
+            .values()
+            .map(|running| running.report(&self.identity.region, now_ms))
+            .collect()
+    }
+
+    /// Sums over all targets since start.
+    pub fn totals(&self) -> Totals {
+        self.counters.totals()
+    }
+
+    /// Checks rules as a client sent them against the targets that are configured.
+    ///
+    /// # Errors
+    ///
+    /// [`RuleError`], whose code and text are the answer.
+    pub fn check_rules(&self, raw: &RawConfiguration) -> Result<Configuration, RuleError> {
+        let configured = self.configured.load();
+        Configuration::check(raw, &self.identity.region, |arn| {
+            configured.contains(&arn.target())
+        })
+    }
+
+    /// The rules of a bucket as a client may see them: those whose target is configured, with this server's
+    /// region in their ARNs.
+    pub fn rules_of(&self, bucket: &Bucket) -> Configuration {
+        let Some(document) = bucket.document(Bucket::NOTIFICATION) else {
+            return Configuration::default();
+        };
+        let mut configuration = Configuration::decode(document, &self.identity.region).unwrap_or_else(|reason| {
+            tracing::error!(bucket = %bucket.name, %reason, "the notification rules of the bucket cannot be read");
+            Configuration::default()
+        });
+        let configured = self.configured.load();
+        configuration
+            .rules
+            .retain(|rule| configured.contains(&rule.target.target()));
+        configuration
+    }
+
+    /// The ARNs of all configured targets, sorted.
+    pub fn arns(&self) -> Vec<Arn> {
+        let configured = self.configured.load();
+        let named = configured.iter().filter_map(|name| name.split_once(':'));
+        named
+            .map(|(id, kind)| Arn {
+                region: self.identity.region.clone(),
+                id: id.to_owned(),
+                kind: kind.to_owned(),
+            })
+            .collect()
     }
 
     /// Ends every relay; deliveries under way are given a moment to be acknowledged.
     pub async fn shutdown(&self) {
-        todo!()
-    }
-}
-
-impl Recorder for Notifier {
-    fn targets(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> Vec<String> {
-        todo!()
-    }
-
-    fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {
-        todo!()
-    }
-
-    fn committed(&self, _sequence: Sequence) {
-        todo!()
+        let mut targets = self.targets.lock().await;
+        join_all(std::mem::take(&mut *targets).into_values().map(Running::stop)).await;
+        self.store.store(None);
     }
 }

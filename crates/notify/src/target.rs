@@ -2,6 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::Future;
+use tidings_store as store;
+
+use crate::record::Form;
+#[cfg(any(feature = "kafka", feature = "mqtt", feature = "webhook"))]
+use crate::targets;
 
 /// Which target: the suffix of its configuration and its kind, shown as `1:kafka`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -58,8 +68,64 @@ pub struct KeySpec {
     pub help: &'static str,
 }
 
+impl KeySpec {
+    /// An optional key without default that is no secret.
+    pub const fn new(name: &'static str, env: &'static str, kind: KeyKind, help: &'static str) -> KeySpec {
+        KeySpec {
+            name,
+            env,
+            default: "",
+            kind,
+            is_required: false,
+            is_secret: false,
+            help,
+        }
+    }
+
+    /// The same key, required.
+    pub const fn required(self) -> KeySpec {
+        KeySpec {
+            is_required: true,
+            ..self
+        }
+    }
+
+    /// The same key, never shown.
+    pub const fn secret(self) -> KeySpec {
+        KeySpec {
+            is_secret: true,
+            ..self
+        }
+    }
+
+    /// The same key with a default.
+    pub const fn or(self, default: &'static str) -> KeySpec {
+        KeySpec { default, ..self }
+    }
+
+    /// `queue_dir`, which every kind has.
+    pub const QUEUE_DIR: KeySpec = KeySpec::new(
+        "queue_dir",
+        "QUEUE_DIR",
+        KeyKind::Path,
+        "accepted for compatibility: an absolute path; nothing is written there, records wait in the change log",
+    );
+
+    /// `queue_limit`, which every kind has.
+    pub const QUEUE_LIMIT: KeySpec = KeySpec::new(
+        "queue_limit",
+        "QUEUE_LIMIT",
+        KeyKind::Number,
+        "accepted for compatibility: records that may wait, 0 for no bound of its own",
+    )
+    .or("0");
+
+    /// `comment`, which every kind has.
+    pub const COMMENT: KeySpec = KeySpec::new("comment", "COMMENT", KeyKind::Sentence, "a note for people");
+}
+
 /// The effective settings of one target: environment over stored over default, every key present.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TargetSettings {
     /// Which target.
     pub target: TargetId,
@@ -72,6 +138,162 @@ impl TargetSettings {
     pub fn value(&self, key: &str) -> &str {
         self.values.get(key).map_or("", String::as_str)
     }
+
+    /// Whether a switch is on. Settings that passed their check only hold what a switch takes.
+    pub fn is_on(&self, key: &str) -> bool {
+        parse_switch(self.value(key)) == Some(true)
+    }
+
+    /// The value of a number; zero when it is empty.
+    pub fn number(&self, key: &str) -> u64 {
+        self.value(key).parse().unwrap_or(0)
+    }
+
+    /// The value of a duration; zero when it is empty.
+    pub fn duration(&self, key: &str) -> Duration {
+        parse_duration(self.value(key)).unwrap_or(Duration::ZERO)
+    }
+
+    /// A path, if one is set.
+    pub fn path(&self, key: &str) -> Option<PathBuf> {
+        Some(self.value(key))
+            .filter(|path| !path.is_empty())
+            .map(PathBuf::from)
+    }
+
+    /// Checks every key by what it takes, and that nothing required is missing.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key at fault.
+    pub fn check_keys(&self, keys: &[KeySpec]) -> Result<(), String> {
+        for key in keys {
+            let value = self.value(key.name);
+            if value.is_empty() {
+                if key.is_required {
+                    return Err(format!("{} is required and not set", key.name));
+                }
+                continue;
+            }
+            match key.kind {
+                KeyKind::Switch if parse_switch(value).is_none() => {
+                    return Err(format!("{} is {value}, a switch is on or off", key.name));
+                }
+                KeyKind::Number if value.parse::<u64>().is_err() => {
+                    return Err(format!("{} is {value}, which is not a whole number", key.name));
+                }
+                KeyKind::Duration if parse_duration(value).is_none() => {
+                    return Err(format!(
+                        "{} is {value}, a duration looks like 10s or 500ms",
+                        key.name
+                    ));
+                }
+                _ => {}
+            }
+        }
+        if self.path("queue_dir").is_some_and(|path| !path.is_absolute()) {
+            return Err("queue_dir path should be absolute".to_owned());
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TargetSettings {
+    /// Shows the names of the keys that are set, never a value: some are secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let set = self
+            .values
+            .iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, _)| name);
+        write!(f, "{} ", self.target)?;
+        f.debug_list().entries(set).finish()
+    }
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text {
+        "on" | "true" => Some(true),
+        "off" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`, `0`. `None` for anything else.
+fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|character: char| !character.is_ascii_digit())?;
+        let number: u32 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..]
+            .find(|character: char| character.is_ascii_digit())
+            .map_or(rest.len(), |at| digits + at);
+        let unit = match &rest[digits..unit_end] {
+            "ns" => Duration::from_nanos(1),
+            "us" | "µs" => Duration::from_micros(1),
+            "ms" => Duration::from_millis(1),
+            "s" => Duration::from_secs(1),
+            "m" => Duration::from_secs(60),
+            "h" => Duration::from_secs(3600),
+            _ => return None,
+        };
+        total = total.checked_add(unit.checked_mul(number)?)?;
+        rest = &rest[unit_end..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+/// What a target needs from the machine it runs on.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Folder of further root certificates, PEM, beside those of the system.
+    pub ca_directory: Option<PathBuf>,
+}
+
+/// One record on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// `bucket/key`, not encoded: records of one key go in order, and partition by it.
+    pub key: String,
+    /// The record in the target's form.
+    pub body: Bytes,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The target has it, as firmly as its kind and settings promise.
+    Acknowledged,
+    /// The target could not be reached or did not answer as one that works: nothing else would fare better.
+    Away(String),
+    /// The target works but does not take this record; others may fare better.
+    Refused(String),
+}
+
+/// Where records go. One value per target and settings; dropped when either changes.
+///
+/// The relay keeps at most one delivery of a key under way, so a target needs no order of its own. What a
+/// kind promises is tested by `testing::contract`, which every kind runs.
+pub trait Target: Send + Sync + 'static {
+    /// The form of record it takes.
+    fn form(&self) -> Form {
+        Form::MinioEnvelope
+    }
+
+    /// Deliveries it wants under way at once, at least 1.
+    fn in_flight_max(&self) -> usize;
+
+    /// Finds out whether it can be reached, without delivering anything. The error is a clause.
+    fn probe(&self) -> Future<'_, Result<(), String>>;
+
+    /// Delivers a record and waits for the acknowledgement. Connects when need be; gives up in bounded time.
+    ///
+    /// A delivery that is dropped before its end may or may not have arrived.
+    fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome>;
 }
 
 /// A kind of target: one row of [`TARGETS`].
@@ -88,10 +310,49 @@ pub struct TargetKind {
     pub keys: &'static [KeySpec],
     /// Checks settings without contacting anything: a sentence that names the key at fault.
     pub check: fn(&TargetSettings) -> Result<(), String>,
+    /// Makes the target of settings that passed their check. Reads certificates, contacts nothing.
+    pub connect: fn(&TargetSettings, &Surroundings) -> Result<Box<dyn Target>, String>,
 }
 
 /// The kinds of target this build has, in the order `mc admin config export` shows them.
-pub static TARGETS: &[TargetKind] = &[];
+pub static TARGETS: &[TargetKind] = &[
+    #[cfg(feature = "kafka")]
+    targets::kafka::KIND,
+    #[cfg(feature = "mqtt")]
+    targets::mqtt::KIND,
+    #[cfg(feature = "webhook")]
+    targets::webhook::KIND,
+];
+
+/// The row of a kind, by its name in ARNs.
+pub fn target_kind(kind: &str) -> Option<&'static TargetKind> {
+    TARGETS.iter().find(|row| row.kind == kind)
+}
+
+/// The keys of every kind as Markdown tables, for `docs/events.md`.
+pub fn render_keys() -> String {
+    let mut page = String::new();
+    for row in TARGETS {
+        page += &format!(
+            "### `{}`\n\n{}\n\n| key | environment | default | |\n|---|---|---|---|\n",
+            row.subsystem, row.help
+        );
+        for key in row.keys {
+            let default = if key.default.is_empty() {
+                String::new()
+            } else {
+                format!("`{}`", key.default)
+            };
+            let required = if key.is_required { "**required**; " } else { "" };
+            page += &format!(
+                "| `{}` | `TIDINGS_NOTIFY_{}_{}_<ID>` | {default} | {required}{} |\n",
+                key.name, row.env, key.env, key.help
+            );
+        }
+        page.push('\n');
+    }
+    page
+}
 
 /// How a target is, for admin info and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +371,109 @@ pub struct TargetReport {
     pub failed: u64,
     /// Changes that wait for it, as far as known.
     pub waiting: u64,
+    /// How long the oldest of them has waited, in milliseconds; 0 when none waits.
+    pub oldest_wait_ms: u64,
     /// Deliveries under way.
     pub in_progress: u64,
+}
+
+/// Sums over all targets since start, also of targets that are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records acknowledged.
+    pub sent: u64,
+    /// Failed tries.
+    pub errors: u64,
+    /// Records given up. Nothing is, so it is 0; MinIO's metric of that name exists.
+    pub skipped: u64,
+    /// Deliveries under way.
+    pub in_progress: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::{KeyKind, KeySpec, TARGETS, TargetId, TargetSettings, parse_duration};
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
+        assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
+        assert_eq!(
+            ["", "10", "s", "10 s", "-1s", "1d"].map(parse_duration),
+            [None; 6]
+        );
+    }
+
+    #[test]
+    fn a_fault_is_told_with_the_name_of_its_key() {
+        let keys = [
+            KeySpec::new("brokers", "BROKERS", KeyKind::Csv, "").required(),
+            KeySpec::new("tls", "TLS", KeyKind::Switch, ""),
+            KeySpec::QUEUE_LIMIT,
+            KeySpec::QUEUE_DIR,
+        ];
+        let check = |values: &[(&'static str, &str)]| {
+            let values = values
+                .iter()
+                .map(|&(name, value)| (name, value.to_owned()))
+                .collect();
+            TargetSettings {
+                target: TargetId {
+                    id: "1".to_owned(),
+                    kind: "kafka",
+                },
+                values,
+            }
+            .check_keys(&keys)
+        };
+        let told = [
+            check(&[]),
+            check(&[("brokers", "b:1"), ("tls", "yes")]),
+            check(&[("brokers", "b:1"), ("queue_limit", "-1")]),
+            check(&[("brokers", "b:1"), ("queue_dir", "events")]),
+            check(&[
+                ("brokers", "b:1"),
+                ("tls", "on"),
+                ("queue_limit", "5"),
+                ("queue_dir", "/events"),
+            ]),
+        ];
+        assert_eq!(
+            told.map(|told| told.err().unwrap_or_default()),
+            [
+                "brokers is required and not set",
+                "tls is yes, a switch is on or off",
+                "queue_limit is -1, which is not a whole number",
+                "queue_dir path should be absolute",
+                "",
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_never_show_a_value_in_logs() {
+        let values = BTreeMap::from([("auth_token", "geheim".to_owned()), ("endpoint", String::new())]);
+        let settings = TargetSettings {
+            target: TargetId {
+                id: "1".to_owned(),
+                kind: "webhook",
+            },
+            values,
+        };
+        assert_eq!(format!("{settings:?}"), r#"1:webhook ["auth_token"]"#);
+    }
+
+    #[test]
+    fn kinds_stand_in_order_and_none_names_a_key_twice() {
+        assert!(TARGETS.is_sorted_by_key(|row| row.subsystem));
+        for row in TARGETS {
+            let mut names: Vec<_> = row.keys.iter().map(|key| key.name).collect();
+            names.sort_unstable();
+            assert!(names.is_sorted_by(|a, b| a < b), "{}: {names:?}", row.kind);
+        }
+    }
 }

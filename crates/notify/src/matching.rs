@@ -1,0 +1,195 @@
+//! Rules compiled for the request path, and the cache of them.
+//!
+//! All rules of a bucket collapse into a set of targets per change: two rules that lead to the same target
+//! make one record. Compiled rules are kept per bucket under the sequence of the bucket's state, so that a
+//! change is always matched by the rules of the state its batch was built on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use store::{Bucket, BucketName, ChangeKind, Sequence};
+use tidings_store as store;
+
+use crate::event::KindSet;
+use crate::pattern::KeyPattern;
+use crate::rule::Configuration;
+
+/// The rules of one state of a bucket, ready to match.
+#[derive(Debug, Default)]
+pub(crate) struct CompiledRules {
+    rules: Vec<CompiledRule>,
+}
+
+#[derive(Debug)]
+struct CompiledRule {
+    kinds: KindSet,
+    keys: KeyPattern,
+    target: String,
+}
+
+impl CompiledRules {
+    pub(crate) fn new(configuration: &Configuration) -> CompiledRules {
+        let rules = configuration.rules.iter().map(|rule| CompiledRule {
+            kinds: KindSet::of(&rule.events),
+            keys: KeyPattern::new(
+                rule.prefix.as_deref().unwrap_or(""),
+                rule.suffix.as_deref().unwrap_or(""),
+            ),
+            target: rule.target.target(),
+        });
+        CompiledRules {
+            rules: rules.collect(),
+        }
+    }
+
+    /// The targets among `live` that want to be told, sorted, each once.
+    pub(crate) fn targets(&self, kind: ChangeKind, key: &str, live: &BTreeSet<String>) -> Vec<String> {
+        let matching = self.rules.iter().filter(|rule| {
+            rule.kinds.contains(kind) && live.contains(&rule.target) && rule.keys.matches(key)
+        });
+        let mut targets: Vec<String> = matching.map(|rule| rule.target.clone()).collect();
+        targets.sort();
+        targets.dedup();
+        targets
+    }
+}
+
+/// Buckets whose compiled rules are kept at once. Beyond it some are compiled again when they are written to.
+const CACHED_BUCKETS_MAX: usize = 10_000;
+
+/// Compiled rules by bucket.
+#[derive(Debug, Default)]
+pub(crate) struct RuleCache {
+    buckets: RwLock<HashMap<BucketName, (Sequence, Arc<CompiledRules>)>>,
+}
+
+impl RuleCache {
+    /// The rules of this state of a bucket.
+    ///
+    /// A document that cannot be read has no rules; that is an error for the operator and is logged whenever
+    /// the document is compiled.
+    pub(crate) fn rules(&self, bucket: &Bucket) -> Arc<CompiledRules> {
+        let Some(document) = bucket.document(Bucket::NOTIFICATION) else {
+            return Arc::default();
+        };
+        if let Some((sequence, rules)) = self.buckets.read().get(&bucket.name)
+            && *sequence == bucket.sequence
+        {
+            return Arc::clone(rules);
+        }
+        let configuration = Configuration::decode(document, "").unwrap_or_else(|reason| {
+            tracing::error!(bucket = %bucket.name, %reason, "the notification rules of the bucket cannot be read, none are in force");
+            Configuration::default()
+        });
+        let rules = Arc::new(CompiledRules::new(&configuration));
+        self.keep(bucket, &rules);
+        rules
+    }
+
+    fn keep(&self, bucket: &Bucket, rules: &Arc<CompiledRules>) {
+        let mut buckets = self.buckets.write();
+        // A batch that was built on an older state must not push out what newer ones use.
+        if buckets
+            .get(&bucket.name)
+            .is_some_and(|(sequence, _)| *sequence > bucket.sequence)
+        {
+            return;
+        }
+        if buckets.len() >= CACHED_BUCKETS_MAX && !buckets.contains_key(&bucket.name) {
+            let evicted = buckets.keys().next().cloned();
+            buckets.remove(&evicted.expect("a full cache holds a bucket"));
+        }
+        buckets.insert(bucket.name.clone(), (bucket.sequence, Arc::clone(rules)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use bytes::Bytes;
+    use store::{Bucket, BucketName, ChangeKind, PartitionId, Sequence};
+    use tidings_store as store;
+
+    use super::RuleCache;
+    use crate::arn::Arn;
+    use crate::event::Event;
+    use crate::rule::{Configuration, Rule};
+
+    fn rule(event: &str, prefix: &str, target: &str) -> Rule {
+        Rule {
+            id: String::new(),
+            events: vec![Event::parse(event).unwrap()],
+            prefix: Some(prefix.to_owned()),
+            suffix: None,
+            target: Arn::parse(&format!("arn:minio:sqs::{target}")).unwrap(),
+        }
+    }
+
+    fn bucket(sequence: u64, rules: Vec<Rule>) -> Bucket {
+        let document = Bytes::from(Configuration { rules }.encode());
+        Bucket {
+            name: BucketName::new("album").unwrap(),
+            created_ms: 0,
+            partition: PartitionId(0),
+            documents: BTreeMap::from([(Bucket::NOTIFICATION.to_owned(), document)]),
+            sequence: Sequence(sequence),
+        }
+    }
+
+    fn live(targets: &[&str]) -> BTreeSet<String> {
+        targets.iter().map(|&target| target.to_owned()).collect()
+    }
+
+    #[test]
+    fn rules_that_lead_to_one_target_name_it_once_and_targets_are_sorted() {
+        let rules = vec![
+            rule("s3:ObjectCreated:*", "", "1:webhook"),
+            rule("s3:ObjectCreated:Put", "a", "1:webhook"),
+            rule("s3:ObjectCreated:Put", "", "1:kafka"),
+        ];
+        let compiled = RuleCache::default().rules(&bucket(1, rules));
+        assert_eq!(
+            compiled.targets(ChangeKind::Put, "a.txt", &live(&["1:webhook", "1:kafka"])),
+            ["1:kafka", "1:webhook"]
+        );
+    }
+
+    #[test]
+    fn a_rule_matches_nothing_while_its_target_is_gone() {
+        let compiled =
+            RuleCache::default().rules(&bucket(1, vec![rule("s3:ObjectCreated:*", "", "1:webhook")]));
+        assert_eq!(
+            compiled.targets(ChangeKind::Put, "a", &live(&[])),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn every_state_of_a_bucket_is_matched_by_its_own_rules() {
+        let cache = RuleCache::default();
+        let old = bucket(1, vec![rule("s3:ObjectCreated:*", "", "old:webhook")]);
+        let new = bucket(2, vec![rule("s3:ObjectCreated:*", "", "new:webhook")]);
+        let both = live(&["old:webhook", "new:webhook"]);
+        let matched =
+            [&old, &new, &old, &new].map(|state| cache.rules(state).targets(ChangeKind::Put, "a", &both));
+        assert_eq!(
+            matched.map(|targets| targets.join(",")),
+            ["old:webhook", "new:webhook", "old:webhook", "new:webhook"]
+        );
+    }
+
+    #[test]
+    fn the_cache_stays_within_its_bound() {
+        let cache = RuleCache::default();
+        for number in 0..=super::CACHED_BUCKETS_MAX {
+            let name = BucketName::new(&format!("bucket-{number}")).unwrap();
+            cache.rules(&Bucket {
+                name,
+                ..bucket(1, vec![])
+            });
+        }
+        assert_eq!(cache.buckets.read().len(), super::CACHED_BUCKETS_MAX);
+    }
+}

@@ -1,0 +1,339 @@
+//! The relay: takes changes from the log to one target, in order per key, at least once.
+//!
+//! One task per target and partition. It reads changes after the target's cursor, keeps those that name the
+//! target, renders the form the target takes, delivers, and moves the cursor over what is acknowledged. The
+//! cursor lies in the store: after a crash the relay begins there and repeats what was sent but not recorded.
+//!
+//! # Invariants
+//!
+//! 1. The cursor never passes a change that names the target and is not acknowledged. Nothing is dropped.
+//! 2. Changes of one key are delivered in the order of their sequences: the next one starts when the one
+//!    before is acknowledged. Different keys may overtake one another.
+//! 3. A relay waits for nothing but its own target: a sick one slows neither others nor requests.
+//!
+//! # Bounds
+//!
+//! [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's `in_flight_max`
+//! deliveries under way, one while the target is sick. What waits beyond that stays in the change log; how
+//! much may wait there is not bounded yet.
+//!
+//! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
+//! (`targets`).
+
+use std::future::pending;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use store::{PartitionId, Sequence, Store};
+use tidings_store as store;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::health::{Health, InProgress, Wait};
+use crate::notifier::ServerIdentity;
+use crate::record::minio::path;
+use crate::target::{Delivery, Outcome, Target};
+use crate::window::Window;
+
+/// Changes read from the log at once.
+const PAGE_CHANGES: usize = 500;
+
+/// The cursor moves at most this often …
+const ADVANCE_EVERY_MS: u64 = 100;
+
+/// … or when so many changes were acknowledged since.
+const ADVANCE_EVERY_CHANGES: usize = 1000;
+
+/// How long deliveries under way may still be acknowledged when a relay ends.
+const DRAIN_MS: u64 = 2000;
+
+/// Refusals in a row, of any keys, after which the target itself is taken to be sick.
+const REFUSED_IN_ROW_MAX: u32 = 16;
+
+/// See the module header.
+pub(crate) struct Relay {
+    pub(crate) store: Arc<Store>,
+    pub(crate) partition: PartitionId,
+    /// `id:type`, as changes name it.
+    pub(crate) name: String,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) server: Arc<ServerIdentity>,
+    /// The newest durable sequence the notifier heard of; only its changing matters.
+    pub(crate) newest: watch::Receiver<Sequence>,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What a delivery ended with.
+struct Settled {
+    key: Arc<str>,
+    outcome: Outcome,
+    _in_progress: InProgress,
+}
+
+type Advance = Pin<Box<dyn Future<Output = Result<Sequence, store::Error>> + Send>>;
+
+/// A relay at work.
+struct Course {
+    relay: Relay,
+    window: Window,
+    in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Settled> + Send>>>,
+    /// Everything durable was read when it was last looked.
+    at_end: bool,
+    /// After a failed read: not before.
+    read_after: Option<Instant>,
+    read_backoff: Backoff,
+    /// While the target is sick: not to be tried before.
+    sick_until: Option<Instant>,
+    sick_backoff: Backoff,
+    refused_in_row: u32,
+    /// What the store has as cursor.
+    committed: Sequence,
+    advancing: Option<Advance>,
+    advance_after: Instant,
+    acknowledged_since: usize,
+}
+
+impl Relay {
+    /// Delivers until it is told to stop, beginning after `cursor`.
+    pub(crate) async fn run(self, cursor: Sequence) {
+        let mut course = Course {
+            relay: self,
+            window: Window::new(cursor),
+            in_flight: FuturesUnordered::new(),
+            at_end: false,
+            read_after: None,
+            read_backoff: Backoff::default(),
+            sick_until: None,
+            sick_backoff: Backoff::default(),
+            refused_in_row: 0,
+            committed: cursor,
+            advancing: None,
+            advance_after: Instant::now(),
+            acknowledged_since: 0,
+        };
+        let stop = course.relay.stop.clone();
+        while !stop.is_cancelled() {
+            course.read().await;
+            course.dispatch();
+            course.begin_advance(Instant::now());
+            course.wait(&stop).await;
+        }
+        course.drain().await;
+    }
+}
+
+impl Course {
+    /// Reads the log until the window is full or the log's end is reached.
+    async fn read(&mut self) {
+        let may_read = self.read_after.is_none_or(|time| time <= Instant::now());
+        while may_read && !self.at_end && self.window.room() > 0 {
+            // Seen before the read: what becomes durable during it wakes the relay again.
+            self.relay.newest.borrow_and_update();
+            let limit = PAGE_CHANGES.min(self.window.room());
+            let page = self
+                .relay
+                .store
+                .changes(self.relay.partition, self.window.read_to(), limit)
+                .await;
+            let changes = match page {
+                Ok(changes) => changes,
+                Err(error) => {
+                    tracing::warn!(target_id = %self.relay.name, %error, "the change log cannot be read, the relay tries again");
+                    self.read_after = Some(Instant::now() + self.read_backoff.next_delay());
+                    break;
+                }
+            };
+            self.read_after = None;
+            self.read_backoff.reset();
+            self.at_end = changes.len() < limit;
+            for change in changes {
+                if change.targets.contains(&self.relay.name) {
+                    self.window.push(change);
+                } else {
+                    self.window.pass(change.sequence);
+                }
+            }
+        }
+        self.tell_waiting();
+    }
+
+    /// Starts deliveries, as many as the target wants at once; one by one while it is sick.
+    fn dispatch(&mut self) {
+        let now = Instant::now();
+        let at_once = match self.sick_until {
+            Some(until) if until > now => return,
+            Some(_) => 1,
+            None => self.relay.target.in_flight_max(),
+        };
+        while self.in_flight.len() < at_once {
+            let Some((key, change)) = self.window.start(now) else {
+                return;
+            };
+            let delivery = Delivery {
+                key: path(change),
+                body: self.relay.target.form().render(change, &self.relay.server),
+            };
+            let target = Arc::clone(&self.relay.target);
+            let in_progress = self.relay.health.begin();
+            self.in_flight.push(Box::pin(async move {
+                let outcome = target.deliver(delivery).await;
+                Settled {
+                    key,
+                    outcome,
+                    _in_progress: in_progress,
+                }
+            }));
+        }
+    }
+
+    /// Waits for whatever comes first: an outcome, new changes, the end of a delay, the cursor's commit.
+    async fn wait(&mut self, stop: &CancellationToken) {
+        let wake = self.next_wake(Instant::now());
+        let settled = tokio::select! {
+            () = stop.cancelled() => return,
+            Some(settled) = self.in_flight.next(), if !self.in_flight.is_empty() => settled,
+            changed = self.relay.newest.changed(), if self.at_end => {
+                // The sender lives as long as the notifier, which stops its relays before it goes.
+                self.at_end = changed.is_err();
+                return;
+            }
+            result = poll_advance(&mut self.advancing), if self.advancing.is_some() => {
+                self.end_advance(result);
+                return;
+            }
+            () = sleep_until_some(wake) => return,
+        };
+        self.settle(settled);
+    }
+
+    /// Records an outcome.
+    fn settle(&mut self, settled: Settled) {
+        let Settled { key, outcome, .. } = settled;
+        match outcome {
+            Outcome::Acknowledged => {
+                self.window.acknowledge(&key);
+                self.acknowledged_since += 1;
+                self.refused_in_row = 0;
+                self.sick_until = None;
+                self.sick_backoff.reset();
+                self.relay.health.acknowledged();
+            }
+            Outcome::Away(reason) => {
+                self.window.put_back(key);
+                self.turn_sick(&reason);
+            }
+            Outcome::Refused(reason) => {
+                let refusals = self.window.put_off(Arc::clone(&key), Instant::now());
+                self.refused_in_row += 1;
+                if self.refused_in_row >= REFUSED_IN_ROW_MAX {
+                    self.turn_sick(&reason);
+                } else {
+                    self.relay.health.refused(&key, &reason, refusals);
+                }
+            }
+        }
+        self.tell_waiting();
+    }
+
+    /// Failures of deliveries that were under way together are one failure: the delay grows once.
+    fn turn_sick(&mut self, reason: &str) {
+        self.relay.health.failed(reason);
+        let now = Instant::now();
+        if self.sick_until.is_none_or(|until| until <= now) {
+            self.sick_until = Some(now + self.sick_backoff.next_delay());
+        }
+    }
+
+    /// When something is due without anything happening.
+    fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let sick = self.sick_until.filter(|&until| until > now);
+        let refused = self.window.next_due(now);
+        let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
+        [sick, refused, self.read_after, advance]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn has_to_advance(&self) -> bool {
+        self.window.acknowledged() > self.committed
+    }
+
+    /// Begins to move the cursor, if it is time to.
+    fn begin_advance(&mut self, now: Instant) {
+        let is_time = now >= self.advance_after || self.acknowledged_since >= ADVANCE_EVERY_CHANGES;
+        if self.advancing.is_some() || !is_time || !self.has_to_advance() {
+            return;
+        }
+        let (store, partition) = (Arc::clone(&self.relay.store), self.relay.partition);
+        let (name, to) = (self.relay.name.clone(), self.window.acknowledged());
+        self.acknowledged_since = 0;
+        self.advancing = Some(Box::pin(async move {
+            store.advance(partition, &name, to).await.map(|()| to)
+        }));
+    }
+
+    /// A failed commit is no harm: the next one carries a newer cursor.
+    fn end_advance(&mut self, result: Result<Sequence, store::Error>) {
+        self.advancing = None;
+        self.advance_after = Instant::now() + Duration::from_millis(ADVANCE_EVERY_MS);
+        match result {
+            Ok(to) => self.committed = to,
+            Err(error) => {
+                tracing::debug!(target_id = %self.relay.name, %error, "the cursor could not be moved, it is tried again");
+            }
+        }
+    }
+
+    /// Gives deliveries under way a moment, then records how far the target came.
+    async fn drain(mut self) {
+        let deadline = Instant::now() + Duration::from_millis(DRAIN_MS);
+        while let Ok(Some(settled)) = tokio::time::timeout_at(deadline, self.in_flight.next()).await {
+            self.settle(settled);
+        }
+        drop(std::mem::take(&mut self.in_flight));
+        if let Some(advancing) = self.advancing.take() {
+            let result = advancing.await;
+            self.end_advance(result);
+        }
+        self.begin_last_advance();
+        if let Some(advancing) = self.advancing.take() {
+            let result = advancing.await;
+            self.end_advance(result);
+        }
+        self.relay.health.waits(self.relay.partition, Wait::default());
+    }
+
+    fn begin_last_advance(&mut self) {
+        self.advance_after = Instant::now();
+        self.begin_advance(self.advance_after);
+    }
+
+    fn tell_waiting(&self) {
+        let wait = Wait {
+            changes: self.window.len() as u64,
+            oldest_ms: self.window.oldest_ms(),
+        };
+        self.relay.health.waits(self.relay.partition, wait);
+    }
+}
+
+async fn poll_advance(advancing: &mut Option<Advance>) -> Result<Sequence, store::Error> {
+    match advancing {
+        Some(advancing) => advancing.await,
+        None => pending().await,
+    }
+}
+
+async fn sleep_until_some(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,220 @@
+//! A configured target at work: its relays, or what keeps it from working.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+use store::{Error, PartitionId, Sequence, Store};
+use tidings_store as store;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::arn::Arn;
+use crate::backoff::Backoff;
+use crate::health::Health;
+use crate::notifier::ServerIdentity;
+use crate::relay::Relay;
+use crate::target::{Surroundings, Target, TargetReport, TargetSettings, target_kind};
+
+/// A target that was not contacted for so long is probed before it is reported.
+const PROBE_AFTER: Duration = Duration::from_secs(5);
+
+/// How long a report waits for a probe.
+const PROBE_MAX: Duration = Duration::from_secs(1);
+
+/// A configured target.
+pub(crate) struct Running {
+    pub(crate) settings: TargetSettings,
+    pub(crate) health: Arc<Health>,
+    /// Why it cannot be made of its settings.
+    fault: Option<String>,
+    /// Why changes did not name it yet when it was launched.
+    not_begun: Option<String>,
+    /// Absent when it could not be made of its settings.
+    target: Option<Arc<dyn Target>>,
+    stop: CancellationToken,
+    relays: JoinHandle<()>,
+}
+
+impl Running {
+    /// Ends its relays; deliveries under way are given a moment to be acknowledged.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        if let Err(error) = self.relays.await {
+            tracing::error!(target_id = %self.settings.target, %error, "a relay of the target ended by a fault of this program");
+        }
+    }
+
+    /// What was wrong when it was launched.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.fault.as_deref().or(self.not_begun.as_deref())
+    }
+
+    /// Finds out how it is, unless that is known.
+    pub(crate) async fn probe(&self) {
+        let Some(target) = &self.target else {
+            return;
+        };
+        if self.health.was_contacted_within(PROBE_AFTER) {
+            return;
+        }
+        let found = tokio::time::timeout(PROBE_MAX, target.probe()).await;
+        self.health
+            .probed(found.unwrap_or_else(|_| Err("it did not answer within a second".to_owned())));
+    }
+
+    pub(crate) fn report(&self, region: &str, now_ms: u64) -> TargetReport {
+        let target = self.settings.target.clone();
+        let arn = Arn {
+            region: region.to_owned(),
+            id: target.id.clone(),
+            kind: target.kind.to_owned(),
+        };
+        let reason = self.fault.clone().unwrap_or_else(|| self.health.reason());
+        let wait = self.health.wait();
+        TargetReport {
+            target,
+            arn: arn.to_string(),
+            is_online: reason.is_empty(),
+            reason,
+            delivered: self.health.delivered.load(Ordering::Relaxed),
+            failed: self.health.failed.load(Ordering::Relaxed),
+            waiting: wait.changes,
+            oldest_wait_ms: wait
+                .oldest_ms
+                .map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms)),
+            in_progress: self.health.in_progress.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What it takes to set a target to work.
+pub(crate) struct Launch {
+    pub(crate) store: Arc<Store>,
+    pub(crate) server: Arc<ServerIdentity>,
+    pub(crate) live: Arc<ArcSwap<BTreeSet<String>>>,
+    pub(crate) newest: watch::Receiver<Sequence>,
+    pub(crate) make: Arc<MakeTarget>,
+}
+
+/// Where a target stands in every partition.
+type Cursors = Vec<(PartitionId, Sequence)>;
+
+impl Launch {
+    /// Makes the target and starts its relays.
+    ///
+    /// On return changes name it, unless its cursor could not be written: then that is its fault, and it is
+    /// tried again until it works.
+    pub(crate) async fn run(self, settings: TargetSettings, health: Arc<Health>) -> Running {
+        let surroundings = Surroundings {
+            ca_directory: self.server.ca_directory.clone(),
+        };
+        let (target, fault) = match (self.make)(&settings, &surroundings) {
+            Ok(target) => (Some(Arc::from(target)), None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let name = settings.target.to_string();
+        let begun = self.begin(&name).await;
+        let not_begun = begun
+            .as_ref()
+            .err()
+            .map(|error| format!("its cursor cannot be written: {error}"));
+        let stop = CancellationToken::new();
+        let relays = tokio::spawn(self.keep_running(
+            name,
+            target.clone(),
+            Arc::clone(&health),
+            stop.clone(),
+            begun.ok(),
+        ));
+        Running {
+            settings,
+            health,
+            fault,
+            not_begun,
+            target,
+            stop,
+            relays,
+        }
+    }
+
+    /// Finds the target's cursors, makes those that are missing, and lets changes name it.
+    async fn begin(&self, name: &str) -> Result<Cursors, Error> {
+        let mut cursors = Vec::new();
+        for partition in self.store.partitions() {
+            let cursor = match self.store.cursor(partition, name).await? {
+                Some(cursor) => cursor,
+                None => {
+                    let newest = self.store.newest(partition);
+                    self.store.advance(partition, name, newest).await?;
+                    newest
+                }
+            };
+            cursors.push((partition, cursor));
+        }
+        self.live.rcu(|live| {
+            let mut live = BTreeSet::clone(live);
+            live.insert(name.to_owned());
+            live
+        });
+        Ok(cursors)
+    }
+
+    /// Runs a relay for each partition until told to stop. Without a target it only sees to the cursors.
+    async fn keep_running(
+        self,
+        name: String,
+        target: Option<Arc<dyn Target>>,
+        health: Arc<Health>,
+        stop: CancellationToken,
+        begun: Option<Cursors>,
+    ) {
+        let mut backoff = Backoff::default();
+        let mut begun = begun;
+        let cursors = loop {
+            if let Some(cursors) = begun {
+                break cursors;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(backoff.next_delay()) => begun = self.begin(&name).await.ok(),
+            }
+        };
+        let Some(target) = target else {
+            return stop.cancelled().await;
+        };
+        let relays = cursors.into_iter().map(|(partition, cursor)| {
+            let relay = Relay {
+                store: Arc::clone(&self.store),
+                partition,
+                name: name.clone(),
+                target: Arc::clone(&target),
+                health: Arc::clone(&health),
+                server: Arc::clone(&self.server),
+                newest: self.newest.clone(),
+                stop: stop.clone(),
+            };
+            relay.run(cursor)
+        });
+        join_all(relays).await;
+    }
+}
+
+/// Makes a target of settings.
+pub(crate) type MakeTarget =
+    dyn Fn(&TargetSettings, &Surroundings) -> Result<Box<dyn Target>, String> + Send + Sync;
+
+/// The target that settings describe, of one of the kinds in `TARGETS`.
+pub(crate) fn make_target(
+    settings: &TargetSettings,
+    surroundings: &Surroundings,
+) -> Result<Box<dyn Target>, String> {
+    let kind = target_kind(settings.target.kind)
+        .ok_or_else(|| format!("this build has no targets of kind {}", settings.target.kind))?;
+    (kind.check)(settings)?;
+    (kind.connect)(settings, surroundings)
+}

@@ -1,0 +1,414 @@
+//! Kafka: one message a record, acknowledged by all in-sync replicas.
+//!
+//! The producer is idempotent: what it retries by itself appears once, in order. A record it gave up is tried
+//! again by the relay and may then appear twice. The message's key is `bucket/key`, and the partition is the
+//! one that MinIO's client chooses, so that consumers which rely on it may stay: 32-bit FNV-1a of the key,
+//! taken as a signed number, modulo the number of partitions, without its sign.
+//!
+//! The producer is made at the first delivery or probe, and anew after an error it cannot recover from.
+//!
+//! Source of keys: MinIO's Kafka target. Its `batch_size` and `batch_commit_timeout` gather records before
+//! they are stored; here records are stored already and the producer gathers what is under way, so both are
+//! accepted and change nothing.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
+use store::Future;
+use tidings_store as store;
+
+use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
+use crate::tls;
+
+/// The row of `TARGETS`.
+pub(crate) const KIND: TargetKind = TargetKind {
+    kind: "kafka",
+    subsystem: "notify_kafka",
+    env: "KAFKA",
+    help: "publish bucket notifications to Kafka endpoints",
+    keys: &[
+        KeySpec::new(
+            "topic",
+            "TOPIC",
+            KeyKind::Text,
+            "Kafka topic used for bucket notifications",
+        )
+        .required(),
+        KeySpec::new(
+            "brokers",
+            "BROKERS",
+            KeyKind::Csv,
+            "comma separated list of Kafka broker addresses",
+        )
+        .required(),
+        KeySpec::new(
+            "sasl_username",
+            "SASL_USERNAME",
+            KeyKind::Text,
+            "username for SASL authentication",
+        ),
+        KeySpec::new(
+            "sasl_password",
+            "SASL_PASSWORD",
+            KeyKind::Text,
+            "password for SASL authentication",
+        )
+        .secret(),
+        KeySpec::new(
+            "sasl_mechanism",
+            "SASL_MECHANISM",
+            KeyKind::Text,
+            "'plain', 'sha256' or 'sha512'",
+        )
+        .or("plain"),
+        KeySpec::new(
+            "tls_client_auth",
+            "TLS_CLIENT_AUTH",
+            KeyKind::Number,
+            "accepted for compatibility, has no effect on a client",
+        )
+        .or("0"),
+        KeySpec::new(
+            "sasl",
+            "SASL",
+            KeyKind::Switch,
+            "set to 'on' to enable SASL authentication",
+        )
+        .or("off"),
+        KeySpec::new("tls", "TLS", KeyKind::Switch, "set to 'on' to enable TLS").or("off"),
+        KeySpec::new(
+            "tls_skip_verify",
+            "TLS_SKIP_VERIFY",
+            KeyKind::Switch,
+            "trust the broker's certificate without verification",
+        )
+        .or("off"),
+        KeySpec::new(
+            "client_tls_cert",
+            "CLIENT_TLS_CERT",
+            KeyKind::Path,
+            "client certificate for mTLS, a PEM file",
+        ),
+        KeySpec::new(
+            "client_tls_key",
+            "CLIENT_TLS_KEY",
+            KeyKind::Path,
+            "private key of the client certificate, a PEM file",
+        ),
+        KeySpec::QUEUE_DIR,
+        KeySpec::QUEUE_LIMIT,
+        KeySpec::new(
+            "version",
+            "VERSION",
+            KeyKind::Text,
+            "version of the Kafka cluster, e.g. 2.8.0; checked, then negotiated with the brokers",
+        ),
+        KeySpec::new(
+            "batch_size",
+            "BATCH_SIZE",
+            KeyKind::Number,
+            "accepted for compatibility, records are gathered as they come",
+        )
+        .or("0"),
+        KeySpec::new(
+            "batch_commit_timeout",
+            "BATCH_COMMIT_TIMEOUT",
+            KeyKind::Duration,
+            "accepted for compatibility",
+        )
+        .or("0s"),
+        KeySpec::new(
+            "compression_codec",
+            "PRODUCER_COMPRESSION_CODEC",
+            KeyKind::Text,
+            "'none', 'gzip', 'snappy', 'lz4' or 'zstd'",
+        ),
+        KeySpec::new(
+            "compression_level",
+            "PRODUCER_COMPRESSION_LEVEL",
+            KeyKind::Number,
+            "compression level of the codec, 0 to 12",
+        ),
+        KeySpec::COMMENT,
+    ],
+    check,
+    connect: |settings, surroundings| Ok(Box::new(Kafka::new(settings, surroundings)?)),
+};
+
+/// Messages under way at once.
+const IN_FLIGHT_MAX: usize = 500;
+
+/// How long a message may take, retries of the producer included.
+const DELIVERY_MS: u32 = 15_000;
+
+/// How long the producer waits for other messages to send along.
+const LINGER_MS: u32 = 1;
+
+/// How long a topic may be unknown before a message to it fails.
+const TOPIC_UNKNOWN_MS: u32 = 5000;
+
+/// How long a probe may take.
+const PROBE_MS: u64 = 3000;
+
+/// The highest level that any codec knows.
+const COMPRESSION_LEVEL_MAX: u64 = 12;
+
+fn check(settings: &TargetSettings) -> Result<(), String> {
+    settings.check_keys(KIND.keys)?;
+    for broker in brokers(settings) {
+        let port = broker
+            .rsplit_once(':')
+            .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
+        if port.is_none() {
+            return Err(format!("brokers names {broker}, a broker looks like host:9092"));
+        }
+    }
+    mechanism(settings)?;
+    if settings.is_on("sasl") && settings.value("sasl_username").is_empty() {
+        return Err("sasl is on and sasl_username is not set".to_owned());
+    }
+    let version = settings.value("version");
+    if !version.is_empty() && !version.split('.').all(|part| part.parse::<u16>().is_ok()) {
+        return Err(format!("version is {version}, a version looks like 2.8.0"));
+    }
+    let codec = settings.value("compression_codec");
+    if !matches!(codec, "" | "none" | "gzip" | "snappy" | "lz4" | "zstd") {
+        return Err(format!(
+            "compression_codec is {codec}, known are none, gzip, snappy, lz4 and zstd"
+        ));
+    }
+    if settings.number("compression_level") > COMPRESSION_LEVEL_MAX {
+        return Err(format!(
+            "compression_level is {}, at most {COMPRESSION_LEVEL_MAX} is possible",
+            settings.value("compression_level")
+        ));
+    }
+    tls::check_pair(settings, "client_tls_cert", "client_tls_key")
+}
+
+fn brokers(settings: &TargetSettings) -> impl Iterator<Item = &str> {
+    settings.value("brokers").split(',').map(str::trim)
+}
+
+/// As librdkafka calls it. MinIO takes any other word for `plain`, which shows the password to the broker
+/// where a safer mechanism was meant; here it is refused.
+fn mechanism(settings: &TargetSettings) -> Result<&'static str, String> {
+    match settings.value("sasl_mechanism").to_ascii_lowercase().as_str() {
+        "" | "plain" => Ok("PLAIN"),
+        "sha256" => Ok("SCRAM-SHA-256"),
+        "sha512" => Ok("SCRAM-SHA-512"),
+        other => Err(format!(
+            "sasl_mechanism is {other}, known are plain, sha256 and sha512"
+        )),
+    }
+}
+
+/// The producer's settings.
+fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+    let mut config = ClientConfig::new();
+    let (sasl, tls) = (settings.is_on("sasl"), settings.is_on("tls"));
+    let protocol = match (sasl, tls) {
+        (false, false) => "plaintext",
+        (false, true) => "ssl",
+        (true, false) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    config
+        .set(
+            "bootstrap.servers",
+            brokers(settings).collect::<Vec<_>>().join(","),
+        )
+        .set("client.id", "tidings")
+        .set("security.protocol", protocol)
+        .set("enable.idempotence", "true")
+        .set("acks", "all")
+        .set("partitioner", "fnv1a_random")
+        .set("linger.ms", LINGER_MS.to_string())
+        .set("message.timeout.ms", DELIVERY_MS.to_string())
+        .set("topic.metadata.propagation.max.ms", TOPIC_UNKNOWN_MS.to_string())
+        .set_log_level(RDKafkaLogLevel::Warning);
+    if sasl {
+        config
+            .set("sasl.mechanism", mechanism(settings)?)
+            .set("sasl.username", settings.value("sasl_username"))
+            .set("sasl.password", settings.value("sasl_password"));
+    }
+    if tls {
+        config.set("ssl.ca.pem", trusted_pem(surroundings));
+        config.set(
+            "enable.ssl.certificate.verification",
+            (!settings.is_on("tls_skip_verify")).to_string(),
+        );
+        if !settings.value("client_tls_cert").is_empty() {
+            config.set("ssl.certificate.location", settings.value("client_tls_cert"));
+            config.set("ssl.key.location", settings.value("client_tls_key"));
+        }
+    }
+    if !settings.value("compression_codec").is_empty() {
+        config.set("compression.codec", settings.value("compression_codec"));
+    }
+    if !settings.value("compression_level").is_empty() {
+        config.set("compression.level", settings.value("compression_level"));
+    }
+    Ok(config)
+}
+
+/// The trusted certificates as librdkafka takes them.
+fn trusted_pem(surroundings: &Surroundings) -> String {
+    let mut pem = String::new();
+    for certificate in tls::trusted(surroundings) {
+        let text = BASE64_STANDARD.encode(&certificate);
+        writeln!(
+            pem,
+            "-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----"
+        )
+        .expect("a string takes any text");
+    }
+    pem
+}
+
+struct Kafka {
+    topic: String,
+    config: ClientConfig,
+    producer: Mutex<Option<FutureProducer<Attentive>>>,
+    attentive: Attentive,
+}
+
+/// Keeps the last error that librdkafka told: a message that timed out does not say why.
+#[derive(Clone, Default)]
+struct Attentive {
+    last_error: Arc<Mutex<String>>,
+}
+
+impl ClientContext for Attentive {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "the Kafka client says");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "the Kafka client has an error");
+        // That all brokers are down says less than why one of them is.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            reason.clone_into(&mut self.last_error.lock());
+        }
+    }
+}
+
+impl Kafka {
+    fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Kafka, String> {
+        let config = producer_config(settings, surroundings)?;
+        Ok(Kafka {
+            topic: settings.value("topic").to_owned(),
+            config,
+            producer: Mutex::new(None),
+            attentive: Attentive::default(),
+        })
+    }
+
+    /// The producer, made if there is none or the last one is beyond recovery.
+    fn producer(&self) -> Result<FutureProducer<Attentive>, String> {
+        let mut place = self.producer.lock();
+        if let Some(producer) = &*place
+            && producer.client().fatal_error().is_none()
+        {
+            return Ok(producer.clone());
+        }
+        let made: Result<FutureProducer<Attentive>, _> =
+            self.config.create_with_context(self.attentive.clone());
+        let producer = made.map_err(|error| format!("no producer can be made: {error}"))?;
+        *place = Some(producer.clone());
+        Ok(producer)
+    }
+
+    async fn send(&self, delivery: Delivery) -> Outcome {
+        let producer = match self.producer() {
+            Ok(producer) => producer,
+            Err(reason) => return Outcome::Away(reason),
+        };
+        let message = FutureRecord::to(&self.topic)
+            .key(&delivery.key)
+            .payload(&delivery.body[..]);
+        let result = match producer.send_result(message) {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err((error, _)) => return self.failure(&error),
+        };
+        match result {
+            Ok(Ok(_)) => {
+                self.attentive.last_error.lock().clear();
+                Outcome::Acknowledged
+            }
+            Ok(Err((error, _))) => self.failure(&error),
+            Err(_) => Outcome::Away("the producer was closed".to_owned()),
+        }
+    }
+
+    fn failure(&self, error: &KafkaError) -> Outcome {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidRecord) => {
+                Outcome::Refused(error.to_string())
+            }
+            _ => Outcome::Away(self.with_cause(error)),
+        }
+    }
+
+    /// An error with what the client told last, where that is known.
+    fn with_cause(&self, error: &KafkaError) -> String {
+        let cause = self.attentive.last_error.lock();
+        if cause.is_empty() {
+            error.to_string()
+        } else {
+            format!("{error}: {cause}")
+        }
+    }
+}
+
+impl Target for Kafka {
+    fn in_flight_max(&self) -> usize {
+        IN_FLIGHT_MAX
+    }
+
+    /// Asks for the topic, so that a wrong password and a missing topic show as well.
+    fn probe(&self) -> Future<'_, Result<(), String>> {
+        Box::pin(async {
+            let producer = self.producer()?;
+            let topic = self.topic.clone();
+            let asking = tokio::task::spawn_blocking(move || {
+                let metadata = producer
+                    .client()
+                    .fetch_metadata(Some(&topic), Duration::from_millis(PROBE_MS))?;
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
+                let error = found.and_then(rdkafka::metadata::MetadataTopic::error);
+                Ok(error.map(|error| format!("topic {topic}: {}", RDKafkaErrorCode::from(error))))
+            });
+            match asking.await {
+                Ok(Ok(None)) => Ok(()),
+                Ok(Ok(Some(reason))) => Err(reason),
+                Ok(Err(error)) => Err(self.with_cause(&error)),
+                Err(_) => Err("the probe was interrupted".to_owned()),
+            }
+        })
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
+        Box::pin(self.send(delivery))
+    }
+}
+
+impl Drop for Kafka {
+    /// What is still queued is the next relay's to send: it must not arrive after what that one sends.
+    fn drop(&mut self) {
+        if let Some(producer) = self.producer.lock().take() {
+            producer.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+            // Ending the producer's thread blocks for a moment.
+            std::thread::spawn(move || drop(producer));
+        }
+    }
+}

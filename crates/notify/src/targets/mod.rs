@@ -1,0 +1,8 @@
+//! The kinds of target, one file each. A new one is a file here and a line in `target::TARGETS`.
+
+#[cfg(feature = "kafka")]
+pub(crate) mod kafka;
+#[cfg(feature = "mqtt")]
+pub(crate) mod mqtt;
+#[cfg(feature = "webhook")]
+pub(crate) mod webhook;

@@ -1,0 +1,244 @@
+//! Webhook: one HTTP POST a record; any 2xx acknowledges it.
+//!
+//! Records of different keys are posted side by side, [`IN_FLIGHT_MAX`] at once. A redirect is followed only
+//! where it keeps method and body (307, 308): after any other the record would be lost in a GET. Proxies are
+//! taken from the environment.
+//!
+//! Source of keys, headers and limits: MinIO's webhook target.
+
+use std::time::Duration;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Response, StatusCode, Url};
+use store::Future;
+use tidings_store as store;
+use tokio::net::TcpStream;
+
+use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
+use crate::tls;
+
+/// The row of `TARGETS`.
+pub(crate) const KIND: TargetKind = TargetKind {
+    kind: "webhook",
+    subsystem: "notify_webhook",
+    env: "WEBHOOK",
+    help: "publish bucket notifications to webhook endpoints",
+    keys: &[
+        KeySpec::new(
+            "endpoint",
+            "ENDPOINT",
+            KeyKind::Url,
+            "webhook server endpoint e.g. http://localhost:8080/minio/events",
+        )
+        .required(),
+        KeySpec::new(
+            "auth_token",
+            "AUTH_TOKEN",
+            KeyKind::Text,
+            "one word is sent as a bearer token, two words are sent as they are, e.g. \"Basic dXNlcjpwdw==\"",
+        )
+        .secret(),
+        KeySpec::QUEUE_DIR,
+        KeySpec::QUEUE_LIMIT,
+        KeySpec::new(
+            "client_cert",
+            "CLIENT_CERT",
+            KeyKind::Path,
+            "client certificate for mTLS, a PEM file",
+        ),
+        KeySpec::new(
+            "client_key",
+            "CLIENT_KEY",
+            KeyKind::Path,
+            "private key of the client certificate, a PEM file",
+        ),
+        KeySpec::COMMENT,
+    ],
+    check,
+    connect: |settings, surroundings| Ok(Box::new(Webhook::new(settings, surroundings)?)),
+};
+
+/// Requests under way at once.
+const IN_FLIGHT_MAX: usize = 32;
+
+/// How long a connection may take.
+const CONNECT_MS: u64 = 5000;
+
+/// How long the answer may take, its body included.
+const ANSWER_MS: u64 = 60_000;
+
+/// Redirects followed for one record.
+const REDIRECTS_MAX: usize = 10;
+
+/// How much of an answer is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How much of a refusal's body is quoted, in characters.
+const QUOTE_CHARS_MAX: usize = 120;
+
+fn check(settings: &TargetSettings) -> Result<(), String> {
+    settings.check_keys(KIND.keys)?;
+    endpoint(settings)?;
+    authorization(settings)?;
+    tls::check_pair(settings, "client_cert", "client_key")
+}
+
+fn endpoint(settings: &TargetSettings) -> Result<Url, String> {
+    let url =
+        Url::parse(settings.value("endpoint")).map_err(|error| format!("endpoint is no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err(format!(
+            "endpoint has the scheme {}, http and https are known",
+            url.scheme()
+        ));
+    }
+    Ok(url)
+}
+
+/// One word is a bearer token, two are sent as they are, more are not sent.
+fn authorization(settings: &TargetSettings) -> Result<Option<HeaderValue>, String> {
+    let words: Vec<&str> = settings.value("auth_token").split_whitespace().collect();
+    let text = match words[..] {
+        [token] => format!("Bearer {token}"),
+        [scheme, credentials] => format!("{scheme} {credentials}"),
+        _ => return Ok(None),
+    };
+    // The error would quote the value.
+    let mut value = HeaderValue::from_str(&text)
+        .map_err(|_| "auth_token holds characters that no header can carry".to_owned())?;
+    value.set_sensitive(true);
+    Ok(Some(value))
+}
+
+struct Webhook {
+    client: Client,
+    endpoint: Url,
+}
+
+impl Webhook {
+    fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Webhook, String> {
+        let mut headers =
+            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        if let Some(value) = authorization(settings)? {
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = Client::builder()
+            .tls_backend_preconfigured(tls::client_config(
+                settings,
+                "client_cert",
+                "client_key",
+                surroundings,
+            )?)
+            .http1_only()
+            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .redirect(Policy::custom(|attempt| {
+                let keeps_body = matches!(
+                    attempt.status(),
+                    StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+                );
+                if keeps_body && attempt.previous().len() <= REDIRECTS_MAX {
+                    attempt.follow()
+                } else {
+                    attempt.stop()
+                }
+            }))
+            .connect_timeout(Duration::from_millis(CONNECT_MS))
+            .timeout(Duration::from_millis(ANSWER_MS))
+            .pool_max_idle_per_host(IN_FLIGHT_MAX);
+        let client = client
+            .build()
+            .map_err(|error| format!("no client can be made: {}", in_full(&error)))?;
+        Ok(Webhook {
+            client,
+            endpoint: endpoint(settings)?,
+        })
+    }
+
+    async fn post(&self, delivery: Delivery) -> Outcome {
+        let mut answer = match self
+            .client
+            .post(self.endpoint.clone())
+            .body(delivery.body)
+            .send()
+            .await
+        {
+            Ok(answer) => answer,
+            Err(error) => return Outcome::Away(in_full(&error.without_url())),
+        };
+        let status = answer.status();
+        let text = read_up_to(&mut answer, ANSWER_BYTES_MAX).await;
+        if status.is_success() {
+            return Outcome::Acknowledged;
+        }
+        let quote: String = text.trim().chars().take(QUOTE_CHARS_MAX).collect();
+        let reason = format!("it answered {status} {quote}").trim_end().to_owned();
+        match status {
+            StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::UNPROCESSABLE_ENTITY => Outcome::Refused(reason),
+            _ => Outcome::Away(reason),
+        }
+    }
+}
+
+impl Target for Webhook {
+    fn in_flight_max(&self) -> usize {
+        IN_FLIGHT_MAX
+    }
+
+    /// A bare TCP connection, as MinIO does: an endpoint must not be surprised by a request without record.
+    fn probe(&self) -> Future<'_, Result<(), String>> {
+        Box::pin(async {
+            let host = self
+                .endpoint
+                .host_str()
+                .expect("an endpoint has a host")
+                .trim_matches(['[', ']']);
+            let port = self
+                .endpoint
+                .port_or_known_default()
+                .expect("http and https have a port");
+            let connecting = tokio::time::timeout(
+                Duration::from_millis(CONNECT_MS),
+                TcpStream::connect((host, port)),
+            );
+            match connecting.await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(format!("{host}:{port} cannot be reached: {error}")),
+                Err(_) => Err(format!("{host}:{port} did not answer within {CONNECT_MS} ms")),
+            }
+        })
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
+        Box::pin(self.post(delivery))
+    }
+}
+
+/// Reads an answer to its end, so that the connection can be used again, unless it is longer than anybody
+/// needs: then the connection goes.
+async fn read_up_to(answer: &mut Response, bytes_max: usize) -> String {
+    let mut read = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        read.extend_from_slice(&chunk);
+        if read.len() > bytes_max {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&read).into_owned()
+}
+
+/// An error with its causes: what reqwest says by itself is mostly that there was one.
+fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += ": ";
+        text += &error.to_string();
+        cause = error.source();
+    }
+    text
+}

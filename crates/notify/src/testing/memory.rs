@@ -1,0 +1,142 @@
+//! The memory target: keeps what it is given, and fails, refuses or blocks on command.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use store::{Clock, Future};
+use tidings_store as store;
+use tokio::sync::watch;
+
+use crate::notifier::{Notifier, ServerIdentity};
+use crate::target::{Delivery, Outcome, Target, TargetSettings};
+
+/// What a [`MemoryTarget`] does with the next deliveries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mood {
+    /// Takes them.
+    #[default]
+    Well,
+    /// Takes none: it is away.
+    Away,
+    /// Answers none until the mood changes, then does what the new mood says.
+    Blocked,
+    /// Takes them and says that it did not, as when an acknowledgement is lost.
+    TakesAndDenies,
+}
+
+/// A target in memory. Clones share everything.
+#[derive(Clone)]
+pub struct MemoryTarget {
+    received: Arc<Mutex<Vec<Delivery>>>,
+    count: watch::Sender<usize>,
+    tries: watch::Sender<usize>,
+    mood: watch::Sender<Mood>,
+    refused: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for MemoryTarget {
+    fn default() -> MemoryTarget {
+        MemoryTarget {
+            received: Arc::default(),
+            count: watch::Sender::new(0),
+            tries: watch::Sender::new(0),
+            mood: watch::Sender::new(Mood::Well),
+            refused: Arc::default(),
+        }
+    }
+}
+
+impl MemoryTarget {
+    /// Changes what it does, also with deliveries that are blocked.
+    pub fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+
+    /// From now on refuses the records of these keys (`bucket/key`), and of no other.
+    pub fn refuse(&self, keys: &[&str]) {
+        *self.refused.lock() = keys.iter().map(|&key| key.to_owned()).collect();
+    }
+
+    /// Everything it took, in order.
+    pub fn received(&self) -> Vec<Delivery> {
+        self.received.lock().clone()
+    }
+
+    /// Waits until it took so many records, and gives them all.
+    pub async fn wait_for(&self, records: usize) -> Vec<Delivery> {
+        let mut count = self.count.subscribe();
+        count
+            .wait_for(|&count| count >= records)
+            .await
+            .expect("the target holds the sender");
+        self.received()
+    }
+
+    /// Waits until so many deliveries were tried, successful or not.
+    pub async fn wait_for_tries(&self, tries: usize) {
+        let mut tried = self.tries.subscribe();
+        tried
+            .wait_for(|&tried| tried >= tries)
+            .await
+            .expect("the target holds the sender");
+    }
+
+    /// A notifier whose targets of kind `memory` are those of `targets`, by their id.
+    pub fn notifier(targets: &[(&str, &MemoryTarget)], clock: Arc<dyn Clock>) -> Arc<Notifier> {
+        let targets: Vec<(String, MemoryTarget)> = targets
+            .iter()
+            .map(|&(id, target)| (id.to_owned(), target.clone()))
+            .collect();
+        let make = move |settings: &TargetSettings, _: &_| {
+            let found = targets.iter().find(|(id, _)| *id == settings.target.id);
+            let target = found.map(|(_, target)| Box::new(target.clone()) as Box<dyn Target>);
+            target.ok_or_else(|| format!("there is no target in memory of the id {}", settings.target.id))
+        };
+        Notifier::with_targets(ServerIdentity::default(), clock, Arc::new(make))
+    }
+
+    fn take(&self, delivery: Delivery) {
+        self.received.lock().push(delivery);
+        self.count.send_modify(|count| *count += 1);
+    }
+}
+
+impl Target for MemoryTarget {
+    fn in_flight_max(&self) -> usize {
+        8
+    }
+
+    fn probe(&self) -> Future<'_, Result<(), String>> {
+        let found = if *self.mood.borrow() == Mood::Away {
+            Err("it is away".to_owned())
+        } else {
+            Ok(())
+        };
+        Box::pin(async { found })
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
+        Box::pin(async move {
+            self.tries.send_modify(|tries| *tries += 1);
+            let mut moods = self.mood.subscribe();
+            let mood = *moods
+                .wait_for(|&mood| mood != Mood::Blocked)
+                .await
+                .expect("the target holds the sender");
+            if self.refused.lock().contains(&delivery.key) {
+                return Outcome::Refused("it was told to".to_owned());
+            }
+            match mood {
+                Mood::Away | Mood::Blocked => Outcome::Away("it is away".to_owned()),
+                Mood::TakesAndDenies => {
+                    self.take(delivery);
+                    Outcome::Away("the acknowledgement was lost".to_owned())
+                }
+                Mood::Well => {
+                    self.take(delivery);
+                    Outcome::Acknowledged
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! What tests of this and other crates need: the memory target and the suite every target passes.
+
+pub mod memory;
