@@ -259,10 +259,17 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
-    use crate::change::Origin;
+    use crate::change::{Origin, Sequence};
+    use crate::clock::SystemClock;
+    use crate::engine::PartitionId;
     use crate::error::Error;
+    use crate::recorder::Silent;
+    use crate::store::Store;
+    use crate::testing::MemoryEngine;
     use crate::testing::fixture::{Fixture, bucket};
 
     #[tokio::test]
@@ -354,5 +361,31 @@ mod tests {
         assert_eq!(bucket.document("policy"), text("all").as_ref());
         assert_eq!(bucket.document("notification"), None);
         assert_eq!(fixture.another_store().await.bucket(album).unwrap(), bucket);
+    }
+
+    #[tokio::test]
+    async fn new_buckets_go_where_the_fewest_are_and_keep_everything_there() {
+        let engine = MemoryEngine::with(Arc::new(SystemClock), 2);
+        let open = || Store::open(Arc::new(engine.clone()), Arc::new(Silent), Arc::new(SystemClock));
+        let store = open().await.unwrap();
+        for name in ["a", "b", "c"] {
+            store
+                .create_bucket(bucket(name), Origin::default())
+                .await
+                .unwrap();
+        }
+        let places = |store: &Store| {
+            store
+                .buckets()
+                .iter()
+                .map(|bucket| bucket.partition.0)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(places(&store), [0, 1, 0]);
+        assert_eq!(places(&open().await.unwrap()), [0, 1, 0]);
+        assert_eq!(
+            store.changes(PartitionId(1), Sequence::ZERO, 10).await.unwrap()[0].bucket,
+            bucket("b")
+        );
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::batch::{Mutation, Precondition};
 use crate::change::{ChangeKind, Origin};
+use crate::content::Content;
 use crate::engine::{EngineError, Location, PartitionId};
 use crate::error::Error;
 use crate::multipart::{PART_BYTES_MIN, Part, Upload, read_part};
@@ -125,7 +126,7 @@ impl Store {
         let draft = Draft {
             bucket: upload.bucket,
             key: upload.key,
-            size_bytes: parts.iter().map(|part| part.size_bytes).sum(),
+            content: Content::of_inline(gathered.inline, parts.iter().map(|part| part.size_bytes).sum()),
             etag,
             head: ObjectHead {
                 headers: upload.headers,
@@ -134,7 +135,6 @@ impl Store {
                 upload: Some(upload.id),
                 staged_bytes: gathered.staged_bytes,
             },
-            inline: gathered.inline,
             locations: gathered.locations,
             condition,
             kind: ChangeKind::CompleteMultipartUpload,

@@ -5,13 +5,13 @@
 //! batch that names the location has gone out, the location is the batch's: only a definite refusal returns
 //! it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, EngineError, Location, Stage, StageHint};
+use crate::batch::Batch;
+use crate::engine::{Committed, Engine, EngineError, Location, PartitionId, Stage, StageHint};
 use crate::error::Error;
 use crate::names::BucketName;
 use crate::store::Store;
@@ -77,12 +77,24 @@ impl Store {
         self.reclaim_abandoned().await;
     }
 
-    /// Gives back a location whose batch was refused; keeps it where the batch may have been taken.
-    pub(crate) async fn take_back(&self, location: Option<Location>, error: &Error) {
-        let may_be_named = matches!(error, Error::Engine(EngineError::OutcomeUnknown { .. }));
-        if let Some(location) = location.filter(|_| !may_be_named) {
-            self.reclaim(location).await;
+    /// Commits a batch that names a received body. From here on the body is the batch's: only a definite
+    /// refusal returns it to who holds the content.
+    pub(crate) async fn commit_naming(
+        &self,
+        content: &mut Content,
+        partition: PartitionId,
+        batch: Batch,
+    ) -> Result<Committed, EngineError> {
+        if let Some(staged) = &mut content.staged {
+            staged.is_ours = false;
         }
+        let answer = self.commit(partition, batch).await;
+        let is_refused =
+            matches!(&answer, Err(error) if !matches!(error, EngineError::OutcomeUnknown { .. }));
+        if let Some(staged) = &mut content.staged {
+            staged.is_ours = is_refused;
+        }
+        answer
     }
 }
 
@@ -125,10 +137,14 @@ impl ContentWriter {
     pub async fn finish(self) -> Result<Content, Error> {
         let staged = match self.stage {
             None => None,
-            Some(stage) => Some(Staged {
-                location: Some(stage.finish().await?),
-                abandoned: self.abandoned,
-            }),
+            Some(stage) => {
+                let location = stage.finish().await?;
+                Some(Staged {
+                    location,
+                    is_ours: true,
+                    abandoned: self.abandoned,
+                })
+            }
         };
         Ok(Content {
             size_bytes: self.size_bytes,
@@ -144,29 +160,35 @@ impl Content {
         self.size_bytes
     }
 
-    /// Takes the location out, for the batch that names it.
-    pub(crate) fn take_location(&mut self) -> Option<Location> {
-        self.staged.take().and_then(|mut staged| staged.location.take())
+    /// Bytes that are their own place: nothing is staged for them.
+    pub(crate) fn of_inline(inline: Bytes, size_bytes: u64) -> Content {
+        Content {
+            size_bytes,
+            inline,
+            staged: None,
+        }
+    }
+
+    /// Where the staged body is, for the batch that names it.
+    pub(crate) fn locations(&self) -> Vec<Location> {
+        self.staged.iter().map(|staged| staged.location.clone()).collect()
     }
 }
 
-/// A staged body that nothing names yet; dropped with its location it is abandoned.
+/// A staged body. Dropped while it is ours, it is abandoned.
+#[derive(Debug)]
 pub(crate) struct Staged {
-    location: Option<Location>,
+    location: Location,
+    /// Whether no batch that names it has gone out.
+    is_ours: bool,
     abandoned: Arc<Abandoned>,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if let Some(location) = self.location.take() {
-            self.abandoned.0.lock().push(location);
+        if self.is_ours {
+            self.abandoned.0.lock().push(self.location.clone());
         }
-    }
-}
-
-impl fmt::Debug for Staged {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Staged").field(&self.location).finish()
     }
 }
 

@@ -194,29 +194,24 @@ impl Store {
             checksum,
             modified_ms: self.clock().now_ms(),
         };
-        let location = content.take_location();
         let put = Put {
             key: schema::part_key(&bucket, upload, number),
             value: schema::encode(&row),
-            payload: std::mem::take(&mut content.inline),
-            locations: location.clone().into_iter().collect(),
+            payload: content.inline.clone(),
+            locations: content.locations(),
         };
         let batch = Batch {
             preconditions: vec![Precondition::Exists(schema::upload_key(&bucket, &key, upload))],
             mutations: vec![Mutation::Put(put)],
             ..Batch::default()
         };
-        match self.commit(partition, batch).await {
-            Ok(committed) => Ok(part_of(number, row, committed.sequence)),
-            Err(refused) => {
-                let error = match refused {
-                    EngineError::Precondition { .. } => Error::NoSuchUpload { upload },
-                    other => Error::Engine(other),
-                };
-                self.take_back(location, &error).await;
-                Err(error)
-            }
-        }
+        let error = match self.commit_naming(&mut content, partition, batch).await {
+            Ok(committed) => return Ok(part_of(number, row, committed.sequence)),
+            Err(EngineError::Precondition { .. }) => Error::NoSuchUpload { upload },
+            Err(error) => Error::Engine(error),
+        };
+        self.discard(content).await;
+        Err(error)
     }
 
     /// Up to `limit` parts with a number above `after`, and whether there are more.

@@ -151,7 +151,7 @@ impl Store {
         let PutObject {
             bucket,
             key,
-            mut content,
+            content,
             etag,
             headers,
             checksum,
@@ -159,20 +159,20 @@ impl Store {
             kind,
             origin,
         } = put;
-        let location = content.take_location();
+        let locations = content.locations();
+        let head = ObjectHead {
+            headers,
+            checksum,
+            staged_bytes: locations.iter().map(|_| content.size_bytes).collect(),
+            ..ObjectHead::default()
+        };
         let draft = Draft {
             bucket,
             key,
-            size_bytes: content.size_bytes,
+            content,
             etag,
-            head: ObjectHead {
-                headers,
-                checksum,
-                staged_bytes: location.iter().map(|_| content.size_bytes).collect(),
-                ..ObjectHead::default()
-            },
-            inline: std::mem::take(&mut content.inline),
-            locations: location.clone().into_iter().collect(),
+            head,
+            locations,
             condition,
             kind,
             origin,
@@ -180,8 +180,8 @@ impl Store {
             removals: Vec::new(),
         };
         let written = self.write_object(draft).await;
-        if let Err(error) = &written {
-            self.take_back(location, error).await;
+        if written.is_err() {
+            self.reclaim_abandoned().await;
         }
         written
     }
@@ -333,6 +333,7 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
+    use futures_util::future::join_all;
 
     use super::{Checksum, ChecksumAlgorithm, ObjectHeaders, PutObject};
     use crate::bucket::Bucket;
@@ -533,5 +534,37 @@ mod tests {
             Ok(false),
             "the rule that asked for it is gone"
         );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn of_many_who_put_where_nothing_is_one_does() {
+        let fixture = Arc::new(Fixture::new().await);
+        let condition = WriteCondition {
+            if_none_match: Some(EntityMatch::Any),
+            ..WriteCondition::default()
+        };
+        for round in 0..20 {
+            let writers = (0..8).map(|_| {
+                let (fixture, condition) = (Arc::clone(&fixture), condition.clone());
+                tokio::spawn(async move {
+                    fixture
+                        .put_if(&format!("{round}"), &[1; 200_000], condition)
+                        .await
+                })
+            });
+            let mut written = 0;
+            for answer in join_all(writers.collect::<Vec<_>>()).await {
+                match answer.unwrap() {
+                    Ok(_) => written += 1,
+                    Err(Error::PreconditionFailed {
+                        condition: "If-None-Match",
+                        ..
+                    }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            assert_eq!(written, 1);
+            assert_eq!(fixture.engine.body_count(), round + 1);
+        }
     }
 }

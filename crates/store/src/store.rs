@@ -209,6 +209,8 @@ async fn newest_change(engine: &dyn Engine, partition: PartitionId) -> Result<Se
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bytes::Bytes;
 
     use super::{COMMIT_TRIES_MAX, Store};
@@ -345,6 +347,44 @@ mod tests {
         assert_eq!(again.buckets(), fixture.store.buckets());
         assert_eq!(again.newest(PartitionId(0)), fixture.store.newest(PartitionId(0)));
         assert_eq!(again.newest(PartitionId(9)).0, 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn from_the_first_change_under_a_new_rule_on_no_change_is_under_an_old_one() {
+        let fixture = Arc::new(Fixture::new().await);
+        let writers = (0..4).map(|writer| {
+            let fixture = Arc::clone(&fixture);
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    fixture.put(&format!("{writer}"), b"ab").await;
+                    tokio::task::yield_now().await;
+                }
+            })
+        });
+        let writers: Vec<_> = writers.collect();
+        for number in 1..=20 {
+            let rules = Some(Bytes::from(format!("{number:02}:kafka")));
+            fixture
+                .store
+                .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
+                .await
+                .unwrap();
+            tokio::task::yield_now().await;
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let targets: Vec<_> = fixture
+            .changes()
+            .await
+            .into_iter()
+            .map(|change| change.targets)
+            .collect();
+        assert_eq!(targets.len(), 401);
+        assert!(
+            targets.is_sorted(),
+            "an old rule decided after a new one: {targets:?}"
+        );
     }
 
     /// So that a task may drive an operation to its end when its caller goes away.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::batch::{Batch, Mutation, Precondition, Put};
 use crate::bucket::Bucket;
 use crate::change::{Change, ChangeKind, Origin, Sequence};
-use crate::content::Body;
+use crate::content::{Body, Content};
 use crate::engine::{EngineError, Entry, KeyRange, Location, PartitionId};
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey};
@@ -20,9 +20,9 @@ impl Store {
     ///
     /// A demand that does not hold comes back as `EngineError::Precondition` with its place, counted from
     /// 1: the bucket's record is precondition 0.
-    pub(crate) async fn write_object(&self, draft: Draft) -> Result<Object, Error> {
+    pub(crate) async fn write_object(&self, mut draft: Draft) -> Result<Object, Error> {
         let record_key = schema::object_key(&draft.bucket, &draft.key);
-        let payload = schema::encode_payload(&draft.head, &draft.inline);
+        let payload = schema::encode_payload(&draft.head, &draft.content.inline);
         let guard_index = 1 + draft.demands.len();
         for _ in 0..COMMIT_TRIES_MAX {
             let bucket = self.bucket(&draft.bucket)?;
@@ -42,7 +42,7 @@ impl Store {
             preconditions.extend(guard);
             let mut mutations = draft.removals.clone();
             mutations.push(Mutation::Put(put));
-            let summary = summary(draft.size_bytes, &draft.etag, &draft.head.headers);
+            let summary = summary(draft.content.size_bytes, &draft.etag, &draft.head.headers);
             let changes = vec![Change {
                 object: Some(summary),
                 ..change
@@ -53,7 +53,10 @@ impl Store {
                 changes,
                 rides: false,
             };
-            match self.commit(bucket.partition, batch).await {
+            match self
+                .commit_naming(&mut draft.content, bucket.partition, batch)
+                .await
+            {
                 Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
                 // The object was replaced since it was judged: judge what is there now.
@@ -121,10 +124,11 @@ impl Store {
 pub(crate) struct Draft {
     pub(crate) bucket: BucketName,
     pub(crate) key: ObjectKey,
-    pub(crate) size_bytes: u64,
+    /// Its inline bytes, and what was staged for it alone.
+    pub(crate) content: Content,
     pub(crate) etag: ETag,
     pub(crate) head: ObjectHead,
-    pub(crate) inline: Bytes,
+    /// All its staged bodies, in order, as the head gives their sizes.
     pub(crate) locations: Vec<Location>,
     pub(crate) condition: WriteCondition,
     pub(crate) kind: ChangeKind,
@@ -138,7 +142,7 @@ pub(crate) struct Draft {
 impl Draft {
     fn row(&self, modified_ms: u64) -> ObjectRow {
         ObjectRow {
-            size_bytes: self.size_bytes,
+            size_bytes: self.content.size_bytes,
             etag: CompactETag::from(&self.etag),
             modified_ms,
             version: None,
@@ -160,7 +164,7 @@ impl Draft {
                 .into_iter()
                 .zip(self.head.staged_bytes.iter().copied())
                 .collect(),
-            inline: self.inline,
+            inline: self.content.inline,
         };
         assemble(
             self.bucket,
