@@ -1,0 +1,97 @@
+//! The changes of reads: committed beside a response, never before it.
+//!
+//! A GET or HEAD that a rule or a listener asks for becomes a change once its response is decided. The
+//! response does not wait for it, and where the set cannot commit the read succeeds all the same.
+//!
+//! # Bounds
+//!
+//! At most [`IN_FLIGHT_MAX`] changes are under way. One more is not committed: it is counted, and the first
+//! of a run of them is logged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use store::{Bucket, ChangeKind, Object, Origin};
+use tidings_store as store;
+
+use crate::Gateway;
+
+/// Most access changes under way at once.
+pub(crate) const IN_FLIGHT_MAX: usize = 4096;
+
+/// Access changes under way.
+pub(crate) struct Accesses {
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    lost: Arc<AtomicU64>,
+}
+
+impl Default for Accesses {
+    fn default() -> Accesses {
+        Accesses {
+            permits: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            tasks: TaskTracker::new(),
+            lost: Arc::default(),
+        }
+    }
+}
+
+impl Accesses {
+    /// How many accesses were not told, since start.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Tells of a read, if anybody asks for it.
+    pub(crate) fn announce(
+        &self,
+        gateway: &Gateway,
+        bucket: Arc<Bucket>,
+        kind: ChangeKind,
+        object: Object,
+        origin: Origin,
+    ) {
+        if !gateway.setup.store.is_access_announced(&bucket, kind, &object.key) {
+            return;
+        }
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            if self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
+                tracing::warn!(
+                    in_flight = IN_FLIGHT_MAX,
+                    "Reads are not announced: too many access changes are under way. Later ones are only counted."
+                );
+            }
+            return;
+        };
+        let store = Arc::clone(&gateway.setup.store);
+        let lost = Arc::clone(&self.lost);
+        self.tasks.spawn(async move {
+            if let Err(error) = store.announce_access(bucket, kind, object, origin).await {
+                lost.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "A read could not be announced.");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Spawns work that a stopping server waits for.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.tasks.spawn(work)
+    }
+
+    /// Waits for what is under way.
+    pub(crate) async fn drain(&self, seconds_max: u64) {
+        self.tasks.close();
+        if tokio::time::timeout(Duration::from_secs(seconds_max), self.tasks.wait()).await.is_err() {
+            let left = self.tasks.len();
+            tracing::warn!(left, "Some reads were not announced before the server stopped.");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! From a result to a response: bodies, the headers every response carries, and errors.
+//!
+//! Nothing here knows an operation. A response that streams says its length first, so that a body cut short
+//! by an error is seen as cut.
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, SERVER, VARY,
+};
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty, Full};
+
+use s3::ErrorBody;
+use tidings_s3 as s3;
+
+use crate::context::Request;
+use crate::error::Failure;
+use crate::{Gateway, ResponseBody};
+
+/// A response under way.
+pub(crate) type Reply = Response<ResponseBody>;
+
+/// What every response says of its server.
+const SERVER_NAME: HeaderValue = HeaderValue::from_static("tidings");
+
+/// An empty response.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut reply = Response::new(no_body());
+    *reply.status_mut() = status;
+    if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
+        reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
+    }
+    reply
+}
+
+/// An XML document with status 200.
+pub(crate) fn xml(document: String) -> Reply {
+    whole(StatusCode::OK, "application/xml", document.into())
+}
+
+/// A body that is there as a whole.
+pub(crate) fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
+    let length = body.len();
+    let mut reply = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    reply
+}
+
+/// Sets a header from text; what cannot stand in a header is left out.
+pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+        headers.insert(name, value);
+    }
+}
+
+/// A body of no bytes.
+pub(crate) fn no_body() -> ResponseBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// The answer to a request that failed: S3's XML document, for HEAD its two headers.
+pub(crate) fn failure(gateway: &Gateway, request: &Request, failure: Failure) -> Reply {
+    let Failure { refusal, headers } = failure;
+    let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut reply = if request.head.method == Method::HEAD {
+        let mut reply = empty(status);
+        set(reply.headers_mut(), HeaderName::from_static("x-minio-error-code"), refusal.code.row().name);
+        let description = format!("{:?}", refusal.message);
+        set(reply.headers_mut(), HeaderName::from_static("x-minio-error-desc"), &description);
+        reply
+    } else {
+        let body = ErrorBody {
+            refusal: &refusal,
+            key: request.key_text(),
+            bucket: request.bucket_text(),
+            resource: &request.resource,
+            region: &gateway.setup.region,
+            request_id: &request.id,
+            host_id: &gateway.setup.node_id,
+        };
+        match request.is_admin() {
+            true => whole(status, "application/json", body.to_json().into()),
+            false => whole(status, "application/xml", body.to_xml().into()),
+        }
+    };
+    if refusal.code == s3::ErrorCode::MethodNotAllowed && !headers.iter().any(|(name, _)| name == ALLOW) {
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE"));
+    }
+    reply.headers_mut().extend(headers);
+    reply
+}
+
+/// Sets what every response carries.
+pub(crate) fn complete(gateway: &Gateway, request: &Request, reply: &mut Reply) {
+    let now_s = gateway.now_s();
+    let headers = reply.headers_mut();
+    set(headers, HeaderName::from_static("x-amz-request-id"), &request.id);
+    set(headers, HeaderName::from_static("x-amz-id-2"), &gateway.setup.node_id);
+    headers.insert(SERVER, SERVER_NAME);
+    headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+    headers.entry(VARY).or_insert(HeaderValue::from_static("Origin, Accept-Encoding"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("x-xss-protection"), HeaderValue::from_static("1; mode=block"));
+    set(headers, DATE, &s3::time::http_date(now_s));
+    if !gateway.setup.region.is_empty() && request.bucket_text().is_some() {
+        set(headers, HeaderName::from_static("x-amz-bucket-region"), &gateway.setup.region);
+    }
+    if request.body.must_close() {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+}
