@@ -8,8 +8,6 @@ pub(super) const CALL: Call = Call {
     method: Method::GET,
     path: "/config",
     run: |gateway, _request| {
-        Box::pin(async move {
-            Ok(Answer::Sealed(gateway.setup.configuration.export()))
-        })
+        Box::pin(async move { Ok(Answer::Sealed(gateway.setup.configuration.export())) })
     },
 };

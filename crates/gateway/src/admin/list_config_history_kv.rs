@@ -17,9 +17,19 @@ pub(super) const CALL: Call = Call {
             let count = match count.parse::<usize>() {
                 Ok(count) if count > 0 => count,
                 _ if count.is_empty() => COUNT_DEFAULT,
-                _ => return Err(Refusal::with(ErrorCode::XMinioAdminInvalidArgument, "count takes a whole number above 0")),
+                _ => {
+                    return Err(Refusal::with(
+                        ErrorCode::XMinioAdminInvalidArgument,
+                        "count takes a whole number above 0",
+                    ));
+                }
             };
-            let entries = gateway.setup.configuration.history(count).await.map_err(|error| error.refusal())?;
+            let entries = gateway
+                .setup
+                .configuration
+                .history(count)
+                .await
+                .map_err(|error| error.refusal())?;
             let rows = entries.into_iter().map(|entry| {
                 let created_ms = i64::try_from(entry.created_ms).unwrap_or(i64::MAX);
                 json!({

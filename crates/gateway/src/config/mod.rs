@@ -104,11 +104,10 @@ impl Configuration {
     }
 
     /// Gives the notifier the effective targets. Called once before the port opens, and after each change.
-    /// Answers what is wrong with targets whose settings fail their check: (target, sentence).
+    /// Answers what is wrong with targets that do not work as they are configured: (target, sentence).
     pub async fn apply_targets(&self) -> Vec<(String, String)> {
-        let (usable, mut refused) = self.settings.read().notification_targets();
-        refused.extend(self.notifier.apply(usable).await);
-        refused
+        let settings = self.settings.read().notification_targets();
+        self.notifier.apply(settings).await
     }
 
     /// The value that holds for a key of a default target, such as `site` and `region`; empty when there is
@@ -301,7 +300,11 @@ impl Configuration {
         self.settings.write().stored = next.stored;
         if concerns_targets {
             for (target, reason) in self.apply_targets().await {
-                tracing::error!(target, reason, "a notification target is left out");
+                tracing::error!(
+                    target,
+                    reason,
+                    "a notification target does not work as it is configured"
+                );
             }
         }
         Ok(())
@@ -335,4 +338,279 @@ fn read_stored(name: &str, text: &[u8]) -> Result<(StoredKey, Pairs), ConfigErro
     let (subsystem, target) = place.ok_or_else(|| unreadable("its name has no target".to_owned()))?;
     let pairs = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
     Ok(((subsystem.to_owned(), target.to_owned()), pairs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use notify::{Notifier, ServerIdentity, TargetReport};
+    use store::testing::MemoryEngine;
+    use store::{Engine, Recorder, Store, SystemClock};
+    use tidings_notify as notify;
+    use tidings_store as store;
+
+    use super::history::ENTRIES_MAX;
+    use super::{Changed, ConfigError, Configuration, TEXT_BYTES_MAX};
+
+    /// A server's configuration over an engine that survives it.
+    struct Server {
+        configuration: Arc<Configuration>,
+        notifier: Arc<Notifier>,
+        engine: Arc<MemoryEngine>,
+    }
+
+    impl Server {
+        async fn start(engine: Arc<MemoryEngine>, environment: &[(&str, &str)]) -> Server {
+            let notifier = Notifier::new(ServerIdentity::default(), Arc::new(SystemClock));
+            let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
+            let shared: Arc<dyn Engine> = Arc::<MemoryEngine>::clone(&engine);
+            let store = Arc::new(
+                Store::open(shared, recorder, Arc::new(SystemClock))
+                    .await
+                    .unwrap(),
+            );
+            notifier.start(Arc::clone(&store));
+            let environment = environment
+                .iter()
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            let environment = Arc::new(environment.collect::<BTreeMap<_, _>>());
+            let configuration = Configuration::load(store, Arc::clone(&notifier), environment)
+                .await
+                .unwrap();
+            configuration.apply_targets().await;
+            Server {
+                configuration,
+                notifier,
+                engine,
+            }
+        }
+
+        async fn new() -> Server {
+            Server::start(Arc::new(MemoryEngine::new()), &[]).await
+        }
+
+        async fn restarted(self, environment: &[(&str, &str)]) -> Server {
+            self.notifier.shutdown().await;
+            Server::start(self.engine, environment).await
+        }
+
+        async fn set(&self, text: &str) -> Result<Changed, ConfigError> {
+            self.configuration.set(text).await
+        }
+
+        fn get(&self, place: &str) -> String {
+            self.configuration.get(place).unwrap()
+        }
+
+        /// Target and whether it is online.
+        async fn targets(&self) -> Vec<(String, bool)> {
+            let reports = self.notifier.reports().await.into_iter();
+            reports
+                .map(
+                    |TargetReport {
+                         target, is_online, ..
+                     }| (target.to_string(), is_online),
+                )
+                .collect()
+        }
+    }
+
+    const DEFAULTS: &str =
+        "lambda_webhook enable=off endpoint= auth_token= comment= client_cert= client_key= \n";
+
+    #[tokio::test]
+    async fn what_is_set_is_shown_survives_a_restart_and_goes_with_a_reset() {
+        let server = Server::new().await;
+
+        let changed = server
+            .set("lambda_webhook:1 endpoint=http://a:1 comment=my hook")
+            .await;
+
+        let line = "lambda_webhook:1 endpoint=http://a:1 auth_token= comment=\"my hook\" client_cert= client_key= \n";
+        assert_eq!(changed, Ok(Changed { is_applied: false }));
+        assert_eq!(server.get("lambda_webhook:1"), line);
+        let server = server.restarted(&[]).await;
+        assert_eq!(server.get("lambda_webhook"), format!("{DEFAULTS}{line}"));
+
+        server
+            .configuration
+            .reset("lambda_webhook:1 comment")
+            .await
+            .unwrap();
+        assert_eq!(server.get("lambda_webhook:1"), line.replace("\"my hook\"", ""));
+        server.configuration.reset("lambda_webhook:1").await.unwrap();
+        let server = server.restarted(&[]).await;
+        assert_eq!(server.get("lambda_webhook"), DEFAULTS);
+        assert_eq!(
+            server
+                .configuration
+                .get("lambda_webhook:1")
+                .unwrap_err()
+                .to_string(),
+            "there is no target `1` for subsystem `lambda_webhook`"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_dynamic_setting_is_applied_and_the_region_waits_for_a_restart() {
+        let server = Server::new().await;
+        assert_eq!(
+            server.set("api requests_max=55").await,
+            Ok(Changed { is_applied: true })
+        );
+        assert_eq!(
+            server.set("region name=eu-north-1").await,
+            Ok(Changed { is_applied: false })
+        );
+        assert_eq!(server.configuration.value("site", "region"), "eu-north-1");
+        assert_eq!(server.get("region"), "region name=eu-north-1 \n");
+    }
+
+    #[tokio::test]
+    async fn a_target_that_cannot_be_reached_is_stored_applied_and_shown_offline() {
+        let server = Server::new().await;
+
+        let changed = server
+            .set("notify_webhook:1 endpoint=http://127.0.0.1:1/events")
+            .await;
+
+        assert_eq!(changed, Ok(Changed { is_applied: true }));
+        assert_eq!(server.targets().await, [("1:webhook".to_owned(), false)]);
+        let server = server.restarted(&[]).await;
+        assert_eq!(server.targets().await, [("1:webhook".to_owned(), false)]);
+        server.set("notify_webhook:1 enable=off").await.unwrap();
+        assert_eq!(server.targets().await, []);
+        server.set("notify_webhook:1 enable=on").await.unwrap();
+        assert_eq!(server.targets().await, [("1:webhook".to_owned(), false)]);
+        server.configuration.reset("notify_webhook:1").await.unwrap();
+        assert_eq!(server.targets().await, []);
+    }
+
+    #[tokio::test]
+    async fn the_environment_beats_a_set_which_holds_once_the_variable_is_gone() {
+        let environment = [
+            ("MINIO_NOTIFY_WEBHOOK_ENABLE_PRIMARY", "on"),
+            ("MINIO_NOTIFY_WEBHOOK_ENDPOINT_PRIMARY", "http://127.0.0.1:1"),
+            ("MINIO_SITE_REGION", "eu-north-1"),
+        ];
+        let server = Server::start(Arc::new(MemoryEngine::new()), &environment).await;
+        assert_eq!(server.targets().await, [("PRIMARY:webhook".to_owned(), false)]);
+
+        server.set("site region=us-east-1").await.unwrap();
+
+        assert_eq!(server.configuration.value("site", "region"), "eu-north-1");
+        let server = server.restarted(&[]).await;
+        assert_eq!(server.configuration.value("site", "region"), "us-east-1");
+        assert_eq!(server.targets().await, []);
+    }
+
+    #[tokio::test]
+    async fn a_text_with_one_wrong_line_changes_nothing() {
+        let server = Server::new().await;
+        let before = server.configuration.export();
+
+        let refused = [
+            server.set("api requests_max=5\nnothing a=b").await,
+            server
+                .set("api requests_max=5\nnotify_webhook:1 auth_token=geheim")
+                .await,
+            server.set("api requests_max=5\nnotify_amqp:1 url=amqp://a").await,
+            server.set("# api requests_max=5").await,
+            server.set(&"x".repeat(TEXT_BYTES_MAX + 1)).await,
+        ];
+
+        assert_eq!(
+            refused.map(|refused| refused.unwrap_err().to_string()),
+            [
+                "unknown sub-system nothing",
+                "notify_webhook:1 needs the key endpoint",
+                "this build has no notify_amqp targets, nothing was stored",
+                "the request holds no setting",
+                "the settings have 262145 bytes, at most 262144 are taken",
+            ]
+        );
+        assert_eq!(server.configuration.export(), before);
+        assert_eq!(server.configuration.history(10).await, Ok(Vec::new()));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_the_store_refuses_is_not_in_force() {
+        let server = Server::new().await;
+        server.engine.lose_quorum(1, 3);
+
+        let refused = server.set("api requests_max=5").await.unwrap_err();
+
+        assert_eq!(refused.refusal().status, 503);
+        assert_eq!(server.configuration.value("api", "requests_max"), "0");
+    }
+
+    #[tokio::test]
+    async fn an_export_taken_back_is_all_that_is_stored() {
+        let server = Server::new().await;
+        server.set("api requests_max=5").await.unwrap();
+        server
+            .set("lambda_webhook:1 endpoint=http://a:1 comment=\"a  b\"")
+            .await
+            .unwrap();
+        let export = server.configuration.export();
+        server.set("callhome enable=on").await.unwrap();
+        server.set("lambda_webhook:2 endpoint=http://b:1").await.unwrap();
+
+        server.configuration.import(&export).await.unwrap();
+
+        assert_eq!(server.configuration.export(), export);
+        assert_eq!(server.restarted(&[]).await.configuration.export(), export);
+    }
+
+    #[tokio::test]
+    async fn the_history_is_told_oldest_first_and_an_entry_can_be_set_again() {
+        let server = Server::new().await;
+        for number in 1..=3 {
+            server.set(&format!("api requests_max={number}")).await.unwrap();
+        }
+
+        let newest = server.configuration.history(2).await.unwrap();
+        assert_eq!(
+            newest.iter().map(|entry| entry.text.as_str()).collect::<Vec<_>>(),
+            ["api requests_max=2", "api requests_max=3"]
+        );
+        server.configuration.restore(&newest[0].id).await.unwrap();
+        assert_eq!(server.configuration.value("api", "requests_max"), "2");
+
+        server.configuration.forget("all").await.unwrap();
+        assert_eq!(server.configuration.history(10).await, Ok(Vec::new()));
+        let unknown = server.configuration.restore("none").await.unwrap_err();
+        assert_eq!(unknown.refusal().status, 404);
+    }
+
+    #[tokio::test]
+    async fn the_history_keeps_the_newest_entries() {
+        let server = Server::new().await;
+        for number in 0..=ENTRIES_MAX {
+            server.set(&format!("api requests_max={number}")).await.unwrap();
+        }
+        let kept = server.configuration.history(usize::MAX).await.unwrap();
+        assert_eq!(kept.len(), ENTRIES_MAX);
+        assert_eq!(kept[0].text, "api requests_max=1");
+    }
+
+    #[tokio::test]
+    async fn a_reset_of_what_is_not_there_is_told() {
+        let server = Server::new().await;
+        let status = |refused: Result<Changed, ConfigError>| refused.unwrap_err().refusal().status;
+        assert_eq!(status(server.configuration.reset("lambda_webhook:1").await), 404);
+        assert_eq!(status(server.configuration.reset("nothing").await), 400);
+        server.set("api requests_max=5").await.unwrap();
+        assert_eq!(status(server.configuration.reset("api colour").await), 400);
+        assert_eq!(
+            server.configuration.reset("api").await,
+            Ok(Changed { is_applied: true })
+        );
+        assert_eq!(
+            server.configuration.reset("lambda_webhook").await,
+            Ok(Changed { is_applied: false })
+        );
+    }
 }

@@ -186,43 +186,21 @@ impl Settings {
         })
     }
 
-    /// The settings of every notification target that is on, and what is wrong with those left out.
-    pub(super) fn notification_targets(&self) -> (Vec<TargetSettings>, Vec<(String, String)>) {
-        let (mut usable, mut refused) = (Vec::new(), Vec::new());
+    /// The settings of every notification target that is on. Some may not pass their check: the environment
+    /// was never asked. The notifier keeps such a target, offline, so that what waits for it is not lost.
+    pub(super) fn notification_targets(&self) -> Vec<TargetSettings> {
+        let mut settings = Vec::new();
         for subsystem in subsystem::all() {
             let Some(kind) = subsystem.target_kind else {
                 continue;
             };
-            for target in self.targets(subsystem) {
-                if !self.is_on(subsystem, &target) {
-                    continue;
-                }
-                let place = Place {
-                    subsystem,
-                    target: target.clone(),
-                    is_region: false,
-                };
-                match self.check_values(&place).and_then(|()| self.check(&place)) {
-                    Ok(()) => usable.push(self.target_settings(subsystem, kind, &target)),
-                    Err(error) => refused.push((format!("{target}:{}", kind.kind), error.to_string())),
-                }
-            }
+            let on = self
+                .targets(subsystem)
+                .into_iter()
+                .filter(|target| self.is_on(subsystem, target));
+            settings.extend(on.map(|target| self.target_settings(subsystem, kind, &target)));
         }
-        (usable, refused)
-    }
-
-    /// Checks each value that holds; those of the environment were never checked by a `set`.
-    fn check_values(&self, place: &Place) -> Result<(), ConfigError> {
-        for key in &place.subsystem.keys {
-            value::check(key, &self.value(place.subsystem, &place.target, key)).map_err(|reason| {
-                ConfigError::Value {
-                    subsystem: place.title(),
-                    key: key.name.to_owned(),
-                    reason,
-                }
-            })?;
-        }
-        Ok(())
+        settings
     }
 
     fn target_settings(

@@ -17,7 +17,8 @@ pub const TARGET_DEFAULT: &str = "_";
 /// The key that switches a target on and off.
 pub(super) const ENABLE: &str = "enable";
 
-/// Kinds of target that clients know of and this build may lack, so that the answer can say so.
+/// Kinds of target that clients know of, in the order of an export. This build may lack some; the answer then
+/// says so.
 pub(super) const TARGETS_KNOWN: [&str; 10] = [
     "notify_webhook",
     "notify_amqp",
@@ -200,7 +201,9 @@ pub fn all() -> &'static [Subsystem] {
     static ALL: OnceLock<Vec<Subsystem>> = OnceLock::new();
     ALL.get_or_init(|| {
         let before = BEFORE_TARGETS.iter().map(Subsystem::of_row);
-        let targets = notify::TARGETS.iter().map(Subsystem::of_target);
+        let mut kinds: Vec<&'static notify::TargetKind> = notify::TARGETS.iter().collect();
+        kinds.sort_by_key(|kind| TARGETS_KNOWN.iter().position(|name| *name == kind.subsystem));
+        let targets = kinds.into_iter().map(Subsystem::of_target);
         let after = AFTER_TARGETS.iter().map(Subsystem::of_row);
         before.chain(targets).chain(after).collect()
     })

@@ -94,7 +94,6 @@ fn unit_ms(unit: &str) -> Option<f64> {
         "s" => Some(1e3),
         "m" => Some(60e3),
         "h" => Some(3600e3),
-        "d" => Some(24.0 * 3600e3),
         _ => None,
     }
 }
