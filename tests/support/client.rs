@@ -5,8 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use sha2::{Digest, Sha256};
-use tidings_s3::sigv4::Request;
-use tidings_s3::sigv4::sign::RequestSigner;
+use tidings_s3::sigv4::{Request, RequestSigner};
 
 use super::xml;
 

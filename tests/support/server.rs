@@ -64,21 +64,15 @@ impl Server {
         self.child = Some(self.command().spawn().unwrap());
         let url = format!("{}/minio/health/live", self.endpoint());
         let log = self.log();
-        eventually(
-            &format!("the server to answer; its log is {}", log.display()),
-            || async {
-                if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) {
-                    panic!(
-                        "the server left with {status} before it answered:\n{}",
-                        std::fs::read_to_string(&log).unwrap()
-                    );
-                }
-                reqwest::get(&url)
-                    .await
-                    .is_ok_and(|answer| answer.status() == 200)
-                    .then_some(())
-            },
-        )
+        let child = self.child.as_mut().expect("it was started just now");
+        eventually(&format!("the server to answer; its log is {}", log.display()), || {
+            if let Some(status) = child.try_wait().unwrap() {
+                let said = std::fs::read_to_string(&log).unwrap();
+                panic!("the server left with {status} before it answered:\n{said}");
+            }
+            let url = url.clone();
+            async move { reqwest::get(url).await.is_ok_and(|answer| answer.status() == 200).then_some(()) }
+        })
         .await;
     }
 
