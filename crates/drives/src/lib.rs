@@ -36,6 +36,8 @@ mod segment;
 mod sequencer;
 mod set;
 mod shards;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod writer;
 
 pub use assemble::Given;

@@ -1,10 +1,11 @@
-//! The contract of an engine, run over directories.
+//! The contract of an engine, run over directories, and over drives in memory that are missing or fail.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use store::{Engine, SystemClock};
 use tempfile::TempDir;
+use tidings_drives::testing::{FaultyDrive, Power};
 use tidings_drives::{LocalEngine, Options};
 
 thread_local! {
@@ -33,4 +34,48 @@ mod four_drives {
 
 mod one_drive {
     store::engine_contract!(async || super::on_directories(1));
+}
+
+/// A set in memory that was made whole, and opened again without the drives from `present` on.
+async fn with_drives_missing(drives: usize, present: usize) -> Arc<dyn Engine> {
+    let machine = FaultyDrive::machine(drives, &Power::steady());
+    let open = |present: usize| {
+        let given = machine
+            .iter()
+            .enumerate()
+            .map(|(position, drive)| {
+                if position < present {
+                    drive.given()
+                } else {
+                    drive.absent()
+                }
+            })
+            .collect();
+        LocalEngine::open_on(given, None, Arc::new(SystemClock)).unwrap()
+    };
+    let engine = open(drives);
+    engine.shutdown().await;
+    drop(engine);
+    open(present)
+}
+
+/// A set in memory of which one drive fails after some writes.
+fn with_a_failing_drive(writes: u64) -> Arc<dyn Engine> {
+    let machine = FaultyDrive::machine(4, &Power::steady());
+    let given = machine.iter().map(FaultyDrive::given).collect();
+    let engine = LocalEngine::open_on(given, None, Arc::new(SystemClock)).unwrap();
+    machine[1].refuse_writes_after(writes, std::io::ErrorKind::Other);
+    engine
+}
+
+mod eight_drives_without_as_many_as_writes_bear {
+    store::engine_contract!(async || super::with_drives_missing(8, 5).await);
+}
+
+mod a_drive_fails_at_the_first_write {
+    store::engine_contract!(async || super::with_a_failing_drive(0));
+}
+
+mod a_drive_fails_in_between {
+    store::engine_contract!(async || super::with_a_failing_drive(3));
 }

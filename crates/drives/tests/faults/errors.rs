@@ -1,0 +1,97 @@
+//! Drives that err, fill up or hang while the set is in use.
+
+use std::io::ErrorKind;
+
+use bytes::Bytes;
+use store::{Batch, Engine, EngineError, Mutation};
+use tidings_drives::testing::{FaultyDrive, Power};
+
+use crate::support::{SET, body, get, offline, open_all, put, read, restarted, stage, told};
+
+/// Rule 15. A drive whose write fails is out at once by a decision of the others, which outlives a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_fails_a_write_is_out_at_once_and_still_out_after_a_restart() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    put(&engine, "one", body(60_000, 1)).await.unwrap();
+    drives[1].refuse_writes(Some(ErrorKind::Other));
+    for seed in 0..20 {
+        put(&engine, "two", body(60_000, seed)).await.unwrap();
+    }
+    assert_eq!(offline(&engine), ["d2"]);
+    drives[1].refuse_writes(None);
+    drop(engine);
+
+    let engine = open_all(&restarted(&drives)).unwrap();
+    assert_eq!(offline(&engine), ["d2"]);
+    assert_eq!(get(&engine, "one").await, Ok(Some(body(60_000, 1))));
+    assert_eq!(get(&engine, "two").await, Ok(Some(body(60_000, 19))));
+    assert_eq!(told(&engine).await.len(), 21);
+}
+
+/// Rule 15. A drive that hangs holds nothing up, and is out when it lagged for five seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_hangs_holds_nothing_up_and_is_out_in_the_end() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    put(&engine, "one", body(60_000, 1)).await.unwrap();
+    drives[2].hang(true);
+    for seed in 0..10 {
+        put(&engine, "two", body(60_000, seed)).await.unwrap();
+        assert_eq!(get(&engine, "two").await, Ok(Some(body(60_000, seed))));
+    }
+    crate::support::wait_until(|| offline(&engine) == ["d3"]).await;
+    assert_eq!(get(&engine, "one").await, Ok(Some(body(60_000, 1))));
+    drives[2].hang(false);
+}
+
+/// Rule 14. No space is no fault of a drive: puts are refused as full, deletes are still taken, all drives stay
+/// in, and puts are taken again when there is space.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_drive_refuses_puts_takes_deletes_and_is_no_faulty_drive() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    drives[3].refuse_new_files(Some(ErrorKind::StorageFull));
+    let mut taken = 0;
+    let refused = loop {
+        match put(&engine, &format!("{taken}"), body(100_000, taken)).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 10_000, "the drives never filled");
+    };
+    assert_eq!(refused, EngineError::Full);
+    assert_eq!(stage(&engine, &body(300_000, 1)).await, Err(EngineError::Full));
+    let delete = Batch {
+        mutations: vec![Mutation::Delete(Bytes::from_static(b"0"))],
+        ..Batch::default()
+    };
+    engine.commit(SET, delete).await.unwrap();
+    assert_eq!(get(&engine, "0").await, Ok(None));
+    assert_eq!(get(&engine, "1").await, Ok(Some(body(100_000, 1))));
+    assert_eq!(offline(&engine), Vec::<String>::new());
+
+    drives[3].refuse_new_files(None);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while put(&engine, "again", body(100_000, 0)).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "space was not found again");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// A stage goes on while q drives take its shards, and says how many are left when they do not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_staged_while_a_quorum_of_drives_takes_it() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    let large = body(2_000_000, 3);
+    drives[0].refuse_writes(Some(ErrorKind::Other));
+    let location = stage(&engine, &large).await.unwrap();
+    assert_eq!(read(&engine, &location, 2_000_000).await, Ok(large.clone()));
+    drives[1].refuse_writes(Some(ErrorKind::Other));
+    let refused = stage(&engine, &large).await;
+    assert!(
+        matches!(refused, Err(EngineError::WriteQuorum { needed: 3, .. })),
+        "{refused:?}"
+    );
+}

@@ -1,0 +1,210 @@
+//! A set of faulty drives, and a look at their frames.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use store::{
+    Batch, BucketName, Change, ChangeKind, DriveState, Engine, EngineError, Entry, Location, Mutation,
+    PartitionId, Precondition, Put, Sequence, StageHint, SystemClock,
+};
+use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{LocalEngine, OpenError};
+
+pub(crate) const SET: PartitionId = PartitionId(0);
+
+/// Opens the drives that are there, under the default parity.
+pub(crate) fn open(drives: &[FaultyDrive], present: &[usize]) -> Result<Arc<LocalEngine>, OpenError> {
+    let given = drives
+        .iter()
+        .enumerate()
+        .map(|(position, drive)| {
+            if present.contains(&position) {
+                drive.given()
+            } else {
+                drive.absent()
+            }
+        })
+        .collect();
+    LocalEngine::open_on(given, None, Arc::new(SystemClock))
+}
+
+pub(crate) fn open_all(drives: &[FaultyDrive]) -> Result<Arc<LocalEngine>, OpenError> {
+    open(drives, &(0..drives.len()).collect::<Vec<_>>())
+}
+
+/// All drives as they are found when power returns.
+pub(crate) fn restarted(drives: &[FaultyDrive]) -> Vec<FaultyDrive> {
+    let power = Power::steady();
+    drives.iter().map(|drive| drive.restarted(&power)).collect()
+}
+
+/// A set of `count` drives on which `keys` were committed one by one, each a batch of its own, and that then
+/// stopped without a seal.
+pub(crate) async fn drives_with(count: usize, keys: &[&str], size: usize) -> Vec<FaultyDrive> {
+    let drives = FaultyDrive::machine(count, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    for (seed, key) in keys.iter().enumerate() {
+        put(&engine, key, body(size, seed)).await.unwrap();
+    }
+    all_written(&drives).await;
+    drop(engine);
+    restarted(&drives)
+}
+
+/// Waits until every drive has its frames: an acknowledgement waits for the quorum alone.
+pub(crate) async fn all_written(drives: &[FaultyDrive]) {
+    wait_until(|| {
+        let lasts: Vec<Option<u64>> = drives
+            .iter()
+            .map(|drive| frames(drive).pop().map(|frame| frame.batch))
+            .collect();
+        lasts.iter().all(|last| last.is_some() && *last == lasts[0])
+    })
+    .await;
+}
+
+/// Waits for a condition, at most ten seconds.
+pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < deadline, "what was waited for did not happen");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+pub(crate) fn body(size: usize, seed: usize) -> Bytes {
+    (0..size)
+        .map(|at| (at * 31 + seed * 7 + at / 251) as u8)
+        .collect()
+}
+
+/// A put of a key together with the change that tells of it.
+pub(crate) fn put_batch(key: &str, payload: Bytes) -> Batch {
+    let put = Put {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        payload,
+        ..Put::default()
+    };
+    Batch {
+        mutations: vec![Mutation::Put(put)],
+        changes: vec![change(key)],
+        ..Batch::default()
+    }
+}
+
+pub(crate) fn change(key: &str) -> Change {
+    Change {
+        sequence: Sequence::ZERO,
+        time_ms: 0,
+        kind: ChangeKind::Put,
+        bucket: BucketName::new("album").unwrap(),
+        key: key.into(),
+        version: None,
+        object: None,
+        origin: None,
+        targets: Vec::new(),
+    }
+}
+
+pub(crate) async fn put(engine: &LocalEngine, key: &str, payload: Bytes) -> Result<Sequence, EngineError> {
+    engine
+        .commit(SET, put_batch(key, payload))
+        .await
+        .map(|committed| committed.sequence)
+}
+
+pub(crate) async fn put_new(
+    engine: &LocalEngine,
+    key: &'static str,
+    payload: Bytes,
+) -> Result<Sequence, EngineError> {
+    let absent = Precondition::Absent(Bytes::from_static(key.as_bytes()));
+    let batch = Batch {
+        preconditions: vec![absent],
+        ..put_batch(key, payload)
+    };
+    engine
+        .commit(SET, batch)
+        .await
+        .map(|committed| committed.sequence)
+}
+
+pub(crate) async fn get(engine: &LocalEngine, key: &str) -> Result<Option<Bytes>, EngineError> {
+    Ok(engine
+        .get(SET, key.as_bytes())
+        .await?
+        .map(|entry: Entry| entry.payload))
+}
+
+/// The keys that changes tell of, in order.
+pub(crate) async fn told(engine: &LocalEngine) -> Vec<String> {
+    let changes = engine.changes(SET, Sequence::ZERO, 10_000).await.unwrap();
+    assert!(changes.is_sorted_by(|one, other| one.sequence < other.sequence));
+    changes.into_iter().map(|change| change.key).collect()
+}
+
+pub(crate) async fn stage(engine: &LocalEngine, body: &Bytes) -> Result<Location, EngineError> {
+    let mut stage = engine.stage(StageHint::default()).await?;
+    stage.write(body.clone()).await?;
+    stage.finish().await
+}
+
+pub(crate) async fn read(engine: &LocalEngine, location: &Location, size: u64) -> Result<Bytes, EngineError> {
+    let pieces: Vec<Bytes> = engine.read(location, 0..size).await?.try_collect().await?;
+    Ok(pieces.concat().into())
+}
+
+pub(crate) fn offline(engine: &LocalEngine) -> Vec<String> {
+    let report = engine.report();
+    report
+        .drives
+        .into_iter()
+        .filter(|drive| drive.state == DriveState::Offline)
+        .map(|drive| drive.path)
+        .collect()
+}
+
+/// A frame on a drive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrameSeen {
+    pub file: String,
+    pub offset: usize,
+    pub batch: u64,
+    pub meta_bytes: usize,
+    pub column_bytes: usize,
+}
+
+/// The frames of a drive's first segment, in order; offsets as tabled in `docs/formats.md`.
+pub(crate) fn frames(drive: &FaultyDrive) -> Vec<FrameSeen> {
+    let file = "log/00000000.seg";
+    let bytes = drive.bytes(file);
+    let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    (0..bytes.len())
+        .step_by(4096)
+        .filter(|offset| &bytes[*offset..*offset + 8] == b"TIDINGSB")
+        .map(|offset| FrameSeen {
+            file: file.into(),
+            offset,
+            batch: u64::from_le_bytes(bytes[offset + 80..offset + 88].try_into().unwrap()),
+            meta_bytes: short(offset + 44),
+            column_bytes: short(offset + 12),
+        })
+        .collect()
+}
+
+/// Takes the last `count` frames off a drive, as if it had never been written them.
+pub(crate) fn lose(drive: &FaultyDrive, count: usize) {
+    for frame in frames(drive).iter().rev().take(count) {
+        let length = 256 + frame.meta_bytes + frame.column_bytes;
+        drive.damage(&frame.file, frame.offset as u64, &vec![0; length]);
+    }
+}
+
+/// Leaves of the last frame of a drive its first sector alone.
+pub(crate) fn tear(drive: &FaultyDrive) {
+    let frame = frames(drive).pop().unwrap();
+    let length = 256 + frame.meta_bytes + frame.column_bytes;
+    drive.damage(&frame.file, frame.offset as u64 + 512, &vec![0; length - 512]);
+}
