@@ -6,5 +6,6 @@
 #[path = "crash/kill.rs"]
 mod crash;
 mod e2e;
+mod pages;
 mod support;
 mod tidy;
