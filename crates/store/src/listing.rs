@@ -281,6 +281,7 @@ mod tests {
                     let page = fixture.store.list_objects(&fixture.album, &query).await.unwrap();
                     let shown = shown(&page);
                     together.extend(shown.into_iter().filter(|&text| text != "…").map(str::to_owned));
+                    assert!(page.last > after, "a page goes back to {:?}", page.last);
                     after = page.last;
                     if !page.is_truncated {
                         break;

@@ -503,6 +503,7 @@ pub(crate) mod tests {
         loop {
             let page = list("", next, 2).await;
             together.extend(page.uploads);
+            assert!(together.len() <= ordered.len(), "pages repeat themselves");
             next = page.next;
             if next.is_none() {
                 break;
