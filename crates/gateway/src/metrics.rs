@@ -49,6 +49,8 @@ struct Snapshot {
     count: Option<Arc<Count>>,
     targets: Vec<notify::TargetReport>,
     calls: Vec<(&'static str, counters::CallCounts)>,
+    /// Accesses that no record could be committed for, since start.
+    accesses_lost: u64,
     process: Process,
     started_ms: u64,
     now_ms: u64,
@@ -83,6 +85,7 @@ pub(crate) async fn respond(gateway: &Gateway, head: &request::Parts) -> Respons
         count: gateway.admin.usage.count(&gateway.setup.store).await,
         targets: gateway.setup.notifier.reports().await,
         calls: gateway.counters.read(),
+        accesses_lost: gateway.accesses.lost(),
         process: Process::read(),
         started_ms: gateway.admin.started_ms,
         now_ms: gateway.setup.store.clock().now_ms(),

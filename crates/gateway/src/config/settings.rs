@@ -46,7 +46,7 @@ pub(super) enum Style {
 
 impl Settings {
     /// The environment variable that decides a key, and its value.
-    fn from_environment(&self, subsystem: &Subsystem, key: &Key, target: &str) -> Option<(String, &str)> {
+    fn variable(&self, subsystem: &Subsystem, key: &Key, target: &str) -> Option<(String, &str)> {
         let names = subsystem.env_names(key, target);
         ENVIRONMENTS
             .iter()
@@ -66,9 +66,7 @@ impl Settings {
         if subsystem.has_switch() && subsystem.has_targets && key.name == ENABLE {
             return on_or_off(self.is_on(subsystem, target));
         }
-        let environment = self
-            .from_environment(subsystem, key, target)
-            .map(|(_, value)| value);
+        let environment = self.variable(subsystem, key, target).map(|(_, value)| value);
         let stored = || {
             self.stored_pairs(subsystem, target)?
                 .get(key.name)
@@ -87,9 +85,7 @@ impl Settings {
             return true;
         };
         let stored = self.stored_pairs(subsystem, target);
-        let environment = self
-            .from_environment(subsystem, enable, target)
-            .map(|(_, value)| value);
+        let environment = self.variable(subsystem, enable, target).map(|(_, value)| value);
         let said = environment.or_else(|| stored?.get(ENABLE).map(String::as_str));
         said.map_or(stored.is_some(), |word| value::switch(word) == Some(true))
     }
@@ -234,7 +230,7 @@ impl Settings {
         };
         let mut text = String::new();
         for key in &keys {
-            if let Some((name, value)) = self.from_environment(subsystem, key, target) {
+            if let Some((name, value)) = self.variable(subsystem, key, target) {
                 text.push_str(&format!("# {name}={value}\n"));
             }
         }
@@ -243,8 +239,10 @@ impl Settings {
             (None, named) if named != TARGET_DEFAULT => Vec::new(),
             _ => {
                 let value = |key: &Key| stored.and_then(|pairs| pairs.get(key.name)).map(String::as_str);
-                let is_on =
-                    stored.is_some() && stored.and_then(|pairs| pairs.get(ENABLE)).is_none_or(is_on_word);
+                let is_on = stored.is_some()
+                    && stored
+                        .and_then(|pairs| pairs.get(ENABLE))
+                        .is_none_or(|word| value::switch(word) == Some(true));
                 let shown = keys
                     .iter()
                     .filter(|key| !(subsystem.has_targets && key.name == ENABLE && is_on));
@@ -269,10 +267,6 @@ impl Settings {
             _ => self.is_on(subsystem, target),
         }
     }
-}
-
-fn is_on_word(word: &String) -> bool {
-    value::switch(word) == Some(true)
 }
 
 fn on_or_off(is_on: bool) -> String {

@@ -43,8 +43,8 @@ pub(super) struct CallCounts {
 impl Counters {
     /// Counts one answered request.
     ///
-    /// `api` is the call's name in lower case (`putobject`); `received` and `sent` are the bytes of the
-    /// bodies; `duration` runs until the answer's head was decided.
+    /// `api` is the call's name (`PutObject`; pages write it in lower case); `received` and `sent` are the
+    /// bytes of the bodies; `duration` runs until the answer's head was decided.
     pub(crate) fn count(&self, api: &'static str, status: u16, received: u64, sent: u64, duration: Duration) {
         let call = self.call(api);
         let add = |counter: &AtomicU64, amount: u64| counter.fetch_add(amount, Ordering::Relaxed);

@@ -2,6 +2,11 @@
 //!
 //! Names are those of the dashboards that are published for MinIO; `minio_` is part of them.
 
+use notify::TargetReport;
+use store::DriveReport;
+use tidings_notify as notify;
+use tidings_store as store;
+
 use super::Snapshot;
 use super::counters::{CallCounts, DURATION_BOUNDS_MS};
 use super::exposition::Kind::{Counter, Gauge};
@@ -11,6 +16,20 @@ use crate::admin::usage::BucketUsage;
 
 type Labels = Vec<(&'static str, String)>;
 
+/// Writes families, a row each: kind, name, help, and after `=` the value of the one series, after `in` the
+/// series with their labels.
+macro_rules! families {
+    ($page:ident;) => {};
+    ($page:ident; $kind:ident $name:literal $help:literal = $value:expr; $($rest:tt)*) => {
+        $page.one($kind, $name, $help, $value);
+        families! { $page; $($rest)* }
+    };
+    ($page:ident; $kind:ident $name:literal $help:literal in $series:expr; $($rest:tt)*) => {
+        $page.family($kind, $name, $help, $series);
+        families! { $page; $($rest)* }
+    };
+}
+
 /// `/minio/v2/metrics/cluster`.
 pub(super) fn cluster(page: &mut Page, snapshot: &Snapshot) {
     capacity(page, snapshot);
@@ -19,379 +38,150 @@ pub(super) fn cluster(page: &mut Page, snapshot: &Snapshot) {
     requests(page, snapshot);
     notifications(page, snapshot);
     let version = [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)];
-    page.family(
-        Gauge,
-        "minio_software_version_info",
-        "the version of the server",
-        version,
-    );
+    families! { page;
+        Gauge "minio_software_version_info" "the version of the server" in version;
+    }
 }
 
 /// `/minio/v2/metrics/node` and `/minio/v2/metrics/resource`.
 pub(super) fn node(page: &mut Page, snapshot: &Snapshot) {
     let (online, offline) = drives::count(&snapshot.report);
-    page.one(
-        Gauge,
-        "minio_node_drive_online_total",
-        "drives that take part",
-        online,
-    );
-    page.one(
-        Gauge,
-        "minio_node_drive_offline_total",
-        "drives that do not",
-        offline,
-    );
-    page.one(Gauge, "minio_node_drive_total", "drives", online + offline);
-    drive_family(
-        page,
-        snapshot,
-        "minio_node_drive_total_bytes",
-        "size of the file system",
-        |d| d.total_bytes,
-    );
-    drive_family(page, snapshot, "minio_node_drive_free_bytes", "bytes free", |d| {
-        d.free_bytes
-    });
-    let used = |d: &tidings_store::DriveReport| d.total_bytes.saturating_sub(d.free_bytes);
-    drive_family(
-        page,
-        snapshot,
-        "minio_node_drive_used_bytes",
-        "bytes in use",
-        used,
-    );
-    drive_family(
-        page,
-        snapshot,
-        "minio_node_drive_free_inodes",
-        "inodes free",
-        |d| d.inodes.1,
-    );
+    let used = |d: &DriveReport| d.total_bytes.saturating_sub(d.free_bytes);
+    families! { page;
+        Gauge "minio_node_drive_online_total" "drives that take part" = online;
+        Gauge "minio_node_drive_offline_total" "drives that do not" = offline;
+        Gauge "minio_node_drive_total" "drives" = online + offline;
+        Gauge "minio_node_drive_total_bytes" "size of the file system" in of_drives(snapshot, |d| d.total_bytes);
+        Gauge "minio_node_drive_free_bytes" "bytes free" in of_drives(snapshot, |d| d.free_bytes);
+        Gauge "minio_node_drive_used_bytes" "bytes in use" in of_drives(snapshot, used);
+        Gauge "minio_node_drive_free_inodes" "inodes free" in of_drives(snapshot, |d| d.inodes.1);
+    }
     process(page, snapshot);
 }
 
 /// `/minio/v2/metrics/bucket`.
 pub(super) fn bucket(page: &mut Page, snapshot: &Snapshot) {
-    buckets(
-        page,
-        snapshot,
-        "minio_bucket_usage_total_bytes",
-        "bytes of all versions",
-        |b| b.size_bytes,
-    );
-    buckets(
-        page,
-        snapshot,
-        "minio_bucket_usage_object_total",
-        "objects",
-        |b| b.objects,
-    );
-    buckets(
-        page,
-        snapshot,
-        "minio_bucket_usage_version_total",
-        "versions",
-        |b| b.versions,
-    );
-    let name = "minio_bucket_usage_deletemarker_total";
-    buckets(page, snapshot, name, "delete markers", |b| b.delete_markers);
-    let (name, help) = (
-        "minio_bucket_objects_size_distribution",
-        "versions by range of size",
-    );
-    page.family(Gauge, name, help, ranges(snapshot, BucketUsage::size_histogram));
-    let (name, help) = (
-        "minio_bucket_objects_version_distribution",
-        "keys by range of versions",
-    );
-    page.family(
-        Gauge,
-        name,
-        help,
-        ranges(snapshot, BucketUsage::version_histogram),
-    );
+    families! { page;
+        Gauge "minio_bucket_usage_total_bytes" "bytes of all versions" in buckets(snapshot, |b| b.size_bytes);
+        Gauge "minio_bucket_usage_object_total" "objects" in buckets(snapshot, |b| b.objects);
+        Gauge "minio_bucket_usage_version_total" "versions" in buckets(snapshot, |b| b.versions);
+        Gauge "minio_bucket_usage_deletemarker_total" "delete markers" in buckets(snapshot, |b| b.delete_markers);
+        Gauge "minio_bucket_objects_size_distribution" "versions by range of size"
+            in ranges(snapshot, BucketUsage::size_histogram);
+        Gauge "minio_bucket_objects_version_distribution" "keys by range of versions"
+            in ranges(snapshot, BucketUsage::version_histogram);
+    }
 }
 
 /// `/minio/prometheus/metrics`.
 pub(super) fn oldest(page: &mut Page, snapshot: &Snapshot) {
     let (online, offline) = drives::count(&snapshot.report);
     let capacity = Capacity::of(snapshot);
-    buckets(page, snapshot, "bucket_objects_count", "objects", |b| b.objects);
-    buckets(
-        page,
-        snapshot,
-        "bucket_usage_size",
-        "bytes of all versions",
-        |b| b.size_bytes,
-    );
+    families! { page;
+        Gauge "bucket_objects_count" "objects" in buckets(snapshot, |b| b.objects);
+        Gauge "bucket_usage_size" "bytes of all versions" in buckets(snapshot, |b| b.size_bytes);
+    }
     let mut histogram = ranges(snapshot, BucketUsage::size_histogram);
     for (labels, _) in &mut histogram {
         labels[1].0 = "object_size";
     }
-    page.family(
-        Gauge,
-        "bucket_objects_histogram",
-        "versions by range of size",
-        histogram,
-    );
-    page.one(Gauge, "minio_nodes_online", "servers that answer", 1);
-    page.one(Gauge, "minio_nodes_offline", "servers that do not", 0);
-    page.one(
-        Gauge,
-        "minio_disks_offline",
-        "drives that do not take part",
-        offline,
-    );
-    page.one(Gauge, "minio_drives_total", "drives", online + offline);
-    page.one(
-        Gauge,
-        "minio_capacity_raw_total",
-        "size of all drives in bytes",
-        capacity.raw_total,
-    );
-    page.one(
-        Gauge,
-        "minio_capacity_raw_free",
-        "bytes free on all drives",
-        capacity.raw_free,
-    );
-    page.one(
-        Gauge,
-        "minio_capacity_usable_total",
-        "size without parity in bytes",
-        capacity.usable_total,
-    );
-    page.one(
-        Gauge,
-        "minio_capacity_usable_free",
-        "bytes free without parity",
-        capacity.usable_free,
-    );
     let version = vec![
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("commit", String::new()),
     ];
-    page.family(
-        Gauge,
-        "minio_version_info",
-        "the version of the server",
-        [(version, 1)],
-    );
-    page.family(
-        Counter,
-        "s3_requests_total",
-        "requests",
-        calls(snapshot, |c| c.requests),
-    );
-    page.family(
-        Counter,
-        "s3_errors_total",
-        "requests refused",
-        calls(snapshot, |c| c.errors_4xx + c.errors_5xx),
-    );
     let process = &snapshot.process;
-    page.one(
-        Counter,
-        "process_cpu_seconds_total",
-        "processor time",
-        process.cpu_s,
-    );
-    page.one(Gauge, "process_open_fds", "open files", process.open_files);
-    page.one(
-        Gauge,
-        "process_resident_memory_bytes",
-        "memory in use",
-        process.resident_bytes,
-    );
-    page.one(
-        Gauge,
-        "process_start_time_seconds",
-        "when the process started",
-        snapshot.started_ms / 1000,
-    );
+    families! { page;
+        Gauge "bucket_objects_histogram" "versions by range of size" in histogram;
+        Gauge "minio_nodes_online" "servers that answer" = 1;
+        Gauge "minio_nodes_offline" "servers that do not" = 0;
+        Gauge "minio_disks_offline" "drives that do not take part" = offline;
+        Gauge "minio_drives_total" "drives" = online + offline;
+        Gauge "minio_capacity_raw_total" "size of all drives in bytes" = capacity.raw_total;
+        Gauge "minio_capacity_raw_free" "bytes free on all drives" = capacity.raw_free;
+        Gauge "minio_capacity_usable_total" "size without parity in bytes" = capacity.usable_total;
+        Gauge "minio_capacity_usable_free" "bytes free without parity" = capacity.usable_free;
+        Gauge "minio_version_info" "the version of the server" in [(version, 1)];
+        Counter "s3_requests_total" "requests" in calls(snapshot, |c| c.requests);
+        Counter "s3_errors_total" "requests refused" in calls(snapshot, |c| c.errors_4xx + c.errors_5xx);
+        Counter "process_cpu_seconds_total" "processor time" = process.cpu_s;
+        Gauge "process_open_fds" "open files" = process.open_files;
+        Gauge "process_resident_memory_bytes" "memory in use" = process.resident_bytes;
+        Gauge "process_start_time_seconds" "when the process started" = snapshot.started_ms / 1000;
+    }
 }
 
 /// `/minio/metrics/v3/notification`.
 pub(super) fn v3_notification(page: &mut Page, snapshot: &Snapshot) {
     let targets = &snapshot.targets;
-    let sum = |of: fn(&tidings_notify::TargetReport) -> u64| -> u64 { targets.iter().map(of).sum() };
+    let sum = |of: fn(&TargetReport) -> u64| -> u64 { targets.iter().map(of).sum() };
     let (in_progress, failed) = (sum(|t| t.in_progress), sum(|t| t.failed));
-    page.one(
-        Gauge,
-        "minio_notification_current_send_in_progress",
-        "deliveries under way",
-        in_progress,
-    );
-    page.one(
-        Counter,
-        "minio_notification_events_errors_total",
-        "tries that failed",
-        failed,
-    );
-    page.one(
-        Counter,
-        "minio_notification_events_sent_total",
-        "records acknowledged",
-        sum(|t| t.delivered),
-    );
-    page.one(
-        Counter,
-        "minio_notification_events_skipped_total",
-        "records dropped, which does not happen",
-        0,
-    );
+    families! { page;
+        Gauge "minio_notification_current_send_in_progress" "deliveries under way" = in_progress;
+        Counter "minio_notification_events_errors_total" "tries that failed" = failed;
+        Counter "minio_notification_events_sent_total" "records acknowledged" = sum(|t| t.delivered);
+        Counter "minio_notification_events_skipped_total" "accesses that could not be recorded" = snapshot.accesses_lost;
+    }
 }
 
 /// `/minio/metrics/v3/cluster/health`.
 pub(super) fn v3_health(page: &mut Page, snapshot: &Snapshot) {
     let (online, offline) = drives::count(&snapshot.report);
     let capacity = Capacity::of(snapshot);
-    page.one(
-        Gauge,
-        "minio_cluster_health_drives_online_count",
-        "drives that take part",
-        online,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_health_drives_offline_count",
-        "drives that do not",
-        offline,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_health_drives_count",
-        "drives",
-        online + offline,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_health_nodes_online_count",
-        "servers that answer",
-        1,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_health_nodes_offline_count",
-        "servers that do not",
-        0,
-    );
-    let name = |end: &str| format!("minio_cluster_health_capacity_{end}_bytes");
-    page.one(
-        Gauge,
-        &name("raw_total"),
-        "size of all drives",
-        capacity.raw_total,
-    );
-    page.one(
-        Gauge,
-        &name("raw_free"),
-        "bytes free on all drives",
-        capacity.raw_free,
-    );
-    page.one(
-        Gauge,
-        &name("usable_total"),
-        "size without parity",
-        capacity.usable_total,
-    );
-    page.one(
-        Gauge,
-        &name("usable_free"),
-        "bytes free without parity",
-        capacity.usable_free,
-    );
+    families! { page;
+        Gauge "minio_cluster_health_drives_online_count" "drives that take part" = online;
+        Gauge "minio_cluster_health_drives_offline_count" "drives that do not" = offline;
+        Gauge "minio_cluster_health_drives_count" "drives" = online + offline;
+        Gauge "minio_cluster_health_nodes_online_count" "servers that answer" = 1;
+        Gauge "minio_cluster_health_nodes_offline_count" "servers that do not" = 0;
+        Gauge "minio_cluster_health_capacity_raw_total_bytes" "size of all drives" = capacity.raw_total;
+        Gauge "minio_cluster_health_capacity_raw_free_bytes" "bytes free on all drives" = capacity.raw_free;
+        Gauge "minio_cluster_health_capacity_usable_total_bytes" "size without parity" = capacity.usable_total;
+        Gauge "minio_cluster_health_capacity_usable_free_bytes" "bytes free without parity" = capacity.usable_free;
+    }
 }
 
 /// `/minio/metrics/v3/cluster/usage/objects`.
 pub(super) fn v3_usage_objects(page: &mut Page, snapshot: &Snapshot) {
     let Some(count) = &snapshot.count else { return };
     let total = count.total();
-    let name = |end: &str| format!("minio_cluster_usage_objects_{end}");
-    page.one(
-        Gauge,
-        &name("total_bytes"),
-        "bytes of all versions",
-        total.size_bytes,
-    );
-    page.one(Gauge, &name("count"), "objects", total.objects);
-    page.one(Gauge, &name("versions_count"), "versions", total.versions);
-    page.one(
-        Gauge,
-        &name("delete_markers_count"),
-        "delete markers",
-        total.delete_markers,
-    );
-    page.one(Gauge, &name("buckets_count"), "buckets", count.buckets.len());
     let sizes = total
         .size_histogram()
         .into_iter()
         .map(|(range, count)| (range_label(range), count));
-    page.family(
-        Gauge,
-        &name("size_distribution"),
-        "versions by range of size",
-        sizes,
-    );
+    families! { page;
+        Gauge "minio_cluster_usage_objects_total_bytes" "bytes of all versions" = total.size_bytes;
+        Gauge "minio_cluster_usage_objects_count" "objects" = total.objects;
+        Gauge "minio_cluster_usage_objects_versions_count" "versions" = total.versions;
+        Gauge "minio_cluster_usage_objects_delete_markers_count" "delete markers" = total.delete_markers;
+        Gauge "minio_cluster_usage_objects_buckets_count" "buckets" = count.buckets.len();
+        Gauge "minio_cluster_usage_objects_size_distribution" "versions by range of size" in sizes;
+    }
 }
 
 /// `/minio/metrics/v3/cluster/usage/buckets`.
 pub(super) fn v3_usage_buckets(page: &mut Page, snapshot: &Snapshot) {
-    let name = |end: &str| format!("minio_cluster_usage_buckets_{end}");
-    buckets(
-        page,
-        snapshot,
-        &name("total_bytes"),
-        "bytes of all versions",
-        |b| b.size_bytes,
-    );
-    buckets(page, snapshot, &name("objects_count"), "objects", |b| b.objects);
-    buckets(page, snapshot, &name("versions_count"), "versions", |b| {
-        b.versions
-    });
-    buckets(
-        page,
-        snapshot,
-        &name("delete_markers_count"),
-        "delete markers",
-        |b| b.delete_markers,
-    );
+    families! { page;
+        Gauge "minio_cluster_usage_buckets_total_bytes" "bytes of all versions" in buckets(snapshot, |b| b.size_bytes);
+        Gauge "minio_cluster_usage_buckets_objects_count" "objects" in buckets(snapshot, |b| b.objects);
+        Gauge "minio_cluster_usage_buckets_versions_count" "versions" in buckets(snapshot, |b| b.versions);
+        Gauge "minio_cluster_usage_buckets_delete_markers_count" "delete markers" in buckets(snapshot, |b| b.delete_markers);
+    }
 }
 
 /// `/minio/metrics/v3/api/requests`.
 pub(super) fn v3_requests(page: &mut Page, snapshot: &Snapshot) {
-    let name = |end: &str| format!("minio_api_requests_{end}");
     let with_name = |of| named_calls(snapshot, "name", of);
-    page.family(Counter, &name("total"), "requests", with_name(|c| c.requests));
-    page.family(
-        Counter,
-        &name("4xx_errors_total"),
-        "requests refused",
-        with_name(|c| c.errors_4xx),
-    );
-    page.family(
-        Counter,
-        &name("5xx_errors_total"),
-        "requests failed",
-        with_name(|c| c.errors_5xx),
-    );
     let sum = |of: fn(&CallCounts) -> u64| -> u64 { snapshot.calls.iter().map(|(_, call)| of(call)).sum() };
     let s3 = || vec![("type", "s3".to_owned())];
     let received = [(s3(), sum(|c| c.received_bytes))];
-    page.family(
-        Counter,
-        "minio_api_requests_traffic_received_bytes",
-        "bytes of request bodies",
-        received,
-    );
     let sent = [(s3(), sum(|c| c.sent_bytes))];
-    page.family(
-        Counter,
-        "minio_api_requests_traffic_sent_bytes",
-        "bytes of answers",
-        sent,
-    );
+    families! { page;
+        Counter "minio_api_requests_total" "requests" in with_name(|c| c.requests);
+        Counter "minio_api_requests_4xx_errors_total" "requests refused" in with_name(|c| c.errors_4xx);
+        Counter "minio_api_requests_5xx_errors_total" "requests failed" in with_name(|c| c.errors_5xx);
+        Counter "minio_api_requests_traffic_received_bytes" "bytes of request bodies" in received;
+        Counter "minio_api_requests_traffic_sent_bytes" "bytes of answers" in sent;
+    }
 }
 
 struct Capacity {
@@ -417,74 +207,27 @@ impl Capacity {
 
 fn capacity(page: &mut Page, snapshot: &Snapshot) {
     let capacity = Capacity::of(snapshot);
-    let name = |end: &str| format!("minio_cluster_capacity_{end}_bytes");
-    page.one(
-        Gauge,
-        &name("raw_total"),
-        "size of all drives",
-        capacity.raw_total,
-    );
-    page.one(
-        Gauge,
-        &name("raw_free"),
-        "bytes free on all drives",
-        capacity.raw_free,
-    );
-    page.one(
-        Gauge,
-        &name("usable_total"),
-        "size without parity",
-        capacity.usable_total,
-    );
-    page.one(
-        Gauge,
-        &name("usable_free"),
-        "bytes free without parity",
-        capacity.usable_free,
-    );
+    families! { page;
+        Gauge "minio_cluster_capacity_raw_total_bytes" "size of all drives" = capacity.raw_total;
+        Gauge "minio_cluster_capacity_raw_free_bytes" "bytes free on all drives" = capacity.raw_free;
+        Gauge "minio_cluster_capacity_usable_total_bytes" "size without parity" = capacity.usable_total;
+        Gauge "minio_cluster_capacity_usable_free_bytes" "bytes free without parity" = capacity.usable_free;
+    }
 }
 
 fn health(page: &mut Page, snapshot: &Snapshot) {
     let report = &snapshot.report;
     let (online, offline) = drives::count(report);
-    page.one(
-        Gauge,
-        "minio_cluster_drive_online_total",
-        "drives that take part",
-        online,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_drive_offline_total",
-        "drives that do not",
-        offline,
-    );
-    page.one(Gauge, "minio_cluster_drive_total", "drives", online + offline);
-    page.one(
-        Gauge,
-        "minio_cluster_nodes_online_total",
-        "servers that answer",
-        1,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_nodes_offline_total",
-        "servers that do not",
-        0,
-    );
     let is_healthy = u8::from(report.writable);
-    page.one(
-        Gauge,
-        "minio_cluster_health_status",
-        "whether writes are taken",
-        is_healthy,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_write_quorum",
-        "drives that a write waits for",
-        report.write_quorum,
-    );
+    families! { page;
+        Gauge "minio_cluster_drive_online_total" "drives that take part" = online;
+        Gauge "minio_cluster_drive_offline_total" "drives that do not" = offline;
+        Gauge "minio_cluster_drive_total" "drives" = online + offline;
+        Gauge "minio_cluster_nodes_online_total" "servers that answer" = 1;
+        Gauge "minio_cluster_nodes_offline_total" "servers that do not" = 0;
+        Gauge "minio_cluster_health_status" "whether writes are taken" = is_healthy;
+        Gauge "minio_cluster_write_quorum" "drives that a write waits for" = report.write_quorum;
+    }
     let mut of_set = |end: &str, help: &str, value: usize| {
         let set: Labels = vec![("pool", "0".to_owned()), ("set", "0".to_owned())];
         page.family(
@@ -508,155 +251,67 @@ fn health(page: &mut Page, snapshot: &Snapshot) {
 fn usage(page: &mut Page, snapshot: &Snapshot) {
     let Some(count) = &snapshot.count else { return };
     let total = count.total();
-    page.one(
-        Gauge,
-        "minio_cluster_bucket_total",
-        "buckets",
-        count.buckets.len(),
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_usage_object_total",
-        "objects",
-        total.objects,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_usage_version_total",
-        "versions",
-        total.versions,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_usage_deletemarker_total",
-        "delete markers",
-        total.delete_markers,
-    );
-    page.one(
-        Gauge,
-        "minio_cluster_usage_total_bytes",
-        "bytes of all versions",
-        total.size_bytes,
-    );
     let sizes = total
         .size_histogram()
         .into_iter()
         .map(|(range, count)| (range_label(range), count));
-    page.family(
-        Gauge,
-        "minio_cluster_objects_size_distribution",
-        "versions by range of size",
-        sizes,
-    );
     let age_ns = snapshot
         .now_ms
         .saturating_sub(count.counted_ms)
         .saturating_mul(1_000_000);
-    page.one(
-        Gauge,
-        "minio_usage_last_activity_nano_seconds",
-        "age of these counts",
-        age_ns,
-    );
+    families! { page;
+        Gauge "minio_cluster_bucket_total" "buckets" = count.buckets.len();
+        Gauge "minio_cluster_usage_object_total" "objects" = total.objects;
+        Gauge "minio_cluster_usage_version_total" "versions" = total.versions;
+        Gauge "minio_cluster_usage_deletemarker_total" "delete markers" = total.delete_markers;
+        Gauge "minio_cluster_usage_total_bytes" "bytes of all versions" = total.size_bytes;
+        Gauge "minio_cluster_objects_size_distribution" "versions by range of size" in sizes;
+        Gauge "minio_usage_last_activity_nano_seconds" "age of these counts" = age_ns;
+    }
 }
 
 fn requests(page: &mut Page, snapshot: &Snapshot) {
-    let name = |end: &str| format!("minio_s3_requests_{end}");
-    page.family(
-        Counter,
-        &name("total"),
-        "requests",
-        calls(snapshot, |c| c.requests),
-    );
-    page.family(
-        Counter,
-        &name("4xx_errors_total"),
-        "requests refused",
-        calls(snapshot, |c| c.errors_4xx),
-    );
-    page.family(
-        Counter,
-        &name("5xx_errors_total"),
-        "requests failed",
-        calls(snapshot, |c| c.errors_5xx),
-    );
-    page.family(
-        Counter,
-        &name("ttfb_seconds_distribution"),
-        "requests by time to the answer",
-        times(snapshot),
-    );
     let sum = |of: fn(&CallCounts) -> u64| -> u64 { snapshot.calls.iter().map(|(_, call)| of(call)).sum() };
     let s3 = || vec![("type", "s3".to_owned())];
     let received = [(s3(), sum(|c| c.received_bytes))];
-    page.family(
-        Counter,
-        "minio_s3_traffic_received_bytes",
-        "bytes of request bodies",
-        received,
-    );
-    page.family(
-        Counter,
-        "minio_s3_traffic_sent_bytes",
-        "bytes of answers",
-        [(s3(), sum(|c| c.sent_bytes))],
-    );
     let count = snapshot
         .calls
         .iter()
-        .map(|(api, call)| (vec![("api", (*api).to_owned())], call.requests));
-    page.family(
-        Counter,
-        "minio_http_requests_duration_seconds_count",
-        "requests",
-        count,
-    );
+        .map(|(api, call)| (vec![("api", api.to_ascii_lowercase())], call.requests));
     #[expect(
         clippy::cast_precision_loss,
         reason = "microseconds of a process fit the 53 bits of a float"
     )]
-    let seconds = snapshot
-        .calls
-        .iter()
-        .map(|(api, call)| (vec![("api", (*api).to_owned())], call.duration_us as f64 / 1e6));
-    page.family(
-        Counter,
-        "minio_http_requests_duration_seconds_sum",
-        "seconds until the answers",
-        seconds,
-    );
+    let seconds = snapshot.calls.iter().map(|(api, call)| {
+        (
+            vec![("api", api.to_ascii_lowercase())],
+            call.duration_us as f64 / 1e6,
+        )
+    });
+    families! { page;
+        Counter "minio_s3_requests_total" "requests" in calls(snapshot, |c| c.requests);
+        Counter "minio_s3_requests_4xx_errors_total" "requests refused" in calls(snapshot, |c| c.errors_4xx);
+        Counter "minio_s3_requests_5xx_errors_total" "requests failed" in calls(snapshot, |c| c.errors_5xx);
+        Counter "minio_s3_requests_ttfb_seconds_distribution" "requests by time to the answer" in times(snapshot);
+        Counter "minio_s3_traffic_received_bytes" "bytes of request bodies" in received;
+        Counter "minio_s3_traffic_sent_bytes" "bytes of answers" in [(s3(), sum(|c| c.sent_bytes))];
+        Counter "minio_http_requests_duration_seconds_count" "requests" in count;
+        Counter "minio_http_requests_duration_seconds_sum" "seconds until the answers" in seconds;
+    }
 }
 
 fn notifications(page: &mut Page, snapshot: &Snapshot) {
     let targets = &snapshot.targets;
-    let sum = |of: fn(&tidings_notify::TargetReport) -> u64| -> u64 { targets.iter().map(of).sum() };
+    let sum = |of: fn(&TargetReport) -> u64| -> u64 { targets.iter().map(of).sum() };
     let in_progress = sum(|t| t.in_progress);
-    page.one(
-        Gauge,
-        "minio_notify_current_send_in_progress",
-        "deliveries under way",
-        in_progress,
-    );
     let tried = sum(|t| t.delivered + t.failed);
-    page.one(
-        Counter,
-        "minio_notify_events_sent_total",
-        "tries, with those that failed",
-        tried,
-    );
-    page.one(
-        Counter,
-        "minio_notify_events_errors_total",
-        "tries that failed",
-        sum(|t| t.failed),
-    );
-    page.one(
-        Counter,
-        "minio_notify_events_skipped_total",
-        "records dropped, which does not happen",
-        0,
-    );
-    let mut of_target = |kind, name: &str, help: &str, of: fn(&tidings_notify::TargetReport) -> u64| {
+    families! { page;
+        Gauge "minio_notify_current_send_in_progress" "deliveries under way" = in_progress;
+        Counter "minio_notify_events_sent_total" "tries, with those that failed" = tried;
+        Counter "minio_notify_events_errors_total" "tries that failed" = sum(|t| t.failed);
+        Counter "minio_notify_events_skipped_total" "accesses that could not be recorded" = snapshot.accesses_lost;
+    }
+    let mut of_target = |kind, name: &str, help: &str, of: fn(&TargetReport) -> u64| {
         let series = targets.iter().map(|report| {
             let id = ("target_id", report.target.id.clone());
             (
@@ -683,93 +338,34 @@ fn notifications(page: &mut Page, snapshot: &Snapshot) {
 
 fn process(page: &mut Page, snapshot: &Snapshot) {
     let process = &snapshot.process;
-    page.one(
-        Gauge,
-        "minio_node_file_descriptor_open_total",
-        "open files",
-        process.open_files,
-    );
-    page.one(
-        Counter,
-        "minio_node_io_rchar_bytes",
-        "bytes read by system calls",
-        process.read_bytes,
-    );
-    page.one(
-        Counter,
-        "minio_node_io_wchar_bytes",
-        "bytes written by system calls",
-        process.written_bytes,
-    );
-    page.one(
-        Counter,
-        "minio_node_syscall_read_total",
-        "system calls that read",
-        process.read_calls,
-    );
-    page.one(
-        Counter,
-        "minio_node_syscall_write_total",
-        "system calls that write",
-        process.write_calls,
-    );
-    page.one(
-        Counter,
-        "minio_node_process_cpu_total_seconds",
-        "processor time",
-        process.cpu_s,
-    );
-    page.one(
-        Gauge,
-        "minio_node_process_resident_memory_bytes",
-        "memory in use",
-        process.resident_bytes,
-    );
     let started_s = snapshot.started_ms / 1000;
-    page.one(
-        Gauge,
-        "minio_node_process_starttime_seconds",
-        "when the process started",
-        started_s,
-    );
     let uptime_s = snapshot.now_ms.saturating_sub(snapshot.started_ms) / 1000;
-    page.one(
-        Gauge,
-        "minio_node_process_uptime_seconds",
-        "how long ago that is",
-        uptime_s,
-    );
-    page.one(
-        Gauge,
-        "minio_node_thread_total",
-        "threads of the process",
-        process.threads,
-    );
+    families! { page;
+        Gauge "minio_node_file_descriptor_open_total" "open files" = process.open_files;
+        Counter "minio_node_io_rchar_bytes" "bytes read by system calls" = process.read_bytes;
+        Counter "minio_node_io_wchar_bytes" "bytes written by system calls" = process.written_bytes;
+        Counter "minio_node_syscall_read_total" "system calls that read" = process.read_calls;
+        Counter "minio_node_syscall_write_total" "system calls that write" = process.write_calls;
+        Counter "minio_node_process_cpu_total_seconds" "processor time" = process.cpu_s;
+        Gauge "minio_node_process_resident_memory_bytes" "memory in use" = process.resident_bytes;
+        Gauge "minio_node_process_starttime_seconds" "when the process started" = started_s;
+        Gauge "minio_node_process_uptime_seconds" "how long ago that is" = uptime_s;
+        Gauge "minio_node_thread_total" "threads of the process" = process.threads;
+    }
 }
 
-fn drive_family(
-    page: &mut Page,
-    snapshot: &Snapshot,
-    name: &str,
-    help: &str,
-    of: fn(&tidings_store::DriveReport) -> u64,
-) {
-    let drives = snapshot
-        .report
-        .drives
-        .iter()
-        .map(|drive| (vec![("drive", drive.path.clone())], of(drive)));
-    page.family(Gauge, name, help, drives);
+fn of_drives(snapshot: &Snapshot, of: fn(&DriveReport) -> u64) -> Vec<(Labels, u64)> {
+    let drives = snapshot.report.drives.iter();
+    drives
+        .map(|drive| (vec![("drive", drive.path.clone())], of(drive)))
+        .collect()
 }
 
-fn buckets(page: &mut Page, snapshot: &Snapshot, name: &str, help: &str, of: fn(&BucketUsage) -> u64) {
+fn buckets(snapshot: &Snapshot, of: fn(&BucketUsage) -> u64) -> Vec<(Labels, u64)> {
     let buckets = snapshot.count.iter().flat_map(|count| &count.buckets);
-    page.family(
-        Gauge,
-        name,
-        help,
-        buckets.map(|usage| (vec![("bucket", usage.name.clone())], of(usage))),
-    );
+    buckets
+        .map(|usage| (vec![("bucket", usage.name.clone())], of(usage)))
+        .collect()
 }
 
 fn ranges(snapshot: &Snapshot, of: fn(&BucketUsage) -> Vec<(&'static str, u64)>) -> Vec<(Labels, u64)> {
@@ -796,7 +392,7 @@ fn calls(snapshot: &Snapshot, of: fn(&CallCounts) -> u64) -> Vec<(Labels, u64)> 
 fn named_calls(snapshot: &Snapshot, label: &'static str, of: fn(&CallCounts) -> u64) -> Vec<(Labels, u64)> {
     let rows = snapshot.calls.iter().map(|(api, call)| {
         (
-            vec![(label, (*api).to_owned()), ("type", "s3".to_owned())],
+            vec![(label, api.to_ascii_lowercase()), ("type", "s3".to_owned())],
             of(call),
         )
     });
@@ -814,7 +410,7 @@ fn times(snapshot: &Snapshot) -> Vec<(Labels, u64)> {
         bounds.zip(counts).map(|(bound, count)| {
             (
                 vec![
-                    ("api", (*api).to_owned()),
+                    ("api", api.to_ascii_lowercase()),
                     ("le", bound),
                     ("type", "s3".to_owned()),
                 ],
@@ -870,6 +466,7 @@ mod tests {
                 in_progress: 1,
             }],
             calls: counters.read(),
+            accesses_lost: 3,
             process: Process::default(),
             started_ms: 1_800_000_000_000,
             now_ms: 1_800_000_060_000,
