@@ -171,3 +171,111 @@ impl Drop for Listener {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store::testing::fixture::{bucket, key};
+    use store::{ChangeKind, Recorder};
+    use tidings_store as store;
+
+    use super::ListenFilter;
+    use crate::rule::RuleError;
+    use crate::testing::scene::{Scene, within};
+
+    fn filter(
+        of: Option<&str>,
+        events: &[&str],
+        prefixes: &[&str],
+        suffixes: &[&str],
+    ) -> Result<ListenFilter, RuleError> {
+        let owned = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        ListenFilter::check(of.map(bucket), &owned(events), &owned(prefixes), &owned(suffixes))
+    }
+
+    fn keys(lines: &[bytes::Bytes]) -> Vec<String> {
+        let keys = lines.iter().map(|line| {
+            assert_eq!(line.last(), Some(&b'\n'));
+            let told: serde_json::Value = serde_json::from_slice(line).unwrap();
+            told["Records"][0]["s3"]["object"]["key"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        });
+        keys.collect()
+    }
+
+    #[tokio::test]
+    async fn a_listener_is_told_what_matches_from_now_on_with_the_key_as_it_is() {
+        let scene = Scene::new(&[]).await;
+        scene.put("images/before.jpg").await;
+        let wanted = filter(Some("album"), &["s3:ObjectCreated:*"], &["images/"], &[".jpg"]).unwrap();
+        let mut listener = scene.notifier.listen(wanted);
+
+        scene
+            .put_all(&[
+                "images/rose 1.jpg",
+                "images/rose.png",
+                "rose.jpg",
+                "images/rose 2.jpg",
+            ])
+            .await;
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            told.extend(keys(&within(listener.next()).await));
+        }
+
+        assert_eq!(told, ["images/rose 1.jpg", "images/rose 2.jpg"]);
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_waits_is_woken() {
+        let scene = Scene::new(&[]).await;
+        let mut listener = scene
+            .notifier
+            .listen(filter(None, &["s3:ObjectCreated:*"], &[], &[]).unwrap());
+        let waiting = tokio::spawn(async move { keys(&listener.next().await) });
+        tokio::task::yield_now().await;
+
+        scene.put("a").await;
+
+        assert_eq!(within(waiting).await.unwrap(), ["a"]);
+    }
+
+    #[tokio::test]
+    async fn reads_are_awaited_while_somebody_listens_for_them_and_no_longer() {
+        let scene = Scene::new(&[]).await;
+        let album = scene.store.bucket(&scene.album).unwrap();
+        let awaited = |kind| scene.notifier.is_awaited(&album, kind, &key("a"));
+
+        let before = awaited(ChangeKind::Get);
+        let listener = scene
+            .notifier
+            .listen(filter(None, &["s3:ObjectAccessed:Get"], &[], &[]).unwrap());
+        let during = (awaited(ChangeKind::Get), awaited(ChangeKind::Head));
+        drop(listener);
+
+        assert_eq!(
+            (before, during, awaited(ChangeKind::Get)),
+            (false, (true, false), false)
+        );
+    }
+
+    #[test]
+    fn each_fault_of_a_filter_has_its_own_answer() {
+        let faults = [
+            filter(None, &["s3:Nothing"], &[], &[]),
+            filter(None, &["s3:ObjectCreated:*"], &["a", "b"], &[]),
+            filter(None, &["s3:ObjectCreated:*"], &[], &["a", "b"]),
+            filter(None, &["s3:ObjectCreated:*"], &["../a"], &[]),
+        ];
+        assert_eq!(
+            faults.map(Result::unwrap_err),
+            [
+                RuleError::UnknownEvent,
+                RuleError::RepeatedPrefix,
+                RuleError::RepeatedSuffix,
+                RuleError::BadFilterValue
+            ]
+        );
+    }
+}

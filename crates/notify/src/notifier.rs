@@ -247,3 +247,219 @@ impl Notifier {
         self.store.store(None);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store::ChangeKind;
+    use store::Recorder;
+    use store::testing::fixture::key;
+    use tidings_store as store;
+
+    use super::RuleError;
+    use crate::rule::{RawConfiguration, RawRule};
+    use crate::testing::memory::{MemoryTarget, Mood};
+    use crate::testing::scene::{Scene, keys, settings, within};
+
+    #[tokio::test]
+    async fn a_new_target_gets_nothing_that_is_older_than_itself() {
+        let (old, new) = (MemoryTarget::default(), MemoryTarget::default());
+        let scene = Scene::new(&[("old", &old), ("new", &new)]).await;
+        scene.apply(&["old"]).await;
+        scene.announce(&[("", "old")]).await;
+        scene.put("before").await;
+
+        scene.apply(&["old", "new"]).await;
+        scene.announce(&[("", "old"), ("", "new")]).await;
+        scene.put("after").await;
+        within(old.wait_for(2)).await;
+        within(new.wait_for(1)).await;
+
+        assert_eq!(keys(&old.received()), ["album/before", "album/after"]);
+        assert_eq!(keys(&new.received()), ["album/after"]);
+    }
+
+    #[tokio::test]
+    async fn a_target_that_changes_goes_on_where_it_stood() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.set(Mood::Away);
+        scene.put_all(&["a", "b"]).await;
+        within(target.wait_for_tries(1)).await;
+
+        let told = scene.notifier.apply(vec![settings("1", "another note")]).await;
+        target.set(Mood::Well);
+        within(target.wait_for(2)).await;
+
+        assert_eq!(told, []);
+        let mut received = target.received();
+        received.sort_by(|a, b| a.key.cmp(&b.key));
+        assert_eq!(keys(&received), ["album/a", "album/b"]);
+    }
+
+    #[tokio::test]
+    async fn a_target_that_was_removed_and_added_again_is_a_new_one() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.set(Mood::Away);
+        scene.put("waits").await;
+        within(target.wait_for_tries(1)).await;
+
+        scene.apply(&[]).await;
+        target.set(Mood::Well);
+        scene.put("meanwhile").await;
+        scene.apply(&["1"]).await;
+        scene.put("after").await;
+        within(target.wait_for(1)).await;
+
+        assert_eq!(keys(&target.received()), ["album/after"]);
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_missing_at_a_start_keeps_its_place() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.set(Mood::Away);
+        scene.put("waits").await;
+        within(target.wait_for_tries(1)).await;
+        scene.notifier.shutdown().await;
+
+        let without = Scene::over(scene.engine.clone(), &[]).await;
+        without.apply(&[]).await;
+        without.notifier.shutdown().await;
+        target.set(Mood::Well);
+        let with = Scene::over(scene.engine, &[("1", &target)]).await;
+        with.apply(&["1"]).await;
+        within(target.wait_for(1)).await;
+
+        assert_eq!(keys(&target.received()), ["album/waits"]);
+    }
+
+    #[tokio::test]
+    async fn a_target_whose_cursor_cannot_be_written_is_told_and_works_once_it_can() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.apply(&[]).await;
+        scene.announce_any("1").await;
+
+        scene.engine.lose_quorum(1, 3);
+        let told = scene.apply(&["1"]).await;
+        scene.engine.restore_quorum();
+
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].1.starts_with("its cursor cannot be written: "),
+            "{told:?}"
+        );
+        within(async {
+            while target.received().is_empty() {
+                scene.put("a").await;
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_target_that_cannot_be_made_is_told_and_its_changes_wait() {
+        let scene = Scene::new(&[]).await;
+        let told = scene.apply(&["1"]).await;
+        assert_eq!(
+            told,
+            [(
+                "1:memory".to_owned(),
+                "there is no target in memory of the id 1".to_owned()
+            )]
+        );
+
+        scene.announce(&[("", "1")]).await;
+        scene.put("a").await;
+        assert_eq!(scene.owed("1").await.len(), 1);
+        let report = scene.notifier.reports().await.remove(0);
+        assert_eq!(
+            (report.is_online, report.reason.as_str()),
+            (false, "there is no target in memory of the id 1")
+        );
+    }
+
+    #[tokio::test]
+    async fn rules_are_in_force_for_what_is_put_after_them() {
+        let (one, two) = (MemoryTarget::default(), MemoryTarget::default());
+        let scene = Scene::new(&[("1", &one), ("2", &two)]).await;
+        scene.announce(&[("a", "1")]).await;
+        scene.put_all(&["a", "b"]).await;
+        scene.announce(&[("b", "2")]).await;
+        scene.put_all(&["a", "b"]).await;
+        scene.caught_up("1").await;
+        scene.caught_up("2").await;
+
+        assert_eq!(
+            (keys(&one.received()), keys(&two.received())),
+            (vec!["album/a"], vec!["album/b"])
+        );
+    }
+
+    #[tokio::test]
+    async fn rules_name_only_configured_targets_and_hide_while_theirs_is_gone() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        let shown = || {
+            let bucket = scene.store.bucket(&scene.album).unwrap();
+            let rules = scene.notifier.rules_of(&bucket).rules;
+            (
+                rules.len(),
+                scene.notifier.targets(&bucket, ChangeKind::Put, &key("a")),
+            )
+        };
+
+        let with = shown();
+        scene.apply(&[]).await;
+        let without = shown();
+        let rule = RawRule {
+            arn: "arn:minio:sqs::1:memory".to_owned(),
+            events: vec!["s3:ObjectCreated:*".to_owned()],
+            ..RawRule::default()
+        };
+        let refused = scene.notifier.check_rules(&RawConfiguration {
+            rules: vec![rule],
+            ..RawConfiguration::default()
+        });
+        scene.apply(&["1"]).await;
+
+        assert_eq!(
+            (with, without, shown()),
+            (
+                (1, vec!["1:memory".to_owned()]),
+                (0, vec![]),
+                (1, vec!["1:memory".to_owned()])
+            )
+        );
+        assert_eq!(refused, Err(RuleError::UnknownArn));
+    }
+
+    #[tokio::test]
+    async fn reports_count_what_was_delivered_what_failed_and_what_waits() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        scene.put_all(&["a", "b"]).await;
+        scene.caught_up("1").await;
+        target.set(Mood::Away);
+        scene.put("c").await;
+        within(target.wait_for_tries(4)).await;
+
+        let report = scene.notifier.reports().await.remove(0);
+        assert_eq!(
+            (report.arn.as_str(), report.delivered, report.waiting),
+            ("arn:minio:sqs::1:memory", 2, 1)
+        );
+        assert_eq!(
+            (report.is_online, report.reason.as_str(), report.failed > 0),
+            (false, "it is away", true)
+        );
+        assert_eq!(scene.notifier.totals().sent, 2);
+    }
+}

@@ -337,3 +337,167 @@ async fn sleep_until_some(time: Option<Instant>) {
         None => pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use store::{PartitionId, Sequence};
+    use tidings_store as store;
+
+    use crate::testing::memory::{MemoryTarget, Mood};
+    use crate::testing::scene::{Scene, by_key, keys, told, within};
+
+    #[tokio::test]
+    async fn records_of_a_key_arrive_in_order_though_the_target_fails_in_between() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+
+        for round in 0..6 {
+            target.set(if round % 2 == 0 { Mood::Away } else { Mood::Well });
+            scene.put_all(&["a", "b", "a", "c", "a"]).await;
+        }
+        within(target.wait_for(30)).await;
+
+        assert_eq!(by_key(told(&target.received())), by_key(scene.owed("1").await));
+    }
+
+    #[tokio::test]
+    async fn a_lost_acknowledgement_repeats_a_record_and_skips_none() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+
+        target.set(Mood::TakesAndDenies);
+        scene.put_all(&["a", "b", "a"]).await;
+        within(target.wait_for_tries(2)).await;
+        target.set(Mood::Well);
+        scene.caught_up("1").await;
+
+        let mut received = told(&target.received());
+        assert!(received.len() > 3, "nothing was repeated: {received:?}");
+        let owed = by_key(scene.owed("1").await);
+        for sequencers in by_key(received.clone()).values() {
+            assert!(sequencers.is_sorted(), "{sequencers:?}");
+        }
+        received.sort();
+        received.dedup();
+        assert_eq!(by_key(received), owed);
+    }
+
+    #[test]
+    fn a_crash_repeats_what_was_not_recorded_and_skips_nothing() {
+        let (before, after) = (MemoryTarget::default(), MemoryTarget::default());
+        let first = tokio::runtime::Runtime::new().unwrap();
+        let engine = first.block_on(async {
+            let scene = Scene::new(&[("1", &before)]).await;
+            scene.announce(&[("", "1")]).await;
+            scene.put_all(&["a", "b"]).await;
+            scene.caught_up("1").await;
+            before.set(Mood::Blocked);
+            scene.put_all(&["a", "c", "c"]).await;
+            within(before.wait_for_tries(4)).await;
+            scene.engine
+        });
+        // Every task stops where it stands, as with SIGKILL.
+        first.shutdown_background();
+
+        let second = tokio::runtime::Runtime::new().unwrap();
+        second.block_on(async {
+            let scene = Scene::over(engine, &[("1", &after)]).await;
+            assert_eq!(scene.apply(&["1"]).await, []);
+            within(after.wait_for(3)).await;
+            scene.caught_up("1").await;
+
+            let all = [told(&before.received()), told(&after.received())].concat();
+            assert_eq!(by_key(all), by_key(scene.owed("1").await));
+        });
+    }
+
+    #[tokio::test]
+    async fn a_sick_target_slows_no_other() {
+        let (sick, blocked, well) = (
+            MemoryTarget::default(),
+            MemoryTarget::default(),
+            MemoryTarget::default(),
+        );
+        let scene = Scene::new(&[("sick", &sick), ("blocked", &blocked), ("well", &well)]).await;
+        scene
+            .announce(&[("", "sick"), ("", "blocked"), ("", "well")])
+            .await;
+        sick.set(Mood::Away);
+        blocked.set(Mood::Blocked);
+
+        scene.put_all(&["a"; 50]).await;
+        within(well.wait_for(50)).await;
+
+        assert_eq!((sick.received(), blocked.received()), (vec![], vec![]));
+    }
+
+    #[tokio::test]
+    async fn the_cursor_never_passes_a_record_that_is_refused() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.refuse(&["album/poison"]);
+
+        scene.put_all(&["a", "poison", "poison", "b", "c", "a"]).await;
+        within(target.wait_for(4)).await;
+        scene.notifier.shutdown().await;
+
+        assert_eq!(
+            by_key(told(&target.received())).into_keys().collect::<Vec<_>>(),
+            ["album/a", "album/b", "album/c"]
+        );
+        let poison = Sequence::from_sequencer(&scene.owed("1").await[1].1).unwrap();
+        assert_eq!(scene.cursor("1").await, Some(Sequence(poison.0 - 1)));
+    }
+
+    #[tokio::test]
+    async fn a_refused_record_holds_up_its_own_key_alone_and_comes_when_it_is_taken() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.refuse(&["album/poison"]);
+
+        scene.put_all(&["poison", "a", "poison"]).await;
+        within(target.wait_for(1)).await;
+        assert_eq!(keys(&target.received()), ["album/a"]);
+        target.refuse(&[]);
+        within(target.wait_for(3)).await;
+
+        assert_eq!(by_key(told(&target.received())), by_key(scene.owed("1").await));
+    }
+
+    #[tokio::test]
+    async fn more_than_a_window_waits_in_the_log_and_is_all_delivered() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.set(Mood::Away);
+
+        let names: Vec<String> = (0..2 * crate::window::WINDOW_CHANGES_MAX + 7)
+            .map(|number| format!("{}", number % 300))
+            .collect();
+        scene
+            .put_all(&names.iter().map(String::as_str).collect::<Vec<_>>())
+            .await;
+        target.set(Mood::Well);
+        within(target.wait_for(names.len())).await;
+
+        assert_eq!(by_key(told(&target.received())), by_key(scene.owed("1").await));
+    }
+
+    #[tokio::test]
+    async fn the_cursor_moves_past_changes_of_others_too() {
+        let target = MemoryTarget::default();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("own/", "1")]).await;
+
+        scene.put_all(&["own/a", "foreign", "foreign"]).await;
+        scene.caught_up("1").await;
+
+        assert_eq!(keys(&target.received()), ["album/own/a"]);
+        let newest = scene.store.newest(PartitionId(0));
+        assert!(scene.cursor("1").await <= Some(newest));
+    }
+}

@@ -412,3 +412,161 @@ impl Drop for Kafka {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rdkafka::config::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{FutureProducer, FutureRecord};
+
+    use super::{Kafka, check, producer_config};
+    use crate::target::{Delivery, Outcome, Surroundings, Target, TargetId, TargetSettings};
+
+    /// Keys and the partitions that Sarama 1.45.1 chose for them with its default partitioner, of 1, 3, 7 and
+    /// 12 partitions.
+    const RECORDED: &str = include_str!("kafka-partitions.tsv");
+
+    fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
+        let values: BTreeMap<_, _> = pairs
+            .iter()
+            .map(|&(key, value)| (key, value.to_owned()))
+            .collect();
+        TargetSettings {
+            target: TargetId {
+                id: "1".to_owned(),
+                kind: "kafka",
+            },
+            values,
+        }
+    }
+
+    fn recorded() -> impl Iterator<Item = (&'static str, [i32; 4])> {
+        let lines = RECORDED.lines().filter(|line| !line.starts_with('#'));
+        lines.map(|line| {
+            let mut fields = line.split('\t');
+            let key = fields.next().unwrap();
+            (key, [(); 4].map(|()| fields.next().unwrap().parse().unwrap()))
+        })
+    }
+
+    #[test]
+    fn the_recorded_partitions_are_those_of_the_signed_hash() {
+        let partition = |key: &str, partitions: i32| {
+            let hash = key.bytes().fold(0x811c_9dc5u32, |hash, byte| {
+                (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+            });
+            (hash.cast_signed() % partitions).abs()
+        };
+        assert_eq!(recorded().count(), 100);
+        for (key, expected) in recorded() {
+            assert_eq!(
+                [1, 3, 7, 12].map(|partitions| partition(key, partitions)),
+                expected,
+                "{key}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn every_key_goes_to_the_partition_that_minios_client_chooses() {
+        let cluster = MockCluster::new(1).unwrap();
+        let settings = settings(&[("brokers", &cluster.bootstrap_servers()), ("topic", "t")]);
+        let config: ClientConfig = producer_config(&settings, &Surroundings::default()).unwrap();
+        let producer: FutureProducer = config.create().unwrap();
+
+        for (place, partitions) in [1, 3, 7, 12].into_iter().enumerate() {
+            let topic = format!("of-{partitions}");
+            cluster.create_topic(&topic, partitions, 1).unwrap();
+            let sent = recorded().map(|(key, _)| {
+                producer
+                    .send_result(FutureRecord::to(&topic).key(key).payload(""))
+                    .unwrap()
+            });
+            let mut chosen = Vec::new();
+            for acknowledgement in sent.collect::<Vec<_>>() {
+                chosen.push(acknowledgement.await.unwrap().unwrap().partition);
+            }
+            assert_eq!(
+                chosen,
+                recorded()
+                    .map(|(_, expected)| expected[place])
+                    .collect::<Vec<_>>(),
+                "{partitions} partitions"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_is_acknowledged_by_a_broker_that_is_there() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("events", 3, 1).unwrap();
+        let settings = settings(&[("brokers", &cluster.bootstrap_servers()), ("topic", "events")]);
+        let target = Kafka::new(&settings, &Surroundings::default()).unwrap();
+        let delivery = Delivery {
+            key: "album/rose.jpg".to_owned(),
+            body: "{}".into(),
+        };
+
+        assert_eq!(
+            (target.probe().await, target.deliver(delivery).await),
+            (Ok(()), Outcome::Acknowledged)
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
+        let told = |pairs: &[(&'static str, &str)]| {
+            let pairs = [&[("brokers", "b:9092"), ("topic", "t")], pairs].concat();
+            check(&settings(&pairs)).err().unwrap_or_default()
+        };
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&[("topic", "")]), "topic is required and not set");
+        assert_eq!(
+            told(&[("brokers", "b:9092,c")]),
+            "brokers names c, a broker looks like host:9092"
+        );
+        assert_eq!(told(&[("sasl", "on")]), "sasl is on and sasl_username is not set");
+        assert_eq!(
+            told(&[("sasl_mechanism", "oauth")]),
+            "sasl_mechanism is oauth, known are plain, sha256 and sha512"
+        );
+        assert_eq!(
+            told(&[("version", "two")]),
+            "version is two, a version looks like 2.8.0"
+        );
+        assert_eq!(
+            told(&[("compression_codec", "brotli")]),
+            "compression_codec is brotli, known are none, gzip, snappy, lz4 and zstd"
+        );
+        assert_eq!(
+            told(&[("client_tls_key", "/k")]),
+            "client_tls_cert and client_tls_key must both be set or neither"
+        );
+    }
+
+    #[test]
+    fn the_protocol_follows_sasl_and_tls() {
+        let protocol = |pairs: &[(&'static str, &str)]| {
+            let config = producer_config(&settings(pairs), &Surroundings::default()).unwrap();
+            [
+                "security.protocol",
+                "sasl.mechanism",
+                "acks",
+                "enable.idempotence",
+            ]
+            .map(|key| config.get(key).unwrap_or("").to_owned())
+        };
+        assert_eq!(protocol(&[]), ["plaintext", "", "all", "true"]);
+        assert_eq!(protocol(&[("tls", "on")]), ["ssl", "", "all", "true"]);
+        assert_eq!(
+            protocol(&[("sasl", "on"), ("sasl_mechanism", "sha512")]),
+            ["sasl_plaintext", "SCRAM-SHA-512", "all", "true"]
+        );
+        assert_eq!(
+            protocol(&[("sasl", "on"), ("tls", "on"), ("sasl_mechanism", "sha256")]),
+            ["sasl_ssl", "SCRAM-SHA-256", "all", "true"]
+        );
+    }
+}

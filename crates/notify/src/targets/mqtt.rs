@@ -426,3 +426,68 @@ impl UnderWay {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{Broker, Channel, check};
+    use crate::target::{TargetId, TargetSettings};
+
+    fn told(pairs: &[(&'static str, &str)]) -> String {
+        let mut values = BTreeMap::from([("broker", "tcp://b:1883".to_owned()), ("topic", "t".to_owned())]);
+        values.extend(pairs.iter().map(|&(key, value)| (key, value.to_owned())));
+        let settings = TargetSettings {
+            target: TargetId {
+                id: "1".to_owned(),
+                kind: "mqtt",
+            },
+            values,
+        };
+        check(&settings).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_broker_is_read_from_its_url() {
+        let read = |url| Broker::parse(url).map(|broker| (broker.channel, broker.address, broker.port));
+        assert_eq!(read("tcp://b"), Ok((Channel::Tcp, "b".to_owned(), 1883)));
+        assert_eq!(read("ssl://b:1234"), Ok((Channel::Tls, "b".to_owned(), 1234)));
+        assert_eq!(read("tls://[::1]/"), Ok((Channel::Tls, "[::1]".to_owned(), 8883)));
+        assert_eq!(
+            read("ws://b:29001/mqtt"),
+            Ok((Channel::Ws, "ws://b:29001/mqtt".to_owned(), 29001))
+        );
+        assert_eq!(read("wss://b"), Ok((Channel::Wss, "wss://b:443".to_owned(), 443)));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
+        assert_eq!(told(&[]), "");
+        assert_eq!(
+            told(&[("broker", "b:1883")]),
+            "broker is b:1883, a broker looks like tcp://host:1883"
+        );
+        assert_eq!(
+            told(&[("broker", "http://b")]),
+            "broker has the scheme http, known are tcp, ssl, tls, tcps, ws and wss"
+        );
+        assert_eq!(
+            told(&[("broker", "tcp://u:p@b")]),
+            "broker names no host; user and password have keys of their own"
+        );
+        assert_eq!(
+            told(&[("topic", "a/#")]),
+            "topic holds + or #, which only subscribers may use"
+        );
+        assert_eq!(told(&[("qos", "3")]), "qos is 3, known are 0, 1 and 2");
+        assert_eq!(
+            told(&[("queue_dir", "/q")]),
+            "qos should be set to 1 or 2 if queue_dir is set"
+        );
+        assert_eq!(told(&[("queue_dir", "/q"), ("qos", "1")]), "");
+        assert_eq!(
+            told(&[("keep_alive_interval", "500ms")]),
+            "keep_alive_interval is 500ms, at least 1s is possible"
+        );
+    }
+}

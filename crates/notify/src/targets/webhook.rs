@@ -242,3 +242,238 @@ fn in_full(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+    use store::Future;
+    use tidings_store as store;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::JoinSet;
+
+    use super::{KIND, Webhook, check};
+    use crate::target::{Delivery, Outcome, Surroundings, Target, TargetId, TargetSettings};
+    use crate::testing::contract::{self, Receiver};
+
+    /// An HTTP server of one answer, over sockets: what it receives is exactly what was sent.
+    struct Sink {
+        address: SocketAddr,
+        heard: Arc<Mutex<Vec<Request>>>,
+        answer: &'static str,
+        serving: Mutex<JoinSet<()>>,
+    }
+
+    #[derive(Clone, Debug)]
+    struct Request {
+        head: String,
+        body: Bytes,
+    }
+
+    impl Sink {
+        async fn answering(answer: &'static str) -> Sink {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let sink = Sink {
+                address: listener.local_addr().unwrap(),
+                heard: Arc::default(),
+                answer,
+                serving: Mutex::default(),
+            };
+            sink.serve(listener);
+            sink
+        }
+
+        fn serve(&self, listener: TcpListener) {
+            let (heard, answer) = (Arc::clone(&self.heard), self.answer);
+            self.serving.lock().spawn(async move {
+                let mut connections = JoinSet::new();
+                while let Ok((socket, _)) = listener.accept().await {
+                    connections.spawn(converse(socket, Arc::clone(&heard), answer));
+                }
+            });
+        }
+
+        fn target(&self, values: &[(&'static str, &str)]) -> Webhook {
+            let endpoint = format!("http://{}/minio/events?a=b", self.address);
+            let mut values: BTreeMap<&'static str, String> = values
+                .iter()
+                .map(|&(key, value)| (key, value.to_owned()))
+                .collect();
+            values.insert("endpoint", endpoint);
+            Webhook::new(&settings(values), &Surroundings::default()).unwrap()
+        }
+    }
+
+    fn settings(values: BTreeMap<&'static str, String>) -> TargetSettings {
+        TargetSettings {
+            target: TargetId {
+                id: "1".to_owned(),
+                kind: "webhook",
+            },
+            values,
+        }
+    }
+
+    async fn converse(mut socket: TcpStream, heard: Arc<Mutex<Vec<Request>>>, answer: &'static str) {
+        let mut read = Vec::new();
+        loop {
+            let head_end = read.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+            if let Some(head_end) = head_end {
+                let head = String::from_utf8(read[..head_end].to_vec()).unwrap();
+                let length = head.lines().find_map(|line| {
+                    line.to_ascii_lowercase()
+                        .strip_prefix("content-length: ")
+                        .map(str::to_owned)
+                });
+                let whole = head_end + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap());
+                if read.len() >= whole {
+                    heard.lock().push(Request {
+                        head,
+                        body: Bytes::copy_from_slice(&read[head_end + 4..whole]),
+                    });
+                    read.drain(..whole);
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                    continue;
+                }
+            }
+            if !matches!(socket.read_buf(&mut read).await, Ok(1..)) {
+                return;
+            }
+        }
+    }
+
+    impl Receiver for Sink {
+        fn received(&self) -> Future<'_, Vec<Bytes>> {
+            let received = self
+                .heard
+                .lock()
+                .iter()
+                .map(|request| request.body.clone())
+                .collect();
+            Box::pin(async { received })
+        }
+
+        fn leave(&self) -> Future<'_, ()> {
+            let mut serving = std::mem::take(&mut *self.serving.lock());
+            Box::pin(async move { serving.shutdown().await })
+        }
+
+        fn come_back(&self) -> Future<'_, ()> {
+            Box::pin(async { self.serve(TcpListener::bind(self.address).await.unwrap()) })
+        }
+    }
+
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+
+    fn delivery() -> Delivery {
+        Delivery {
+            key: "album/rose.jpg".to_owned(),
+            body: Bytes::from_static(br#"{"EventName":"x"}"#),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_webhook_keeps_what_every_target_promises() {
+        let sink = Sink::answering(OK).await;
+        contract::run(&sink.target(&[]), &sink).await;
+    }
+
+    #[tokio::test]
+    async fn a_record_is_posted_as_json_to_the_whole_endpoint() {
+        let sink = Sink::answering(OK).await;
+        assert_eq!(
+            sink.target(&[("auth_token", "geheim")]).deliver(delivery()).await,
+            Outcome::Acknowledged
+        );
+
+        let heard = sink.heard.lock()[0].clone();
+        let head = heard.head.to_ascii_lowercase();
+        assert!(head.starts_with("post /minio/events?a=b http/1.1\r\n"), "{head}");
+        assert!(
+            head.contains("\r\ncontent-type: application/json") && head.contains("\r\ncontent-length: 17"),
+            "{head}"
+        );
+        assert!(heard.head.contains("Bearer geheim"), "{head}");
+        assert_eq!(heard.body, delivery().body);
+    }
+
+    #[test]
+    fn one_word_is_a_bearer_token_two_are_sent_as_they_are_and_more_are_not_sent() {
+        let header = |token: &str| {
+            let value =
+                super::authorization(&settings(BTreeMap::from([("auth_token", token.to_owned())]))).unwrap();
+            value.map(|value| (value.to_str().unwrap().to_owned(), value.is_sensitive()))
+        };
+        let sent = |text: &str| Some((text.to_owned(), true));
+        assert_eq!(
+            ["a", "Basic a", "a b c", ""].map(header),
+            [sent("Bearer a"), sent("Basic a"), None, None]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_answer_tells_whether_the_record_or_the_endpoint_is_at_fault() {
+        let answers = [
+            "HTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 400 Bad Request\r\ncontent-length: 3\r\n\r\nbad",
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n",
+            "HTTP/1.1 302 Found\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
+        ];
+        let mut outcomes = Vec::new();
+        for answer in answers {
+            outcomes.push(
+                Sink::answering(answer)
+                    .await
+                    .target(&[])
+                    .deliver(delivery())
+                    .await,
+            );
+        }
+        assert_eq!(
+            outcomes,
+            [
+                Outcome::Acknowledged,
+                Outcome::Refused("it answered 400 Bad Request bad".to_owned()),
+                Outcome::Away("it answered 503 Service Unavailable".to_owned()),
+                Outcome::Away("it answered 302 Found".to_owned()),
+            ]
+        );
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
+        let told = |pairs: &[(&'static str, &str)]| {
+            let values = pairs
+                .iter()
+                .map(|&(key, value)| (key, value.to_owned()))
+                .collect();
+            check(&settings(values)).err().unwrap_or_default()
+        };
+        assert_eq!(told(&[]), "endpoint is required and not set");
+        assert_eq!(
+            told(&[("endpoint", "ftp://host/")]),
+            "endpoint has the scheme ftp, http and https are known"
+        );
+        assert_eq!(
+            told(&[("endpoint", "host")]),
+            "endpoint is no URL: relative URL without a base"
+        );
+        assert_eq!(
+            told(&[("endpoint", "http://host"), ("client_cert", "/c.pem")]),
+            "client_cert and client_key must both be set or neither"
+        );
+        assert_eq!(
+            KIND.keys
+                .iter()
+                .filter(|key| key.is_secret)
+                .map(|key| key.name)
+                .collect::<Vec<_>>(),
+            ["auth_token"]
+        );
+    }
+}

@@ -140,3 +140,34 @@ impl Target for MemoryTarget {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use store::Future;
+    use tidings_store as store;
+
+    use super::{MemoryTarget, Mood};
+    use crate::testing::contract::{self, Receiver};
+
+    impl Receiver for MemoryTarget {
+        fn received(&self) -> Future<'_, Vec<Bytes>> {
+            let received = MemoryTarget::received(self);
+            Box::pin(async { received.into_iter().map(|delivery| delivery.body).collect() })
+        }
+
+        fn leave(&self) -> Future<'_, ()> {
+            Box::pin(async { self.set(Mood::Away) })
+        }
+
+        fn come_back(&self) -> Future<'_, ()> {
+            Box::pin(async { self.set(Mood::Well) })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_memory_target_keeps_what_every_target_promises() {
+        let target = MemoryTarget::default();
+        contract::run(&target, &target).await;
+    }
+}

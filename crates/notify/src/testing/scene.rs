@@ -1,0 +1,239 @@
+//! A store in memory with one bucket, `album`, a notifier, and words to use them in a line each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::object::PutObject;
+use store::testing::MemoryEngine;
+use store::testing::fixture::{HandClock, bucket, key};
+use store::{
+    Bucket, BucketName, ChangeKind, Clock, ETag, ObjectHeaders, Origin, PartitionId, Recorder, Sequence,
+    Store, WriteCondition,
+};
+use tidings_store as store;
+
+use crate::arn::Arn;
+use crate::event::Event;
+use crate::notifier::Notifier;
+use crate::rule::{Configuration, RawConfiguration, RawRule, Rule};
+use crate::target::{Delivery, TargetId, TargetSettings};
+use crate::testing::memory::MemoryTarget;
+
+/// How long anything in a test may take.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// See the module header.
+pub(crate) struct Scene {
+    pub(crate) engine: MemoryEngine,
+    pub(crate) store: Arc<Store>,
+    pub(crate) notifier: Arc<Notifier>,
+    pub(crate) album: BucketName,
+}
+
+impl Scene {
+    /// A fresh store and a notifier that knows these targets and runs all of them.
+    pub(crate) async fn new(targets: &[(&str, &MemoryTarget)]) -> Scene {
+        let scene = Scene::over(MemoryEngine::with(clock(), 1), targets).await;
+        let created = scene
+            .store
+            .create_bucket(scene.album.clone(), Origin::default())
+            .await;
+        created.expect("the store is empty");
+        let ids: Vec<&str> = targets.iter().map(|&(id, _)| id).collect();
+        assert_eq!(scene.apply(&ids).await, []);
+        scene
+    }
+
+    /// As a server finds it that starts over what another one left; no target runs yet.
+    pub(crate) async fn over(engine: MemoryEngine, targets: &[(&str, &MemoryTarget)]) -> Scene {
+        let notifier = MemoryTarget::notifier(targets, clock());
+        let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
+        let store = Store::open(Arc::new(engine.clone()), recorder, clock()).await;
+        let store = Arc::new(store.expect("the engine can be read"));
+        notifier.start(Arc::clone(&store));
+        Scene {
+            engine,
+            store,
+            notifier,
+            album: bucket("album"),
+        }
+    }
+
+    /// Makes these the targets.
+    pub(crate) async fn apply(&self, ids: &[&str]) -> Vec<(String, String)> {
+        self.notifier
+            .apply(ids.iter().map(|id| settings(id, "")).collect())
+            .await
+    }
+
+    /// Sets the album's rules: pairs of prefix and target, for everything created and removed.
+    pub(crate) async fn announce(&self, rules: &[(&str, &str)]) {
+        let rules = rules.iter().map(|(prefix, target)| RawRule {
+            id: String::new(),
+            arn: format!("arn:minio:sqs::{target}:memory"),
+            events: vec!["s3:ObjectCreated:*".to_owned(), "s3:ObjectRemoved:*".to_owned()],
+            filters: vec![("prefix".to_owned(), (*prefix).to_owned())],
+        });
+        let raw = RawConfiguration {
+            rules: rules.collect(),
+            ..RawConfiguration::default()
+        };
+        let rules = self.notifier.check_rules(&raw).expect("the rules are right");
+        let set = self
+            .store
+            .set_document(
+                &self.album,
+                Bucket::NOTIFICATION,
+                Some(Bytes::from(rules.encode())),
+            )
+            .await;
+        set.expect("the album is there");
+    }
+
+    /// Sets a rule for everything, of a target that need not be configured.
+    pub(crate) async fn announce_any(&self, target: &str) {
+        let arn = Arn {
+            region: String::new(),
+            id: target.to_owned(),
+            kind: "memory".to_owned(),
+        };
+        let events = vec![Event::parse("s3:ObjectCreated:*").expect("the name is known")];
+        let rule = Rule {
+            id: String::new(),
+            events,
+            prefix: None,
+            suffix: None,
+            target: arn,
+        };
+        let text = Bytes::from(Configuration { rules: vec![rule] }.encode());
+        self.store
+            .set_document(&self.album, Bucket::NOTIFICATION, Some(text))
+            .await
+            .expect("the album is there");
+    }
+
+    /// Puts an empty object into the album.
+    pub(crate) async fn put(&self, name: &str) {
+        let writer = self
+            .store
+            .receive(&self.album, Some(0))
+            .await
+            .expect("the album is there");
+        let put = PutObject {
+            bucket: self.album.clone(),
+            key: key(name),
+            content: writer.finish().await.expect("the engine takes bodies"),
+            etag: ETag("d41d8cd98f00b204e9800998ecf8427e".to_owned()),
+            headers: ObjectHeaders::default(),
+            checksum: None,
+            condition: WriteCondition::default(),
+            kind: ChangeKind::Put,
+            origin: Origin::default(),
+        };
+        self.store
+            .put_object(put)
+            .await
+            .expect("nothing speaks against the put");
+    }
+
+    /// Puts several, one after the other.
+    pub(crate) async fn put_all(&self, names: &[&str]) {
+        for name in names {
+            self.put(name).await;
+        }
+    }
+
+    /// What a target of the album must have received: key and sequencer of every change that names it.
+    pub(crate) async fn owed(&self, target: &str) -> Vec<(String, String)> {
+        let name = format!("{target}:memory");
+        let changes = self
+            .store
+            .changes(PartitionId(0), Sequence::ZERO, 100_000)
+            .await
+            .expect("the engine can be read");
+        let own = changes
+            .into_iter()
+            .filter(|change| change.targets.contains(&name));
+        own.map(|change| {
+            (
+                format!("{}/{}", change.bucket, change.key),
+                change.sequence.to_sequencer(),
+            )
+        })
+        .collect()
+    }
+
+    /// Where a target stands.
+    pub(crate) async fn cursor(&self, target: &str) -> Option<Sequence> {
+        self.store
+            .cursor(PartitionId(0), &format!("{target}:memory"))
+            .await
+            .expect("the engine can be read")
+    }
+
+    /// Waits until a target has acknowledged everything there is.
+    pub(crate) async fn caught_up(&self, target: &str) {
+        let newest = self
+            .store
+            .changes(PartitionId(0), Sequence::ZERO, 100_000)
+            .await
+            .expect("the engine can be read");
+        let newest = newest.last().map_or(Sequence::ZERO, |change| change.sequence);
+        within(async {
+            while self.cursor(target).await < Some(newest) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+}
+
+/// Settings of a target in memory; a different note makes them differ.
+pub(crate) fn settings(id: &str, note: &str) -> TargetSettings {
+    TargetSettings {
+        target: TargetId {
+            id: id.to_owned(),
+            kind: "memory",
+        },
+        values: BTreeMap::from([("comment", note.to_owned())]),
+    }
+}
+
+/// Fails the test when something takes too long.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("what the test waits for comes in time")
+}
+
+/// Key and sequencer of what was delivered, in the order received.
+pub(crate) fn told(received: &[Delivery]) -> Vec<(String, String)> {
+    let told = received.iter().map(|delivery| {
+        let record: serde_json::Value = serde_json::from_slice(&delivery.body).expect("a record is JSON");
+        let sequencer = record["Records"][0]["s3"]["object"]["sequencer"]
+            .as_str()
+            .expect("a record has a sequencer");
+        (delivery.key.clone(), sequencer.to_owned())
+    });
+    told.collect()
+}
+
+/// Just the keys of what was delivered, in the order received.
+pub(crate) fn keys(received: &[Delivery]) -> Vec<&str> {
+    received.iter().map(|delivery| delivery.key.as_str()).collect()
+}
+
+/// The sequencers of each key, in the order received.
+pub(crate) fn by_key(told: Vec<(String, String)>) -> BTreeMap<String, Vec<String>> {
+    let mut by_key: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (key, sequencer) in told {
+        by_key.entry(key).or_default().push(sequencer);
+    }
+    by_key
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(HandClock::at_ms(1_700_000_000_000))
+}
