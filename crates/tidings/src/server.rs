@@ -1,0 +1,205 @@
+//! A server from its parts: the order in which they start and stop.
+//!
+//! The port opens last: by then everything acknowledged before is readable and every bucket's rules are in
+//! force, so the first answer a client sees is a true one. Stopping goes the other way round.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use tidings_drives::{LocalEngine, OpenError, Options};
+use tidings_gateway::config::Configuration;
+use tidings_gateway::{Gateway, ServiceAction, Setup};
+use tidings_notify::{Notifier, ServerIdentity};
+use tidings_store::{Clock, Recorder, Silent, Store, SystemClock};
+
+use crate::banner::{self, Summary};
+use crate::config::Settings;
+use crate::fatal::Fatal;
+use crate::listen::{Listener, Reserved};
+use crate::tls::Certificates;
+
+/// Sub-directory of the certificates with authorities that notification targets are checked against.
+const AUTHORITIES: &str = "CAs";
+
+/// Admin calls to stop or restart that wait to be seen. One is enough: the first decides.
+const SERVICE_ACTIONS_WAITING_MAX: usize = 1;
+
+/// A server that answers.
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    summary: Summary,
+    settings: Settings,
+    listener: Listener,
+    gateway: Arc<Gateway>,
+    notifier: Arc<Notifier>,
+    engine: Arc<LocalEngine>,
+    certificate_watch: Option<JoinHandle<()>>,
+    service_actions: mpsc::Receiver<ServiceAction>,
+}
+
+impl Server {
+    /// Starts a server: settings, drives, store, configuration, targets, then the port. On return it answers.
+    ///
+    /// A process-wide rustls provider must be installed ([`crate::install_crypto`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Fatal`], told for the operator. What was opened is closed again; nothing answered.
+    pub async fn start(settings: Settings) -> Result<Server, Fatal> {
+        let certificates = Certificates::load(&settings.certs_dir).map_err(|error| {
+            Fatal::new("Unable to load the TLS certificates", error)
+                .remedy("Put a matching public.crt and private.key there, or name another --certs-dir.")
+        })?;
+        let reserved = Reserved::take(&settings.address)?;
+        let addresses = reserved.addresses().to_vec();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let engine = open_drives(&settings, Arc::clone(&clock)).await?;
+        let set = engine.report();
+
+        let node_id = hex::encode(Sha256::digest(set.deployment_id.as_bytes()));
+        let region = region(&settings, &engine, &clock).await?;
+        let scheme = if certificates.is_some() { "https" } else { "http" };
+        let reachable = banner::reachable(&addresses);
+        let endpoint = reachable.first().cloned().unwrap_or_default();
+        let identity = ServerIdentity {
+            deployment_id: set.deployment_id.clone(),
+            node_id: node_id.clone(),
+            region: region.clone(),
+            endpoint: format!("{scheme}://{endpoint}"),
+            ca_directory: Some(settings.certs_dir.join(AUTHORITIES)).filter(|directory| directory.is_dir()),
+            ..ServerIdentity::default()
+        };
+        let notifier = Notifier::new(identity, Arc::clone(&clock));
+        let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
+        let store = Arc::new(open_store(&engine, recorder, clock).await?);
+        let configuration = load_configuration(Arc::clone(&store), Arc::clone(&notifier), &settings).await?;
+        notifier.start(Arc::clone(&store));
+        for (target, problem) in configuration.apply_targets().await {
+            tracing::warn!(%target, %problem, "A notification target is not used until its settings are right.");
+        }
+
+        let (service, service_actions) = mpsc::channel(SERVICE_ACTIONS_WAITING_MAX);
+        let report = Arc::clone(&engine);
+        let gateway = Gateway::new(Setup {
+            store,
+            notifier: Arc::clone(&notifier),
+            directory: settings.directory.clone(),
+            configuration,
+            report: Arc::new(move || report.report()),
+            domains: settings.domains.clone(),
+            region,
+            node_id,
+            endpoint,
+            scheme,
+            environment: Arc::clone(&settings.environment),
+            service: Arc::new(move |action| {
+                // A full queue says that the server is ending already.
+                let _ = service.try_send(action);
+            }),
+        });
+        let arns = notifier.arns().iter().map(ToString::to_string).collect();
+        let tls = certificates.as_ref().map(Certificates::server_config);
+        let listener = Listener::open(reserved, tls, Arc::clone(&gateway), settings.timeouts)
+            .map_err(|error| Fatal::new("Unable to open the port", error))?;
+        let summary = Summary {
+            urls: reachable.iter().map(|address| format!("{scheme}://{address}")).collect(),
+            user: settings.directory.root().access_key.clone(),
+            has_default_keys: settings.has_default_keys(),
+            set,
+            arns,
+            without_effect: settings.without_effect.clone(),
+        };
+        Ok(Server {
+            addresses,
+            summary,
+            settings,
+            listener,
+            gateway,
+            notifier,
+            engine,
+            certificate_watch: certificates.map(|certificates| tokio::spawn(certificates.watch())),
+            service_actions,
+        })
+    }
+
+    /// Where it listens; the port is known even when the system chose it.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    /// What a start has to tell.
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Waits until an admin call asks the process to restart or stop. The server answers meanwhile.
+    pub async fn wait(&mut self) -> ServiceAction {
+        self.service_actions.recv().await.expect("the gateway, which this server holds, holds the sender")
+    }
+
+    /// Stops: no new requests, those under way end or are cut after the shutdown timeout, access changes are
+    /// committed, deliveries under way are acknowledged or will be repeated, drives are closed.
+    pub async fn stop(self) {
+        self.listener.drain(self.settings.timeouts.shutdown).await;
+        self.gateway.drain().await;
+        self.notifier.shutdown().await;
+        self.engine.shutdown().await;
+        if let Some(watch) = self.certificate_watch {
+            watch.abort();
+        }
+    }
+}
+
+async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<LocalEngine>, Fatal> {
+    let options = Options { drives: settings.drives.clone(), parity: settings.parity, clock };
+    let opened = tokio::task::spawn_blocking(move || LocalEngine::open(options)).await;
+    opened.expect("opening does not panic").map_err(|error| {
+        let fatal = Fatal::new("Unable to use the drives", &error);
+        match error {
+            OpenError::Unwritable { .. } => {
+                fatal.remedy("Give the directory to this user (chown), or start the server as its owner.")
+            }
+            _ => fatal,
+        }
+    })
+}
+
+async fn open_store(
+    engine: &Arc<LocalEngine>,
+    recorder: Arc<dyn Recorder>,
+    clock: Arc<dyn Clock>,
+) -> Result<Store, Fatal> {
+    let opened = Store::open(Arc::<LocalEngine>::clone(engine), recorder, clock).await;
+    opened.map_err(|error| Fatal::new("Unable to load the buckets and their rules", error))
+}
+
+/// The region of the environment, else the stored one.
+///
+/// The notifier needs it when it is made, and is itself what the store is opened with. So the stored settings
+/// are read through a store of their own first, which records nothing and is dropped again.
+async fn region(
+    settings: &Settings,
+    engine: &Arc<LocalEngine>,
+    clock: &Arc<dyn Clock>,
+) -> Result<String, Fatal> {
+    if let Some(region) = &settings.region {
+        return Ok(region.clone());
+    }
+    let store = open_store(engine, Arc::new(Silent), Arc::clone(clock)).await?;
+    let nobody = Notifier::new(ServerIdentity::default(), Arc::clone(clock));
+    let configuration = load_configuration(Arc::new(store), nobody, settings).await?;
+    Ok(configuration.value("site", "region"))
+}
+
+async fn load_configuration(
+    store: Arc<Store>,
+    notifier: Arc<Notifier>,
+    settings: &Settings,
+) -> Result<Arc<Configuration>, Fatal> {
+    let loaded = Configuration::load(store, notifier, Arc::clone(&settings.environment)).await;
+    loaded.map_err(|error| Fatal::new("Unable to read the stored configuration", error))
+}
