@@ -55,7 +55,11 @@ impl Accesses {
         object: Object,
         origin: Origin,
     ) {
-        if !gateway.setup.store.is_access_announced(&bucket, kind, &object.key) {
+        if !gateway
+            .setup
+            .store
+            .is_access_announced(&bucket, kind, &object.key)
+        {
             return;
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
@@ -89,7 +93,10 @@ impl Accesses {
     /// Waits for what is under way.
     pub(crate) async fn drain(&self, seconds_max: u64) {
         self.tasks.close();
-        if tokio::time::timeout(Duration::from_secs(seconds_max), self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(seconds_max), self.tasks.wait())
+            .await
+            .is_err()
+        {
             let left = self.tasks.len();
             tracing::warn!(left, "Some reads were not announced before the server stopped.");
         }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 
 use http::header::HeaderName;
 
+use iam::Caller;
 use s3::scheme::AuthScheme;
 use s3::sigv4::{self, Payload, Rules, Signed, SigningKey};
 use s3::{ErrorCode, Headers as _, Refusal};
-use iam::Caller;
 use tidings_iam as iam;
 use tidings_s3 as s3;
 
@@ -33,8 +33,16 @@ const SERVICE: &str = "s3";
 ///
 /// In the order clients observe: date, skew and form of the credentials, `InvalidAccessKeyId`,
 /// `InvalidTokenId`, `SignatureDoesNotMatch`.
-pub(crate) fn authenticate(gateway: &Gateway, request: &mut Request, region: &str) -> Result<Caller, Failure> {
-    let rules = Rules { now_s: gateway.now_s(), region, service: SERVICE };
+pub(crate) fn authenticate(
+    gateway: &Gateway,
+    request: &mut Request,
+    region: &str,
+) -> Result<Caller, Failure> {
+    let rules = Rules {
+        now_s: gateway.now_s(),
+        region,
+        service: SERVICE,
+    };
     let fields = Fields(&request.head.headers);
     let wire = sigv4::Request {
         method: request.head.method.as_str(),
@@ -46,7 +54,9 @@ pub(crate) fn authenticate(gateway: &Gateway, request: &mut Request, region: &st
         AuthScheme::SigV4Header => Signed::from_header(&wire, &rules)?,
         AuthScheme::SigV4Presigned => Signed::from_query(&wire, &rules)?,
         AuthScheme::Anonymous => {
-            let payload = fields.text("x-amz-content-sha256").map_or(Ok(Payload::Unsigned), Payload::parse)?;
+            let payload = fields
+                .text("x-amz-content-sha256")
+                .map_or(Ok(Payload::Unsigned), Payload::parse)?;
             request.body.frame(&request.head.headers, payload, None)?;
             return Ok(Caller::Anonymous);
         }
@@ -58,7 +68,11 @@ pub(crate) fn authenticate(gateway: &Gateway, request: &mut Request, region: &st
         AuthScheme::PostForm => return Err(Failure::not_implemented("Browser forms are not implemented.")),
     };
     let access_key = &signed.credential.access_key;
-    let identity = gateway.setup.directory.find(access_key).ok_or(ErrorCode::InvalidAccessKeyId)?;
+    let identity = gateway
+        .setup
+        .directory
+        .find(access_key)
+        .ok_or(ErrorCode::InvalidAccessKeyId)?;
     let key = SigningKey::of(identity.secret.reveal(), &signed.credential);
     signed.verify(&wire, &key)?;
     if signed.session_token.is_some() {
@@ -66,7 +80,9 @@ pub(crate) fn authenticate(gateway: &Gateway, request: &mut Request, region: &st
         return Err(ErrorCode::InvalidTokenId.into());
     }
     let chain = signed.chunk_chain(&key);
-    request.body.frame(&request.head.headers, signed.payload, Some(chain))?;
+    request
+        .body
+        .frame(&request.head.headers, signed.payload, Some(chain))?;
     // Presigned metadata stands in the query and counts like a header: it is signed there.
     if signed.expires_s.is_some() {
         adopt_query_headers(request);

@@ -28,7 +28,10 @@ pub(crate) fn authorize(request: &Request, action: &'static str) -> Result<Permi
         (Some(bucket), None) => Resource::Bucket(bucket),
         (Some(bucket), Some(key)) => Resource::Object { bucket, key },
     };
-    for expected in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
+    for expected in [
+        "x-amz-expected-bucket-owner",
+        "x-amz-source-expected-bucket-owner",
+    ] {
         if request.header(expected).is_some_and(|owner| owner != OWNER_ID) {
             return Err(ErrorCode::AccessDenied.into());
         }
@@ -41,7 +44,11 @@ pub(crate) fn authorize(request: &Request, action: &'static str) -> Result<Permi
 /// # Errors
 ///
 /// `AccessDenied`.
-pub(crate) fn allow(request: &Request, action: &'static str, resource: Resource<'_>) -> Result<Permit, Failure> {
+pub(crate) fn allow(
+    request: &Request,
+    action: &'static str,
+    resource: Resource<'_>,
+) -> Result<Permit, Failure> {
     iam::evaluate(&request.caller, action, resource).map_err(|denied| {
         tracing::debug!(%denied, "A request was not allowed.");
         ErrorCode::AccessDenied.into()

@@ -97,9 +97,15 @@ impl Body {
             return Ok(());
         };
         let fields = Fields(headers);
-        let decoded = fields.text("x-amz-decoded-content-length").and_then(|text| text.parse().ok());
+        let decoded = fields
+            .text("x-amz-decoded-content-length")
+            .and_then(|text| text.parse().ok());
         let decoded_length = decoded.ok_or(ErrorCode::MissingContentLength)?;
-        let trailer = if mode.has_trailer() { Some(announced_trailer(&fields)?) } else { None };
+        let trailer = if mode.has_trailer() {
+            Some(announced_trailer(&fields)?)
+        } else {
+            None
+        };
         let framing = match (mode, chain, trailer) {
             (ChunkMode::UnsignedTrailer, _, Some(trailer)) => ChunkFraming::Unsigned { trailer },
             (ChunkMode::Signed | ChunkMode::SignedTrailer, Some(chain), trailer) => {
@@ -132,7 +138,8 @@ impl Body {
     pub(crate) fn expected(&self, headers: &HeaderMap) -> Result<Expected, Refusal> {
         let expected = Expected::from_headers(&Fields(headers), self.payload)?;
         if expected.checksum.is_some() && self.trailer_algorithm.is_some() {
-            let message = "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.";
+            let message =
+                "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.";
             return Err(Refusal::with(ErrorCode::InvalidRequest, message));
         }
         Ok(expected)
@@ -141,6 +148,11 @@ impl Body {
     /// The algorithm of the checksum that the trailer will hold.
     pub(crate) fn trailer_algorithm(&self) -> Option<ChecksumAlgorithm> {
         self.trailer_algorithm
+    }
+
+    /// How many bytes were read, framing included.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// The checksum of the trailer, once the body has ended.
@@ -186,7 +198,11 @@ impl Body {
         loop {
             if self.is_ended {
                 let is_short = self.content_length.is_some_and(|length| self.received < length);
-                return if is_short { Err(ErrorCode::IncompleteBody.into()) } else { Ok(None) };
+                return if is_short {
+                    Err(ErrorCode::IncompleteBody.into())
+                } else {
+                    Ok(None)
+                };
             }
             let frame = self.source.get_mut().frame();
             let Ok(frame) = timeout(Duration::from_secs(STALL_SECONDS_MAX), frame).await else {
@@ -214,10 +230,13 @@ impl Body {
     /// # Errors
     ///
     /// `EntityTooLarge` beyond `bytes_max`; those of [`Body::next`] and of [`Expected::verify`].
-    pub(crate) async fn document(&mut self, headers: &HeaderMap, bytes_max: usize) -> Result<Document, Failure> {
-        let too_large = || {
-            Refusal::new(ErrorCode::EntityTooLarge).element("MaxSizeAllowed", bytes_max.to_string())
-        };
+    pub(crate) async fn document(
+        &mut self,
+        headers: &HeaderMap,
+        bytes_max: usize,
+    ) -> Result<Document, Failure> {
+        let too_large =
+            || Refusal::new(ErrorCode::EntityTooLarge).element("MaxSizeAllowed", bytes_max.to_string());
         if self.size_bytes().is_some_and(|size| size > bytes_max as u64) {
             return Err(too_large().into());
         }
@@ -233,7 +252,10 @@ impl Body {
         }
         expected.checksum = expected.checksum.or(self.trailer);
         expected.verify(&digest.finish())?;
-        Ok(Document { is_checked: expected.has_body_check(), bytes: bytes.into() })
+        Ok(Document {
+            is_checked: expected.has_body_check(),
+            bytes: bytes.into(),
+        })
     }
 
     /// Reads what is left of a body that nobody wanted, within the bounds of this module.

@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::header::{FORWARDED, HOST, HeaderValue, RANGE, USER_AGENT};
 use http::{HeaderMap, request};
 
+use iam::Caller;
 use s3::address::Address;
 use s3::{ErrorCode, Headers, Refusal, percent};
 use store::{BucketName, ObjectKey, Origin, VersionId};
-use iam::Caller;
 use tidings_iam as iam;
 use tidings_s3 as s3;
 use tidings_store as store;
@@ -43,6 +43,8 @@ pub(crate) struct Request {
     pub(crate) source_host: String,
     /// Who asks; anonymous until authenticated.
     pub(crate) caller: Caller,
+    /// The name of the operation, once it is known.
+    pub(crate) operation: Option<&'static str>,
     bucket: Option<BucketName>,
     key: Option<ObjectKey>,
     /// What is wrong with the address; told only to who has authenticated.
@@ -51,7 +53,12 @@ pub(crate) struct Request {
 
 impl Request {
     /// Takes what came over the wire.
-    pub(crate) fn new(gateway: &Gateway, mut head: request::Parts, body: RequestBody, peer: SocketAddr) -> Request {
+    pub(crate) fn new(
+        gateway: &Gateway,
+        mut head: request::Parts,
+        body: RequestBody,
+        peer: SocketAddr,
+    ) -> Request {
         if !head.headers.contains_key(HOST)
             && let Some(authority) = head.uri.authority()
             && let Ok(host) = HeaderValue::from_str(authority.as_str())
@@ -69,6 +76,7 @@ impl Request {
             body: Body::new(&head.headers, body),
             query: Vec::new(),
             caller: Caller::Anonymous,
+            operation: None,
             bucket: None,
             key: None,
             refusal: None,
@@ -96,12 +104,16 @@ impl Request {
 
     /// The bucket the request addresses.
     pub(crate) fn bucket(&self) -> &BucketName {
-        self.bucket.as_ref().expect("an operation on buckets is routed to with a bucket")
+        self.bucket
+            .as_ref()
+            .expect("an operation on buckets is routed to with a bucket")
     }
 
     /// The key the request addresses.
     pub(crate) fn key(&self) -> &ObjectKey {
-        self.key.as_ref().expect("an operation on objects is routed to with a key")
+        self.key
+            .as_ref()
+            .expect("an operation on objects is routed to with a key")
     }
 
     /// The bucket, when one is addressed.
@@ -121,7 +133,10 @@ impl Request {
 
     /// The first value of a query parameter; empty when it was sent without one.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+        self.query
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The first value of a header as text without surrounding blanks.
@@ -155,7 +170,10 @@ impl Request {
         let Some(text) = self.query(name).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
+        let number = text
+            .parse::<u32>()
+            .ok()
+            .filter(|number| (least..=most).contains(number));
         let refuse = || {
             let message = format!("Argument {name} must be an integer between {least} and {most}.");
             Failure::argument(name, text, message)
@@ -169,7 +187,9 @@ impl Request {
     ///
     /// `InvalidArgument` when it is no number or negative.
     pub(crate) fn page_limit(&self, name: &'static str) -> Result<usize, Failure> {
-        let limit = self.number(name, 0, i32::MAX.unsigned_abs())?.unwrap_or(PAGE_ENTRIES_MAX);
+        let limit = self
+            .number(name, 0, i32::MAX.unsigned_abs())?
+            .unwrap_or(PAGE_ENTRIES_MAX);
         Ok(limit.min(PAGE_ENTRIES_MAX) as usize)
     }
 
@@ -200,7 +220,8 @@ pub(crate) const PAGE_ENTRIES_MAX: u32 = 1000;
 ///
 /// `InvalidArgument` for anything but `null` and a UUID.
 pub(crate) fn parse_version(text: &str) -> Result<VersionId, Failure> {
-    VersionId::parse(text).ok_or_else(|| Failure::argument("versionId", text, "Invalid version id specified."))
+    VersionId::parse(text)
+        .ok_or_else(|| Failure::argument("versionId", text, "Invalid version id specified."))
 }
 
 /// Request headers, as the protocol functions read them.
@@ -221,7 +242,10 @@ impl Headers for Fields<'_> {
 
 /// The first value of a header as text without surrounding blanks; `None` also when it is not UTF-8.
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::trim)
+    headers
+        .get(name)
+        .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
+        .map(str::trim)
 }
 
 /// Makes request ids from the clock, each greater than the one before.
@@ -231,7 +255,9 @@ pub(crate) struct RequestIds(AtomicU64);
 impl RequestIds {
     /// The next id: the clock in nanoseconds, or one more than the last when the clock has not moved on.
     fn next(&self, now_ns: u64) -> String {
-        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now_ns.max(last + 1)));
+        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            Some(now_ns.max(last + 1))
+        });
         let last = last.expect("the update always gives a value");
         format!("{:016X}", now_ns.max(last + 1))
     }
@@ -263,7 +289,9 @@ fn source_host(headers: &HeaderMap, peer: IpAddr) -> String {
     let told = |name: &str| text(headers, name).map(str::to_owned);
     let first = |list: String| list.split(',').next().map(|first| first.trim().to_owned());
     let forwarded_for = told("x-forwarded-for").and_then(first);
-    let told = forwarded_for.or_else(|| told("x-real-ip")).or_else(|| forwarded(headers));
+    let told = forwarded_for
+        .or_else(|| told("x-real-ip"))
+        .or_else(|| forwarded(headers));
     match told.filter(|host| !host.is_empty()) {
         Some(host) => match host.parse::<IpAddr>() {
             Ok(address) => bracketed(address),
@@ -279,7 +307,9 @@ fn forwarded(headers: &HeaderMap) -> Option<String> {
     let element = value.split(',').next()?;
     let node = element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
+        name.trim()
+            .eq_ignore_ascii_case("for")
+            .then(|| value.trim().trim_matches('"'))
     })?;
     // An IPv6 address stands in brackets, with or without a port behind it.
     if let Some((address, _)) = node.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -318,16 +348,32 @@ mod tests {
     #[test]
     fn the_first_address_a_proxy_tells_is_the_source_and_the_socket_without_one() {
         assert_eq!(host(&[]), "127.0.0.1");
-        assert_eq!(host(&[("x-forwarded-for", "10.0.0.1, 10.0.0.2"), ("x-real-ip", "10.0.0.9")]), "10.0.0.1");
+        assert_eq!(
+            host(&[
+                ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
+                ("x-real-ip", "10.0.0.9")
+            ]),
+            "10.0.0.1"
+        );
         assert_eq!(host(&[("x-real-ip", "2001:db8::1")]), "[2001:db8::1]");
-        assert_eq!(host(&[("forwarded", "for=\"[2001:db8::1]:4711\";proto=http, for=x")]), "[2001:db8::1]");
-        assert_eq!(host(&[("forwarded", "proto=http; For=192.0.2.60:80")]), "192.0.2.60");
+        assert_eq!(
+            host(&[("forwarded", "for=\"[2001:db8::1]:4711\";proto=http, for=x")]),
+            "[2001:db8::1]"
+        );
+        assert_eq!(
+            host(&[("forwarded", "proto=http; For=192.0.2.60:80")]),
+            "192.0.2.60"
+        );
     }
 
     #[test]
     fn request_ids_grow_also_when_the_clock_stands_or_steps_back() {
         let ids = RequestIds::default();
-        let made = [ids.next(0x18E9_FDBC_9F5A_D436), ids.next(0x18E9_FDBC_9F5A_D436), ids.next(5)];
+        let made = [
+            ids.next(0x18E9_FDBC_9F5A_D436),
+            ids.next(0x18E9_FDBC_9F5A_D436),
+            ids.next(5),
+        ];
         assert_eq!(made, ["18E9FDBC9F5AD436", "18E9FDBC9F5AD437", "18E9FDBC9F5AD438"]);
     }
 }

@@ -18,9 +18,14 @@ mod ops;
 mod receive;
 mod respond;
 mod route;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Response;
@@ -40,6 +45,7 @@ use crate::context::{Request, RequestIds};
 use crate::error::Failure;
 use crate::route::Routed;
 
+pub use crate::config::configuration_page;
 pub use crate::route::operations_table;
 
 /// Any failure of a body, for the log.
@@ -123,6 +129,7 @@ impl Gateway {
 
     /// Answers one request. Never fails: every failure has its response.
     pub async fn respond(self: &Arc<Self>, request: http::Request<RequestBody>, peer: SocketAddr) -> Response<ResponseBody> {
+        let began = Instant::now();
         let (head, body) = request.into_parts();
         let mut request = Request::new(self, head, body, peer);
         let answer = match surface(request.head.uri.path()) {
@@ -134,12 +141,24 @@ impl Gateway {
         request.body.drain().await;
         let mut reply = answer.unwrap_or_else(|failure| respond::failure(self, &request, failure));
         respond::complete(self, &request, &mut reply);
+        self.count(&request, &reply, began.elapsed());
         reply
+    }
+
+    /// Counts an answered S3 request for the metrics.
+    fn count(&self, request: &Request, reply: &Response<ResponseBody>, took: Duration) {
+        if let Some(operation) = request.operation {
+            let sent = respond::content_length(reply);
+            self.counters.count(operation, reply.status().as_u16(), request.body.received(), sent, took);
+        }
     }
 
     /// The path of an S3 request.
     async fn serve_s3(self: &Arc<Self>, request: &mut Request) -> Result<Response<ResponseBody>, Failure> {
         let routed = route::route(request);
+        if let Routed::Operation(operation) = &routed {
+            request.operation = Some(operation.name);
+        }
         // Clients ask where a bucket is before they know which region to sign for.
         let asks_region = request.query("location").is_some();
         let region = if asks_region { "" } else { &self.setup.region };

@@ -39,7 +39,9 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         initiator: request.caller.principal().to_owned(),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let upload = gateway.to_the_end(async move { store.create_upload(create).await }).await?;
+    let upload = gateway
+        .to_the_end(async move { store.create_upload(create).await })
+        .await?;
 
     let mut writer = Writer::s3_document("InitiateMultipartUploadResult");
     writer.text("Bucket", upload.bucket.as_str());
@@ -48,8 +50,16 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let mut reply = respond::xml(writer.finish());
     if let Some((algorithm, kind)) = checksum {
         let headers = reply.headers_mut();
-        respond::set(headers, HeaderName::from_static("x-amz-checksum-algorithm"), algorithm.name());
-        respond::set(headers, HeaderName::from_static("x-amz-checksum-type"), kind.name());
+        respond::set(
+            headers,
+            HeaderName::from_static("x-amz-checksum-algorithm"),
+            algorithm.name(),
+        );
+        respond::set(
+            headers,
+            HeaderName::from_static("x-amz-checksum-type"),
+            kind.name(),
+        );
     }
     Ok(reply)
 }
@@ -59,11 +69,15 @@ fn checksum(request: &Request) -> Result<Option<(ChecksumAlgorithm, ChecksumKind
     let algorithm = announced_algorithm(&request.fields(), "x-amz-checksum-algorithm")?;
     let kind = match request.header("x-amz-checksum-type") {
         None | Some("") => None,
-        Some(name) => Some(ChecksumKind::from_name(name).ok_or_else(|| invalid("x-amz-checksum-type is unknown"))?),
+        Some(name) => {
+            Some(ChecksumKind::from_name(name).ok_or_else(|| invalid("x-amz-checksum-type is unknown"))?)
+        }
     };
     match (algorithm, kind) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(invalid("The x-amz-checksum-type header needs an x-amz-checksum-algorithm header")),
+        (None, Some(_)) => Err(invalid(
+            "The x-amz-checksum-type header needs an x-amz-checksum-algorithm header",
+        )),
         (Some(algorithm), kind) => {
             let kind = kind.unwrap_or(algorithm.default_kind());
             if !algorithm.allows(kind) {

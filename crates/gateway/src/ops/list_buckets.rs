@@ -29,7 +29,11 @@ pub(crate) const OPERATION: Operation = Operation {
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     let limit = request.number("max-buckets", 1, PAGE_BUCKETS_MAX)?;
     let prefix = request.query("prefix").unwrap_or_default();
-    let after = request.query("continuation-token").filter(|token| !token.is_empty()).map(listed::read_token).transpose()?;
+    let after = request
+        .query("continuation-token")
+        .filter(|token| !token.is_empty())
+        .map(listed::read_token)
+        .transpose()?;
 
     let mut buckets = gateway.setup.store.buckets();
     buckets.retain(|bucket| {

@@ -33,7 +33,11 @@ impl Parameters {
         let text = |name| request.query(name).unwrap_or_default().to_owned();
         let delimiter = text("delimiter");
         if request.query("allow-unordered") == Some("true") && !delimiter.is_empty() {
-            return Err(Failure::argument("allow-unordered", "true", "An unordered listing has no delimiter."));
+            return Err(Failure::argument(
+                "allow-unordered",
+                "true",
+                "An unordered listing has no delimiter.",
+            ));
         }
         Ok(Parameters {
             prefix: text("prefix"),
@@ -101,10 +105,20 @@ pub(super) fn object(writer: &mut Writer, entry: &Listed) {
     writer.text("ETag", &s3::etag::quoted(&entry.etag.0));
     if let Some((algorithm, is_full_object)) = entry.checksum {
         writer.text("ChecksumAlgorithm", from_store(algorithm).name());
-        writer.text("ChecksumType", if is_full_object { "FULL_OBJECT" } else { "COMPOSITE" });
+        writer.text(
+            "ChecksumType",
+            if is_full_object {
+                "FULL_OBJECT"
+            } else {
+                "COMPOSITE"
+            },
+        );
     }
     writer.value("Size", entry.size_bytes);
-    writer.text("StorageClass", entry.storage_class.as_deref().unwrap_or("STANDARD"));
+    writer.text(
+        "StorageClass",
+        entry.storage_class.as_deref().unwrap_or("STANDARD"),
+    );
 }
 
 /// Writes the owner of everything, as `Owner` or `Initiator`.
@@ -126,7 +140,10 @@ pub(super) fn token(after: &str) -> String {
 ///
 /// `InvalidArgument` for a token that this server did not give.
 pub(super) fn read_token(token: &str) -> Result<String, Failure> {
-    let key = BASE64.decode(token).ok().and_then(|key| String::from_utf8(key).ok());
+    let key = BASE64
+        .decode(token)
+        .ok()
+        .and_then(|key| String::from_utf8(key).ok());
     key.ok_or_else(|| bad_token(token))
 }
 
@@ -134,5 +151,8 @@ pub(super) fn read_token(token: &str) -> Result<String, Failure> {
 pub(super) fn bad_token(token: &str) -> Failure {
     let message = "The continuation token provided is incorrect.";
     let refusal = s3::Refusal::with(ErrorCode::InvalidArgument, message);
-    refusal.element("ArgumentName", "continuation-token").element("ArgumentValue", token).into()
+    refusal
+        .element("ArgumentName", "continuation-token")
+        .element("ArgumentValue", token)
+        .into()
 }

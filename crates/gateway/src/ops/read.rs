@@ -56,8 +56,15 @@ pub(crate) enum Decided {
 pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decided, Failure> {
     let version = request.version()?;
     let overrides = overrides(request)?;
-    let object = gateway.setup.store.object(request.bucket(), request.key(), version).await?;
-    let current = Current { etag: &object.etag.0, modified_s: seconds(object.modified_ms) };
+    let object = gateway
+        .setup
+        .store
+        .object(request.bucket(), request.key(), version)
+        .await?;
+    let current = Current {
+        etag: &object.etag.0,
+        modified_s: seconds(object.modified_ms),
+    };
     match Conditions::from_headers(&request.fields()).judge_read(current) {
         ReadOutcome::Proceed => {}
         ReadOutcome::NotModified => {
@@ -69,31 +76,56 @@ pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decid
     }
 
     let chosen = choose(request, &object)?;
-    let mut reply = respond::empty(if chosen.is_partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
+    let mut reply = respond::empty(if chosen.is_partial {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    });
     let headers = reply.headers_mut();
     show(headers, &object);
     if version.is_some() {
-        respond::set(headers, HeaderName::from_static("x-amz-version-id"), &object.version.to_string());
+        respond::set(
+            headers,
+            HeaderName::from_static("x-amz-version-id"),
+            &object.version.to_string(),
+        );
     }
     if let Some(parts) = chosen.parts_count {
-        headers.insert(HeaderName::from_static("x-amz-mp-parts-count"), HeaderValue::from(parts));
+        headers.insert(
+            HeaderName::from_static("x-amz-mp-parts-count"),
+            HeaderValue::from(parts),
+        );
     }
-    let shows_checksum = request.header("x-amz-checksum-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
+    let shows_checksum = request
+        .header("x-amz-checksum-mode")
+        .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
     if let Some(checksum) = chosen.checksum.filter(|_| shows_checksum) {
         show_checksum(headers, &checksum);
     }
     if chosen.is_partial {
         let range = match chosen.range.is_empty() {
             true => format!("bytes */{}", object.size_bytes),
-            false => format!("bytes {}-{}/{}", chosen.range.start, chosen.range.end - 1, object.size_bytes),
+            false => format!(
+                "bytes {}-{}/{}",
+                chosen.range.start,
+                chosen.range.end - 1,
+                object.size_bytes
+            ),
         };
         respond::set(headers, CONTENT_RANGE, &range);
     }
     for (name, value) in overrides {
         respond::set(headers, HeaderName::from_static(name), &value);
     }
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(chosen.range.end - chosen.range.start));
-    Ok(Decided::Bytes { object: Box::new(object), range: chosen.range, reply })
+    headers.insert(
+        CONTENT_LENGTH,
+        HeaderValue::from(chosen.range.end - chosen.range.start),
+    );
+    Ok(Decided::Bytes {
+        object: Box::new(object),
+        range: chosen.range,
+        reply,
+    })
 }
 
 /// Tells of a read whose answer is decided.
@@ -130,19 +162,24 @@ fn choose(request: &Request, object: &Object) -> Result<Chosen, Failure> {
         return choose_part(object, number);
     }
     let asked = match header {
-        Some(header) if is_range_fresh(request, object) => {
-            s3::range::resolve(header, object.size_bytes).map_err(|_| invalid_range(header, object.size_bytes))?
-        }
+        Some(header) if is_range_fresh(request, object) => s3::range::resolve(header, object.size_bytes)
+            .map_err(|_| invalid_range(header, object.size_bytes))?,
         _ => None,
     };
     match asked {
         // A client checks the checksum it is told against the bytes it is sent.
-        Some(bytes) => {
-            Ok(Chosen { range: *bytes.start()..bytes.end() + 1, is_partial: true, parts_count: None, checksum: None })
-        }
-        None => {
-            Ok(Chosen { range: whole, is_partial: false, parts_count: None, checksum: object.checksum.clone() })
-        }
+        Some(bytes) => Ok(Chosen {
+            range: *bytes.start()..bytes.end() + 1,
+            is_partial: true,
+            parts_count: None,
+            checksum: None,
+        }),
+        None => Ok(Chosen {
+            range: whole,
+            is_partial: false,
+            parts_count: None,
+            checksum: object.checksum.clone(),
+        }),
     }
 }
 
@@ -153,18 +190,28 @@ fn choose_part(object: &Object, number: u32) -> Result<Chosen, Failure> {
             return Err(ErrorCode::InvalidPartNumber.into());
         }
         let checksum = object.checksum.clone();
-        return Ok(Chosen { range: 0..object.size_bytes, is_partial: true, parts_count: None, checksum });
+        return Ok(Chosen {
+            range: 0..object.size_bytes,
+            is_partial: true,
+            parts_count: None,
+            checksum,
+        });
     }
     // Parts are counted, whatever number they were uploaded under.
     let index = number as usize - 1;
     let part = object.parts.get(index).ok_or(ErrorCode::InvalidPartNumber)?;
     let start: u64 = object.parts[..index].iter().map(|part| part.size_bytes).sum();
     let algorithm = object.checksum.as_ref().map(|checksum| checksum.algorithm);
-    let checksum = algorithm.zip(part.checksum.clone()).map(|(algorithm, value)| Checksum {
-        algorithm,
-        value,
-        is_full_object: object.checksum.as_ref().is_some_and(|checksum| checksum.is_full_object),
-    });
+    let checksum = algorithm
+        .zip(part.checksum.clone())
+        .map(|(algorithm, value)| Checksum {
+            algorithm,
+            value,
+            is_full_object: object
+                .checksum
+                .as_ref()
+                .is_some_and(|checksum| checksum.is_full_object),
+        });
     Ok(Chosen {
         range: start..start + part.size_bytes,
         is_partial: true,
@@ -182,8 +229,13 @@ fn part_number(request: &Request) -> Result<Option<u32>, Failure> {
 
 /// Whether `If-Range`, when sent, names the object as it is. RFC 9110 §13.1.5.
 fn is_range_fresh(request: &Request, object: &Object) -> bool {
-    let current = Current { etag: &object.etag.0, modified_s: seconds(object.modified_ms) };
-    request.header("if-range").is_none_or(|validator| if_range_holds(validator, current))
+    let current = Current {
+        etag: &object.etag.0,
+        modified_s: seconds(object.modified_ms),
+    };
+    request
+        .header("if-range")
+        .is_none_or(|validator| if_range_holds(validator, current))
 }
 
 fn invalid_range(header: &str, size_bytes: u64) -> Failure {
@@ -201,16 +253,20 @@ fn failed(condition: &'static str, object: &Object) -> Failure {
     let mut headers = http::HeaderMap::new();
     show_identity(&mut headers, object);
     let failure = Failure::from(precondition_failed(condition));
-    headers.into_iter().fold(failure, |failure, (name, value)| match name {
-        Some(name) => failure.header(name, value),
-        None => failure,
-    })
+    headers
+        .into_iter()
+        .fold(failure, |failure, (name, value)| match name {
+            Some(name) => failure.header(name, value),
+            None => failure,
+        })
 }
 
 /// The headers of the response that the query replaces. Whoever has no credentials may not: a link could
 /// then make this server say anything.
 fn overrides(request: &Request) -> Result<Vec<(&'static str, String)>, Failure> {
-    let asked = OVERRIDES.iter().filter_map(|(parameter, header)| Some((*header, request.query(parameter)?.to_owned())));
+    let asked = OVERRIDES
+        .iter()
+        .filter_map(|(parameter, header)| Some((*header, request.query(parameter)?.to_owned())));
     let asked: Vec<_> = asked.collect();
     if !asked.is_empty() && request.caller == tidings_iam::Caller::Anonymous {
         let message = "Request specific response headers cannot be used for anonymous GET requests.";

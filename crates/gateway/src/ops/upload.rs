@@ -18,7 +18,8 @@ use crate::metadata::from_store;
 ///
 /// `NoSuchUpload` for what is no upload id.
 pub(super) fn id(request: &Request) -> Result<UploadId, Failure> {
-    UploadId::parse(request.query("uploadId").unwrap_or_default()).ok_or_else(|| ErrorCode::NoSuchUpload.into())
+    UploadId::parse(request.query("uploadId").unwrap_or_default())
+        .ok_or_else(|| ErrorCode::NoSuchUpload.into())
 }
 
 /// The open upload a request names.
@@ -27,13 +28,21 @@ pub(super) fn id(request: &Request) -> Result<UploadId, Failure> {
 ///
 /// `NoSuchBucket`, `NoSuchUpload`.
 pub(super) async fn find(request: &Request, gateway: &Gateway) -> Result<Upload, Failure> {
-    Ok(gateway.setup.store.upload(request.bucket(), request.key(), id(request)?).await?)
+    Ok(gateway
+        .setup
+        .store
+        .upload(request.bucket(), request.key(), id(request)?)
+        .await?)
 }
 
 /// Algorithm and kind of an upload's checksum.
 pub(super) fn checksum(upload: &Upload) -> Option<(ChecksumAlgorithm, ChecksumKind)> {
     upload.checksum.map(|(algorithm, is_full_object)| {
-        let kind = if is_full_object { ChecksumKind::FullObject } else { ChecksumKind::Composite };
+        let kind = if is_full_object {
+            ChecksumKind::FullObject
+        } else {
+            ChecksumKind::Composite
+        };
         (from_store(algorithm), kind)
     })
 }

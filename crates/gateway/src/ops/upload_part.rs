@@ -38,7 +38,9 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     if let (Some(of_upload), Some(sent)) = (of_upload, sent)
         && of_upload != sent
     {
-        let message = format!("Checksum Type mismatch occurred, expected checksum Type: {of_upload}, actual checksum Type: {sent}.");
+        let message = format!(
+            "Checksum Type mismatch occurred, expected checksum Type: {of_upload}, actual checksum Type: {sent}."
+        );
         return Err(Failure::with(ErrorCode::InvalidRequest, message));
     }
     let announced = announced_algorithm(&request.fields(), "x-amz-sdk-checksum-algorithm")?;
@@ -51,10 +53,14 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         number,
         content: received.content,
         etag: received.etag,
-        checksum: checksum.filter(|_| of_upload.is_some()).map(|checksum| checksum.to_string()),
+        checksum: checksum
+            .filter(|_| of_upload.is_some())
+            .map(|checksum| checksum.to_string()),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let part = gateway.to_the_end(async move { store.put_part(put).await }).await?;
+    let part = gateway
+        .to_the_end(async move { store.put_part(put).await })
+        .await?;
 
     let mut reply = respond::empty(StatusCode::OK);
     respond::set(reply.headers_mut(), ETAG, &s3::etag::quoted(&part.etag.0));

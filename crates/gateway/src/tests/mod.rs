@@ -1,0 +1,12 @@
+//! Requests against a whole gateway over the memory engine, one file per feature of the protocol.
+
+mod bad_input;
+mod buckets;
+mod chunked;
+mod conditions;
+mod copying;
+mod listing;
+mod multipart;
+mod notification;
+mod objects;
+mod routing;
