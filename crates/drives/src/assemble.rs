@@ -29,8 +29,17 @@ pub(crate) struct Assembly {
     pub identity: Identity,
     /// The highest epoch any drive was part of.
     pub highest_epoch: u64,
-    /// By position: path, drive, and why it is out.
-    pub places: Vec<(String, Option<Arc<dyn Drive>>, Option<String>)>,
+    /// By position.
+    pub places: Vec<Placed>,
+}
+
+/// What stands at a position of the set.
+pub(crate) struct Placed {
+    pub path: String,
+    /// `None` when it is absent or not the set's.
+    pub drive: Option<Arc<dyn Drive>>,
+    /// Why it is out.
+    pub out: Option<String>,
 }
 
 /// A drive that could be looked at.
@@ -81,7 +90,10 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
         }
         begun => {
             if let Some((path, source)) = unusable.into_iter().next() {
-                return Err(OpenError::Unusable { path, source });
+                return Err(match unwritable(&path, source) {
+                    OpenError::Io { path, source } => OpenError::Unusable { path, source },
+                    refusal => refusal,
+                });
             }
             if let Some(damaged) = seen.iter().find(|seen| matches!(seen.content, Content::Damaged)) {
                 return Err(OpenError::Foreign {
@@ -189,7 +201,7 @@ fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) 
 
 /// The highest decision that may have been taken by the write quorum of its voters.
 fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Identity, OpenError> {
-    let rank = |identity: &Identity| (identity.log.epoch, identity.revision);
+    let rank = Identity::rank;
     let geometry = identities
         .first()
         .map_or(geometry, |(_, identity)| identity.geometry);
@@ -238,15 +250,18 @@ fn place(
     seen: Vec<Seen>,
     unusable: Vec<(String, io::Error)>,
 ) -> Assembly {
-    let mut places: Vec<Option<(String, Option<Arc<dyn Drive>>, Option<String>)>> =
-        identity.members.iter().map(|_| None).collect();
+    let mut places: Vec<Option<Placed>> = identity.members.iter().map(|_| None).collect();
     let mut homeless = Vec::new();
     for Seen { path, drive, content } in seen {
         match content {
             Content::Ours(own) if identity.members[own.position].drive == own.drive() => {
                 let out = (!identity.members[own.position].voter)
                     .then(|| "it missed writes while it was out, and waits to be healed".to_owned());
-                places[own.position] = Some((path, Some(drive), out));
+                places[own.position] = Some(Placed {
+                    path,
+                    drive: Some(drive),
+                    out,
+                });
             }
             Content::Ours(_) => homeless.push((path, "another drive has taken its place".to_owned())),
             Content::Blank => homeless.push((path, "it is blank, and waits to be healed".to_owned())),
@@ -269,7 +284,11 @@ fn place(
                 let (path, reason) = homeless
                     .next()
                     .expect("as many drives were given as the set has places");
-                (path, None, Some(reason))
+                Placed {
+                    path,
+                    drive: None,
+                    out: Some(reason),
+                }
             })
         })
         .collect();
@@ -308,8 +327,7 @@ fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<
         .filter_map(|seen| position_of(&seen.content))
         .collect();
     let mut free = (0..geometry.drives()).filter(|position| !taken.contains(position));
-    let mut places: Vec<Option<(String, Option<Arc<dyn Drive>>, Option<String>)>> =
-        template.members.iter().map(|_| None).collect();
+    let mut places: Vec<Option<Placed>> = template.members.iter().map(|_| None).collect();
     for seen in seen {
         let position = match position_of(&seen.content) {
             Some(position) => position,
@@ -325,7 +343,11 @@ fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<
                 position
             }
         };
-        places[position] = Some((seen.path, Some(seen.drive), None));
+        places[position] = Some(Placed {
+            path: seen.path,
+            drive: Some(seen.drive),
+            out: None,
+        });
     }
     let places = places
         .into_iter()

@@ -19,15 +19,16 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment, ShardReader, ShardWriter, Space};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment, ShardReader, ShardWriter, Space, is_full};
+use crate::format::FORMAT_FILE;
 use crate::location::ShardId;
 
 /// A drive over a directory. Holds a lock on it, so that two processes never write one drive.
 pub struct DirectoryDrive {
     root: PathBuf,
     path: String,
-    /// Open for its lock.
-    _lock: File,
+    /// Open for its lock, and to know the directory again.
+    lock: File,
     mode: AtomicU8,
     durable: AtomicBool,
     /// Folders of `shard/` whose names are known to be durable; at most 65,536.
@@ -72,7 +73,7 @@ impl DirectoryDrive {
         Ok(DirectoryDrive {
             path: root.display().to_string(),
             root,
-            _lock: lock,
+            lock,
             mode: AtomicU8::new(Mode::Flushed as u8),
             durable: AtomicBool::new(false),
             folders: Mutex::new(HashSet::new()),
@@ -118,6 +119,21 @@ impl DirectoryDrive {
         }))
     }
 
+    /// Replaces a file on a drive without space, in place: half by half, so that one of its two copies is whole at
+    /// any time.
+    fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(self.root.join(name))?;
+        let half = bytes.len() / 2;
+        if file.metadata()?.len() != bytes.len() as u64 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        for (offset, copy) in [(0, &bytes[..half]), (half, &bytes[half..])] {
+            file.write_all_at(copy, offset as u64)?;
+            file.sync_all()?;
+        }
+        Ok(())
+    }
+
     /// One aligned write in each mode until one is taken, into a file that is removed again.
     fn probe(&self) -> io::Result<Mode> {
         let path = self.root.join("log").join("probe");
@@ -160,8 +176,6 @@ impl Drive for DirectoryDrive {
         sync_directory(&self.root)?;
         let mode = self.probe()?;
         self.mode.store(mode as u8, Ordering::Relaxed);
-        // A full disk refuses even this small probe on some file systems; that is no reason to stay out,
-        // so it was let through as far as `?` above allows: ENOSPC there means not one block is free.
         let kind = rustix::fs::statfs(&self.root)?.f_type;
         let known = DURABLE_FILE_SYSTEMS.contains(&u64::try_from(kind).unwrap_or(0));
         self.durable.store(known, Ordering::Relaxed);
@@ -174,6 +188,17 @@ impl Drive for DirectoryDrive {
 
     fn device(&self) -> Option<u64> {
         fs::metadata(&self.root).ok().map(|metadata| metadata.dev())
+    }
+
+    fn check_present(&self) -> io::Result<()> {
+        let (opened, found) = (self.lock.metadata()?, fs::metadata(&self.root)?);
+        if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "another directory is in its place",
+            ));
+        }
+        fs::metadata(self.root.join(FORMAT_FILE)).map(|_| ())
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -205,17 +230,23 @@ impl Drive for DirectoryDrive {
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.root.join(format!("{name}.new"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .open(&temporary)?;
-        file.write_all_at(bytes, 0)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.root.join(name))?;
-        // The rename is durable only once the directory is: without this a power cut may bring back the
-        // old identity after frames of the new epoch were written.
-        sync_directory(&self.root)
+        let replaced = (|| {
+            let file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .open(&temporary)?;
+            file.write_all_at(bytes, 0)?;
+            file.sync_all()?;
+            fs::rename(&temporary, self.root.join(name))
+        })();
+        match replaced {
+            // The rename is durable only once the directory is: without this a power cut may bring back the
+            // old identity after frames of the new epoch were written.
+            Ok(()) => sync_directory(&self.root),
+            Err(error) if is_full(&error) => self.overwrite(name, bytes),
+            Err(error) => Err(error),
+        }
     }
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {

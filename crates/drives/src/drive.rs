@@ -45,6 +45,10 @@ pub trait Drive: Send + Sync + 'static {
     /// Identifies the device behind it, where there is one: equal numbers fail together.
     fn device(&self) -> Option<u64>;
 
+    /// Fails when what it stands for is not there any more: the directory was removed, or another one is
+    /// mounted over it.
+    fn check_present(&self) -> io::Result<()>;
+
     /// Sizes of its file system.
     fn space(&self) -> io::Result<Space>;
 
@@ -54,7 +58,8 @@ pub trait Drive: Send + Sync + 'static {
     /// A small file of the root, whole; `None` when it is not there.
     fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
-    /// Writes a small file of the root, atomically and durably.
+    /// Writes a small file of the root durably: afterwards, and after a cut, it is the new one or the old one, or
+    /// on a drive without space, of the two equal halves it has, at least one is whole.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
     /// Opens a segment, or makes it with `size_bytes` allocated and durable in its folder. Reads as zeroes.

@@ -129,9 +129,10 @@ impl Identity {
         bytes
     }
 
-    /// Reads a file's content, from the first sound copy.
+    /// Reads a file's content: the later one of its sound copies.
     pub(crate) fn decode(file: &[u8]) -> Found {
-        let mut found = Found::Damaged;
+        let mut newer = None;
+        let mut sound: Option<Identity> = None;
         for copy in file.chunks(COPY_BYTES) {
             let Some((body, crc)) = copy.split_last_chunk::<8>() else {
                 continue;
@@ -141,12 +142,23 @@ impl Identity {
             }
             let version = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
             if version != FORMAT_VERSION {
-                found = Found::Newer(version);
-            } else if let Some(identity) = decode_body(&mut Reader(&body[16..])) {
-                return Found::Sound(Box::new(identity));
+                newer = Some(version);
+            } else if let Some(identity) = decode_body(&mut Reader(&body[16..]))
+                && sound.as_ref().is_none_or(|known| known.rank() < identity.rank())
+            {
+                sound = Some(identity);
             }
         }
-        found
+        match (newer, sound) {
+            (Some(version), _) => Found::Newer(version),
+            (None, Some(identity)) => Found::Sound(Box::new(identity)),
+            (None, None) => Found::Damaged,
+        }
+    }
+
+    /// Later decisions rank higher.
+    pub(crate) fn rank(&self) -> (u64, u64) {
+        (self.log.epoch, self.revision)
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, Sender};
 use parking_lot::{Mutex, RwLock};
 use store::Clock;
 
-use crate::assemble::{Assembly, Given, assemble, unwritable};
+use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
 use crate::columns::Codec;
 use crate::drive::is_full;
 use crate::error::OpenError;
@@ -74,7 +74,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
     } = assembly;
     let mut members = Vec::with_capacity(places.len());
     let mut smallest = u64::MAX;
-    for (position, (path, drive, mut out)) in places.into_iter().enumerate() {
+    for (position, Placed { path, drive, mut out }) in places.into_iter().enumerate() {
         if let Some(drive) = &drive
             && out.is_none()
         {

@@ -1,9 +1,11 @@
 //! A set: its drives, who of them is in, and what is decided by writing their identities.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use store::{Clock, DriveReport, DriveState, SetReport};
@@ -16,6 +18,12 @@ use crate::frame::{Address, Frame, Header};
 use crate::index::Index;
 use crate::quorum::Geometry;
 use crate::segment::{self, OpenSegment};
+
+/// Segments of a drive that are kept open, with two descriptors each. Others are opened for a read.
+const SEGMENTS_OPEN_MAX: usize = 16;
+
+/// Time a drive may take to write its identity before it counts as failed.
+const IDENTITY_MAX: Duration = Duration::from_secs(5);
 
 /// What commits meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +64,16 @@ pub(crate) struct Member {
     /// Why it is not written and read; `None` while it is.
     out: RwLock<Option<String>>,
     online: AtomicBool,
+    /// A write to it never came back: what its thread may still write must not meet a later one.
+    hangs: AtomicBool,
     /// The last batch it holds.
     pub written: AtomicU64,
-    segments: RwLock<HashMap<u32, Arc<OpenSegment>>>,
+    /// At most [`SEGMENTS_OPEN_MAX`].
+    segments: RwLock<BTreeMap<u32, Arc<OpenSegment>>>,
+    /// Held while a segment is made, which one thread does at a time.
+    making: Mutex<()>,
+    /// The last reason an operator was told.
+    told: Mutex<String>,
 }
 
 /// Fewer drives than the write quorum took a decision.
@@ -84,8 +99,11 @@ impl Member {
             drive,
             out: RwLock::new(out),
             online,
+            hangs: AtomicBool::new(false),
             written: AtomicU64::new(0),
-            segments: RwLock::new(HashMap::new()),
+            segments: RwLock::new(BTreeMap::new()),
+            making: Mutex::new(()),
+            told: Mutex::new(String::new()),
         }
     }
 
@@ -98,10 +116,26 @@ impl Member {
     pub(crate) fn take_out(&self, reason: &str) {
         let mut out = self.out.write();
         if out.is_none() {
-            tracing::error!(drive = %self.path, reason, "A drive is out: it is neither written nor read until it is healed.");
             *out = Some(reason.to_owned());
+            // A drive that is asked again and again fails with the same words each time.
+            let mut told = self.told.lock();
+            if *told != reason {
+                tracing::error!(drive = %self.path, reason, "A drive is out: it is neither written nor read.");
+                reason.clone_into(&mut told);
+            }
         }
         self.online.store(false, Ordering::Release);
+    }
+
+    /// Takes it out for as long as this process runs: a write to it never came back.
+    pub(crate) fn leave_behind(&self, reason: &str) {
+        self.hangs.store(true, Ordering::Release);
+        self.take_out(reason);
+    }
+
+    /// Whether a write to it never came back.
+    pub(crate) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Acquire)
     }
 
     /// Takes it in again: recovery found that it holds everything.
@@ -127,23 +161,19 @@ impl Member {
         if let Some(segment) = self.segments.read().get(&number) {
             return Ok(Arc::clone(segment));
         }
-        let mut segments = self.segments.write();
-        if let Some(segment) = segments.get(&number) {
-            return Ok(Arc::clone(segment));
-        }
         let file = self
             .drive()?
             .open_segment(number)?
             .ok_or(io::ErrorKind::NotFound)?;
-        let segment = Arc::new(OpenSegment::new(file));
-        segments.insert(number, Arc::clone(&segment));
-        Ok(segment)
+        Ok(self.keep_open(number, OpenSegment::new(file)))
     }
 
     /// Makes a segment with its header unless it exists.
     pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
-        let mut segments = self.segments.write();
-        if segments
+        let _one_at_a_time = self.making.lock();
+        if self
+            .segments
+            .read()
             .get(&number)
             .is_some_and(|segment| segment.file().size_bytes() == size_bytes)
         {
@@ -151,8 +181,18 @@ impl Member {
         }
         let file = self.drive()?.create_segment(number, size_bytes)?;
         file.write_at(0, &segment::header(set, self.id, number, size_bytes))?;
-        segments.insert(number, Arc::new(OpenSegment::new(file)));
+        self.keep_open(number, OpenSegment::new(file));
         Ok(())
+    }
+
+    /// Keeps a segment open, and closes the oldest when there are too many: those written to are the newest.
+    fn keep_open(&self, number: u32, segment: OpenSegment) -> Arc<OpenSegment> {
+        let mut segments = self.segments.write();
+        let kept = Arc::clone(segments.entry(number).or_insert_with(|| Arc::new(segment)));
+        while segments.len() > SEGMENTS_OPEN_MAX {
+            segments.pop_first();
+        }
+        kept
     }
 
     /// Writes a frame; durable on return.
@@ -248,30 +288,42 @@ impl Set {
         }
     }
 
+    /// The drives that did not take it. Each is asked on a thread of its own: one that hangs holds nothing up.
     fn write_identities(&self, identity: &Identity, positions: &[usize]) -> Vec<usize> {
-        std::thread::scope(|scope| {
-            let writes: Vec<_> = positions
-                .iter()
-                .map(|&position| {
-                    let copy = Identity {
-                        position,
-                        ..identity.clone()
-                    };
-                    let member = &self.members[position];
-                    let write = scope.spawn(move || member.drive()?.replace(FORMAT_FILE, &copy.encode()));
-                    (position, write)
-                })
-                .collect();
-            let mut failed = Vec::new();
-            for (position, write) in writes {
-                let result = write.join().expect("writing an identity does not panic");
-                if let Err(error) = result {
+        let (answers, incoming) = channel();
+        for &position in positions {
+            let copy = Identity {
+                position,
+                ..identity.clone()
+            };
+            let drive = self.members[position].drive().map(Arc::clone);
+            let answers = answers.clone();
+            std::thread::spawn(move || {
+                let written = drive.and_then(|drive| drive.replace(FORMAT_FILE, &copy.encode()));
+                // Nobody listens any more when it took too long.
+                let _ = answers.send((position, written));
+            });
+        }
+        drop(answers);
+        let deadline = Instant::now() + IDENTITY_MAX;
+        let mut failed = positions.to_vec();
+        while let Ok((position, written)) =
+            incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            match written {
+                Ok(()) => failed.retain(|failed| *failed != position),
+                Err(error) => {
                     self.members[position].take_out(&format!("its identity could not be written: {error}"));
-                    failed.push(position);
                 }
             }
-            failed
-        })
+        }
+        for position in failed
+            .iter()
+            .filter(|position| self.members[**position].is_online())
+        {
+            self.members[*position].leave_behind("it hangs while its identity is written");
+        }
+        failed
     }
 
     /// What the drives report of themselves.

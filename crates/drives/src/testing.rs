@@ -422,6 +422,10 @@ impl Drive for FaultyDrive {
         None
     }
 
+    fn check_present(&self) -> io::Result<()> {
+        self.power.check()
+    }
+
     fn space(&self) -> io::Result<Space> {
         Ok(Space {
             total_bytes: DRIVE_BYTES,

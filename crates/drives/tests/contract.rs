@@ -1,5 +1,7 @@
 //! The contract of an engine, run over directories, and over drives in memory that are missing or fail.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 use std::cell::RefCell;
 use std::sync::Arc;
 

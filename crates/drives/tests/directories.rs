@@ -1,5 +1,7 @@
 //! A set on real directories: closed and opened again, with drives missing, and refused where it must be.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -321,4 +323,35 @@ async fn an_empty_set_of_eight_drives_takes_at_most_64_mib() {
     }
     let allocated = blocks(folder.folder.path());
     assert!(allocated <= 64 << 20, "{allocated} bytes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in_again_when_nothing_was_missed()
+ {
+    let folder = Folder::new(4);
+    let engine = folder.open().unwrap();
+    put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    folder.remove(3);
+    folder.remove(4);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while engine.report().writable {
+        assert!(std::time::Instant::now() < deadline, "it was not noticed");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        put(&engine, "tulip", body(10, 2)).await,
+        Err(EngineError::WriteQuorum {
+            answered: 2,
+            needed: 3
+        })
+    );
+    assert_eq!(get(&engine, "rose").await, Some(body(30_000, 1)));
+    folder.bring_back(3);
+    folder.bring_back(4);
+    while !engine.report().writable {
+        assert!(std::time::Instant::now() < deadline, "it was not taken in again");
+        tokio::task::yield_now().await;
+    }
+    put(&engine, "tulip", body(10, 2)).await.unwrap();
+    assert_eq!(get(&engine, "tulip").await, Some(body(10, 2)));
 }

@@ -1,6 +1,8 @@
 //! What drives do to a set, and what the set must make of it: every rule with the history that breaks an
 //! engine without it.
 
+#![allow(clippy::unwrap_used, reason = "all of this is a test")]
+
 mod cost;
 mod damage;
 mod errors;

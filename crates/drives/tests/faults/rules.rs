@@ -181,6 +181,26 @@ async fn after_a_clean_stop_every_choice_of_four_of_eight_drives_reads_everythin
     }
 }
 
+/// Rule 5. The last batch is held by two of eight drives and may be held by three that are absent: it cannot be
+/// read and must not be cut. Its key waits and all others are served, until an absent drive returns.
+#[tokio::test]
+async fn a_batch_that_can_be_neither_read_nor_cut_keeps_its_key_waiting_and_no_other() {
+    let drives = drives_with(8, &["old", "new"], 60_000).await;
+    for drive in &drives[2..6] {
+        lose(drive, 1);
+    }
+    let engine = open(&drives, &[0, 1, 2, 3, 4]).unwrap();
+    assert_eq!(get(&engine, "new").await, Err(EngineError::Undecided));
+    assert_eq!(get(&engine, "old").await, Ok(Some(body(60_000, 0))));
+    assert!(!engine.report().writable);
+    drop(engine);
+
+    let engine = open(&drives, &[0, 1, 2, 3, 6, 7]).unwrap();
+    assert_eq!(get(&engine, "new").await, Ok(Some(body(60_000, 1))));
+    assert!(engine.report().writable);
+    assert_eq!(offline(&engine), ["d5", "d6"]);
+}
+
 /// Rule 6. A frame of this very epoch, captured and stored as an object's bytes, is no frame: neither where it
 /// lies, nor when the frame around it is torn.
 #[tokio::test]
@@ -214,8 +234,7 @@ async fn a_captured_frame_stored_as_a_payload_is_not_taken_for_a_frame() {
     let torn = restarted(&drives);
     let last = frames(&torn[0])
         .into_iter()
-        .filter(|seen| seen.batch == frame.batch + 2)
-        .next_back()
+        .rfind(|seen| seen.batch == frame.batch + 2)
         .unwrap();
     torn[0].damage(&last.file, last.offset as u64, &[0; 256]);
     let engine = open_all(&torn).unwrap();

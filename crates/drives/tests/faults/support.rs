@@ -172,8 +172,17 @@ pub(crate) struct FrameSeen {
     pub file: String,
     pub offset: usize,
     pub batch: u64,
+    /// Whether it holds commits, and is no seal or first frame of an epoch.
+    pub commits: bool,
     pub meta_bytes: usize,
     pub column_bytes: usize,
+}
+
+impl FrameSeen {
+    /// Bytes it takes on its drive.
+    pub(crate) fn written_bytes(&self) -> usize {
+        (256 + self.meta_bytes + self.column_bytes).next_multiple_of(4096)
+    }
 }
 
 /// The frames of a drive's first segment, in order; offsets as tabled in `docs/formats.md`.
@@ -188,6 +197,7 @@ pub(crate) fn frames(drive: &FaultyDrive) -> Vec<FrameSeen> {
             file: file.into(),
             offset,
             batch: u64::from_le_bytes(bytes[offset + 80..offset + 88].try_into().unwrap()),
+            commits: bytes[offset + 24] == 0,
             meta_bytes: short(offset + 44),
             column_bytes: short(offset + 12),
         })

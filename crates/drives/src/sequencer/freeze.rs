@@ -1,0 +1,88 @@
+//! Freezing and recovering: what happens in the running process when a batch falls short of the quorum.
+
+use std::time::Instant;
+
+use super::write::Frozen;
+use super::{LAG_MAX, SEAL_AFTER, Sequencer};
+use crate::recovery::{self, Outcome, set_mode};
+use crate::set::Mode;
+
+impl Sequencer {
+    /// Stops writing in this epoch. Recovery is tried at once and then every second.
+    pub(super) fn freeze(&mut self, frozen: &Frozen) {
+        set_mode(&self.set, Mode::ReadOnly(frozen.0.clone()));
+        self.recover();
+    }
+
+    /// Decides the last batch and begins a new epoch, if enough drives work.
+    pub(super) fn recover(&mut self) {
+        self.last_retry = Instant::now();
+        if !self.drain_flights() {
+            return;
+        }
+        self.ask_again();
+        if self.set.online().count() < self.set.geometry.write_quorum() {
+            return;
+        }
+        self.failed.clear();
+        self.writers.iter_mut().for_each(|writer| *writer = None);
+        let mode = match recovery::settle(&self.set, self.chain.clone()) {
+            Ok(Outcome::Writable(chain)) => {
+                self.chain = *chain;
+                self.begin_epoch().err()
+            }
+            Ok(Outcome::ReadOnly(_, reason)) => Some(reason),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = mode {
+            set_mode(&self.set, Mode::ReadOnly(reason));
+        }
+    }
+
+    /// Takes voters in again that only failed since the last decision, if their directory is there: what they
+    /// hold is then read from the medium and verified, not believed.
+    fn ask_again(&self) {
+        let identity = self.set.identity.lock().clone();
+        for (member, membership) in self.set.members.iter().zip(&identity.members) {
+            let present = member.drive().and_then(|drive| drive.check_present());
+            match present {
+                Ok(()) if membership.voter && !member.hangs() => member.take_in(),
+                Ok(()) => {}
+                Err(error) => member.take_out(&error.to_string()),
+            }
+        }
+    }
+
+    /// Waits until no frame is in flight; a drive that hangs is left behind. `false` when the engine stops.
+    pub(super) fn drain_flights(&mut self) -> bool {
+        let deadline = Instant::now() + LAG_MAX;
+        while self.flights.iter().any(|flights| !flights.is_empty()) {
+            if Instant::now() > deadline {
+                self.leave_hanging();
+                return true;
+            }
+            if let Ok(event) = self.events.recv_timeout(SEAL_AFTER) {
+                self.hear(event);
+            }
+            if self.stopping.is_some() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Drives with a frame in flight are not waited for any more. What their threads still write is of an epoch
+    /// they are no voters of when the next one begins.
+    pub(super) fn leave_hanging(&mut self) {
+        for position in 0..self.flights.len() {
+            if self.flights[position].is_empty() {
+                continue;
+            }
+            self.set.members[position].leave_behind("it hangs with a frame in flight");
+            self.flights[position].clear();
+            if let Some(writer) = self.writers[position].take() {
+                writer.abandon();
+            }
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! Building a frame: takes commits from the queue, judges them, and answers them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
+
+use super::write::Failure;
+use super::{Request, Sequencer};
+use crate::columns::{column_on, lay_out};
+use crate::frame::{FRAME_BYTES_MAX, Kind, Shared};
+use crate::index::FramePlace;
+use crate::judge::Overlay;
+use crate::record::{Metadata, metadata_bytes_of};
+
+/// Largest single commit, metadata and payload together: what fits a frame even when one column takes it all.
+const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
+
+/// A frame takes no more commits beyond this many bytes of metadata and of its fullest column.
+const FRAME_BYTES_GOAL: usize = FRAME_BYTES_MAX * 5 / 8;
+
+impl Sequencer {
+    pub(super) fn commit_queue(&mut self) {
+        if !self.is_writable() {
+            let refusal = self.write_quorum_lost();
+            for request in self.queue.drain(..) {
+                answer(request, Err(refusal.clone()));
+            }
+            return;
+        }
+        let group = self.gather();
+        if group.accepted.is_empty() {
+            return group.refuse();
+        }
+        let usable: Vec<bool> = self.usable_columns();
+        let layout = lay_out(
+            &self.set.codec,
+            group.metadata.payloads(),
+            group.metadata.len(),
+            &usable,
+        );
+        let metadata = group.metadata.finish(&layout.places);
+        let outcome = self.write_batch(Kind::Commits, &metadata, &layout);
+        let parts = Answers {
+            accepted: group.accepted,
+            deferred: group.deferred,
+        };
+        match outcome {
+            Ok(shared) => self.acknowledge(&shared, &metadata, parts),
+            Err(Failure::Full) => {
+                self.set.full.store(true, Ordering::Relaxed);
+                parts.fail(&EngineError::Full);
+            }
+            Err(Failure::Frozen(frozen)) => {
+                parts.fail(&EngineError::OutcomeUnknown {
+                    reason: frozen.0.clone(),
+                });
+                self.freeze(&frozen);
+            }
+        }
+    }
+
+    fn write_quorum_lost(&self) -> EngineError {
+        let answered = self
+            .set
+            .online()
+            .count()
+            .min(self.set.geometry.write_quorum() - 1);
+        EngineError::WriteQuorum {
+            answered,
+            needed: self.set.geometry.write_quorum(),
+        }
+    }
+
+    /// Takes from the queue what one frame holds.
+    fn gather(&mut self) -> Group {
+        let set = Arc::clone(&self.set);
+        let index = set.index.read();
+        let full = set.full.load(Ordering::Relaxed);
+        let columns = self.usable_columns()[..set.geometry.data]
+            .iter()
+            .filter(|usable| **usable)
+            .count()
+            .max(1);
+        let mut group = Group::new();
+        let mut last = index.last_sequence;
+        let (mut meta_bytes, mut payload_bytes) = (0, 0);
+        while let Some(mut request) = self.queue.pop_front() {
+            let metadata = metadata_bytes_of(&request.batch.mutations, &request.batch.changes);
+            let payload = payload_bytes_of(&request.batch.mutations);
+            if metadata + payload > COMMIT_BYTES_MAX {
+                let size_bytes = metadata + payload;
+                answer(
+                    request,
+                    Err(EngineError::TooLarge {
+                        size_bytes,
+                        limit_bytes: COMMIT_BYTES_MAX,
+                    }),
+                );
+                continue;
+            }
+            let fullest = meta_bytes + metadata + (payload_bytes + payload) / columns;
+            if !group.accepted.is_empty() && fullest > FRAME_BYTES_GOAL {
+                self.queue.push_front(request);
+                break;
+            }
+            if full && takes_space(&request.batch.mutations) {
+                answer(request, Err(EngineError::Full));
+                continue;
+            }
+            if let Some(nth) = group.overlay.refusal(&index, &request.batch) {
+                group
+                    .deferred
+                    .push((request, EngineError::Precondition { index: nth }));
+                continue;
+            }
+            let committed = assign(&mut request.batch, last, set.clock.now_ns());
+            last = committed.sequence;
+            let unnamed = group.overlay.accept(&index, last, &request.batch.mutations);
+            group
+                .metadata
+                .push(last, &request.batch.mutations, &request.batch.changes);
+            group.accepted.push((request, Committed { unnamed, ..committed }));
+            meta_bytes += metadata;
+            payload_bytes += payload;
+        }
+        group
+    }
+
+    /// Of each column of the next batch, whether its drive takes it.
+    fn usable_columns(&self) -> Vec<bool> {
+        let mut usable = vec![false; self.set.members.len()];
+        for member in self.set.online() {
+            usable[column_on(self.set.geometry, self.chain.next_batch, member.position)] = true;
+        }
+        usable
+    }
+
+    fn acknowledge(&mut self, shared: &Shared, metadata: &[u8], answers: Answers) {
+        let place = FramePlace {
+            batch: shared.batch,
+            address: shared.address,
+            meta_bytes: shared.meta_bytes,
+        };
+        let mut accepted = answers.accepted;
+        {
+            let mut index = self.set.index.write();
+            index
+                .apply(place, metadata)
+                .expect("metadata written here has the form that is read here");
+            let changes: Vec<Change> = accepted
+                .iter_mut()
+                .flat_map(|(request, _)| std::mem::take(&mut request.batch.changes))
+                .collect();
+            index.remember(changes);
+        }
+        for (request, committed) in accepted {
+            answer(request, Ok(committed));
+        }
+        for (request, refusal) in answers.deferred {
+            answer(request, Err(refusal));
+        }
+        self.sealed = false;
+        self.last_work = Instant::now();
+    }
+}
+
+/// Commits that go into one frame, and refusals that rest on them.
+struct Group {
+    metadata: Metadata,
+    overlay: Overlay,
+    accepted: Vec<(Request, Committed)>,
+    deferred: Vec<(Request, EngineError)>,
+}
+
+impl Group {
+    fn new() -> Group {
+        Group {
+            metadata: Metadata::new(),
+            overlay: Overlay::default(),
+            accepted: Vec::new(),
+            deferred: Vec::new(),
+        }
+    }
+
+    /// Answers refusals that rest on durable batches alone.
+    fn refuse(self) {
+        for (request, refusal) in self.deferred {
+            answer(request, Err(refusal));
+        }
+    }
+}
+
+struct Answers {
+    accepted: Vec<(Request, Committed)>,
+    deferred: Vec<(Request, EngineError)>,
+}
+
+impl Answers {
+    fn fail(self, error: &EngineError) {
+        let accepted = self.accepted.into_iter().map(|(request, _)| request);
+        for request in accepted.chain(self.deferred.into_iter().map(|(request, _)| request)) {
+            answer(request, Err(error.clone()));
+        }
+    }
+}
+
+pub(super) fn answer(request: Request, result: Result<Committed, EngineError>) {
+    drop(request.permit);
+    // The caller may have gone away; its commit stands all the same.
+    let _ = request.reply.send(result);
+}
+
+/// Gives a batch its sequences: max(previous + 1, nanoseconds since 1970), one for each change, one at least.
+fn assign(batch: &mut Batch, last: Sequence, now_ns: u64) -> Committed {
+    let first = now_ns.max(last.0 + 1);
+    let mut changes = Vec::with_capacity(batch.changes.len());
+    for (nth, change) in batch.changes.iter_mut().enumerate() {
+        change.sequence = Sequence(first + nth as u64);
+        changes.push(change.sequence);
+    }
+    let sequence = changes.last().copied().unwrap_or(Sequence(first));
+    Committed {
+        sequence,
+        changes,
+        unnamed: Vec::new(),
+    }
+}
+
+fn payload_bytes_of(mutations: &[Mutation]) -> usize {
+    mutations
+        .iter()
+        .map(|mutation| {
+            if let Mutation::Put(put) = mutation {
+                put.payload.len()
+            } else {
+                0
+            }
+        })
+        .sum()
+}
+
+/// Whether a batch brings more than it removes: such are refused when the drives are full, so that deletes
+/// and cursors still fit in what is left of the segment.
+fn takes_space(mutations: &[Mutation]) -> bool {
+    mutations
+        .iter()
+        .any(|mutation| matches!(mutation, Mutation::Put(put) if !put.payload.is_empty() || !put.locations.is_empty()))
+}

@@ -1,0 +1,337 @@
+//! The sequencer: the one thread that orders commits and makes them durable.
+//!
+//! It judges preconditions, assigns sequences and builds a frame of everything that gathered while the frame
+//! before was written: group commit without a timer. A frame is built when the one before it is durable on
+//! the write quorum, so at most one batch is ever of undecided fate.
+//!
+//! # Invariants
+//!
+//! 1. A commit is answered when its batch is durable on q voters and applied to the index, in order.
+//! 2. A drive that fails or lags is out by a decision of at least q others before the batch it missed is
+//!    acknowledged.
+//! 3. A batch short of q freezes the set: it and its refusals are answered "outcome unknown", nothing more is
+//!    written in this epoch, and recovery runs in this process under a new one.
+//!
+//! What is here is the loop; the parts are [`group`] (building a frame), [`write`] and [`freeze`].
+//!
+//! Bounds: [`COMMITS_WAITING_MAX`] commits wait (more wait to be let in), a drive may lag by
+//! [`LAG_BYTES_MAX`] or [`LAG_MAX`].
+
+mod freeze;
+mod group;
+mod write;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use store::{Batch, Committed, EngineError};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::chain::Chain;
+use crate::frame::Kind;
+use crate::recovery::set_mode;
+use crate::replay::encode_epoch_start;
+use crate::segment::{Preparer, segment_bytes};
+use crate::set::{Mode, Set};
+use crate::writer::Writer;
+use group::answer;
+use write::Frozen;
+
+/// Commits that may wait for the frame before them.
+pub(crate) const COMMITS_WAITING_MAX: usize = 8192;
+
+/// Bytes a drive may lag behind before it is out: 64 MiB.
+const LAG_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time a drive may take for one frame before it is out.
+const LAG_MAX: Duration = Duration::from_secs(5);
+
+/// How long the set is idle before a seal frame states what is durable.
+const SEAL_AFTER: Duration = Duration::from_millis(200);
+
+/// How long a batch that rides waits for another to ride on.
+const RIDE_MAX: Duration = Duration::from_millis(100);
+
+/// How often it is checked that the drives' directories are still there, while there is work; at least once in
+/// [`RETRY_AFTER`] without.
+const PRESENCE_EVERY: Duration = Duration::from_millis(250);
+
+/// How long between attempts to recover, or to find space again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// A commit that waits.
+pub(crate) struct Request {
+    pub batch: Batch,
+    pub reply: oneshot::Sender<Result<Committed, EngineError>>,
+    pub since: Instant,
+    pub permit: OwnedSemaphorePermit,
+}
+
+/// What the sequencer hears.
+pub(crate) enum Event {
+    /// A commit came.
+    Commit(Box<Request>),
+    /// A drive wrote its frame of a batch, or failed to.
+    Written {
+        position: usize,
+        batch: u64,
+        result: std::io::Result<()>,
+    },
+    /// A drive failed elsewhere.
+    Fault { position: usize, reason: String },
+    /// No more commits come. With `clean`, what is queued is written, every voter is waited for, and a seal
+    /// is written; without, the thread ends as it stands.
+    Stop {
+        clean: bool,
+        reply: Option<oneshot::Sender<()>>,
+    },
+}
+
+/// A frame in flight on a drive.
+struct Flight {
+    batch: u64,
+    bytes: usize,
+    since: Instant,
+}
+
+/// The sequencer's state, owned by its thread.
+pub(crate) struct Sequencer {
+    set: Arc<Set>,
+    chain: Chain,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+    queue: VecDeque<Request>,
+    writers: Vec<Option<Writer>>,
+    flights: Vec<VecDeque<Flight>>,
+    /// Drives that failed since the last decision, with their reasons.
+    failed: Vec<(usize, String)>,
+    preparer: Preparer,
+    prepared: u32,
+    sealed: bool,
+    last_work: Instant,
+    last_retry: Instant,
+    last_presence: Instant,
+    stopping: Option<(bool, Option<oneshot::Sender<()>>)>,
+}
+
+impl Sequencer {
+    pub(crate) fn new(
+        set: Arc<Set>,
+        chain: Chain,
+        events: Receiver<Event>,
+        sender: Sender<Event>,
+    ) -> Sequencer {
+        let faults = sender.clone();
+        let preparer = Preparer::start(Arc::clone(&set), move |position, reason| {
+            // The sequencer is gone only when the engine is.
+            let _ = faults.send(Event::Fault { position, reason });
+        });
+        let now = Instant::now();
+        let drives = set.members.len();
+        Sequencer {
+            prepared: chain.next.segment,
+            set,
+            chain,
+            events,
+            sender,
+            queue: VecDeque::new(),
+            writers: (0..drives).map(|_| None).collect(),
+            flights: (0..drives).map(|_| VecDeque::new()).collect(),
+            failed: Vec::new(),
+            preparer,
+            sealed: true,
+            last_work: now,
+            last_retry: now,
+            last_presence: now,
+            stopping: None,
+        }
+    }
+
+    /// Writes the first frame of the epoch; the set takes writes when it is durable on the write quorum.
+    pub(crate) fn begin_epoch(&mut self) -> Result<(), String> {
+        self.writers = self
+            .set
+            .members
+            .iter()
+            .map(|member| {
+                member
+                    .is_online()
+                    .then(|| Writer::start(Arc::clone(&self.set), member.position, self.sender.clone()))
+            })
+            .collect();
+        let metadata = encode_epoch_start(self.chain.previous);
+        self.write_plain(Kind::EpochStart, &metadata)
+            .map_err(|Frozen(reason)| reason)?;
+        self.preparer.ask(
+            self.chain.next.segment,
+            self.set.segment_bytes(self.chain.next.segment),
+        );
+        set_mode(&self.set, Mode::Writable);
+        Ok(())
+    }
+
+    /// Runs until the engine stops.
+    pub(crate) fn run(mut self) {
+        loop {
+            while let Ok(event) = self.events.try_recv() {
+                self.hear(event);
+            }
+            if let Some((clean, reply)) = self.stopping.take() {
+                return self.stop(clean, reply);
+            }
+            self.watch_lag();
+            self.watch_presence();
+            if !self.failed.is_empty()
+                && self.is_writable()
+                && let Err(frozen) = self.expel()
+            {
+                self.freeze(&frozen);
+            }
+            if self.has_due_work() {
+                self.commit_queue();
+                continue;
+            }
+            self.when_idle();
+            match self.events.recv_timeout(self.patience()) {
+                Ok(event) => self.hear(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Commit(request) => self.queue.push_back(*request),
+            Event::Written {
+                position,
+                batch,
+                result,
+            } => self.note_written(position, batch, result),
+            Event::Fault { position, reason } => self.note_failure(position, reason),
+            Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
+        }
+    }
+
+    fn note_written(&mut self, position: usize, batch: u64, result: std::io::Result<()>) {
+        self.flights[position].pop_front();
+        match result {
+            Ok(()) => self.set.members[position].written.store(batch, Ordering::Release),
+            Err(error) => {
+                self.note_failure(position, format!("batch {batch} could not be written: {error}"));
+            }
+        }
+    }
+
+    fn note_failure(&mut self, position: usize, reason: String) {
+        let known = self.failed.iter().any(|(failed, _)| *failed == position);
+        if !known && self.set.members[position].is_online() {
+            self.failed.push((position, reason));
+        }
+    }
+
+    fn is_writable(&self) -> bool {
+        *self.set.mode.read() == Mode::Writable
+    }
+
+    fn has_due_work(&self) -> bool {
+        self.queue
+            .iter()
+            .any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
+    }
+
+    fn patience(&self) -> Duration {
+        let in_flight = self.flights.iter().any(|flights| !flights.is_empty());
+        if !self.queue.is_empty() {
+            RIDE_MAX
+        } else if !self.sealed || in_flight {
+            SEAL_AFTER
+        } else {
+            RETRY_AFTER
+        }
+    }
+
+    /// A drive whose frame takes too long, or behind which too much gathered, counts as failed.
+    fn watch_lag(&mut self) {
+        for position in 0..self.flights.len() {
+            let flights = &self.flights[position];
+            let bytes: usize = flights.iter().map(|flight| flight.bytes).sum();
+            let late = flights
+                .front()
+                .is_some_and(|flight| flight.since.elapsed() > LAG_MAX);
+            if late || bytes > LAG_BYTES_MAX {
+                let batch = flights.front().map_or(0, |flight| flight.batch);
+                self.note_failure(position, format!("it lags by {bytes} bytes, since batch {batch}"));
+            }
+        }
+    }
+
+    /// A drive whose directory was taken away would go on taking writes into files that nobody finds again.
+    fn watch_presence(&mut self) {
+        if self.last_presence.elapsed() < PRESENCE_EVERY {
+            return;
+        }
+        self.last_presence = Instant::now();
+        let set = Arc::clone(&self.set);
+        for member in set.online() {
+            if let Err(error) = member.drive().and_then(|drive| drive.check_present()) {
+                self.note_failure(member.position, error.to_string());
+            }
+        }
+    }
+
+    fn when_idle(&mut self) {
+        if self.is_writable() {
+            if !self.sealed && self.last_work.elapsed() >= SEAL_AFTER {
+                self.seal();
+            }
+            let retry = self.set.full.load(Ordering::Relaxed) && self.last_retry.elapsed() >= RETRY_AFTER;
+            if retry {
+                self.prepare_next();
+            }
+        } else if self.last_retry.elapsed() >= RETRY_AFTER {
+            self.recover();
+        }
+    }
+
+    fn seal(&mut self) {
+        if let Err(frozen) = self.write_plain(Kind::Seal, &[]) {
+            self.freeze(&frozen);
+        }
+        self.sealed = true;
+    }
+
+    fn prepare_next(&mut self) {
+        self.last_retry = Instant::now();
+        let number = self.chain.next.segment + 1;
+        self.preparer
+            .ask(number, segment_bytes(number, self.set.largest_segment));
+    }
+
+    fn stop(mut self, clean: bool, reply: Option<oneshot::Sender<()>>) {
+        if clean {
+            while !self.queue.is_empty() {
+                self.commit_queue();
+            }
+            if self.is_writable() && !self.sealed {
+                self.seal();
+            }
+        }
+        // Every voter then holds everything: after a clean stop the set survives the loss of m drives whole. And
+        // no thread holds a drive any more, which may be opened again at once.
+        self.drain_flights();
+        for request in self.queue.drain(..) {
+            answer(request, Err(EngineError::Closed));
+        }
+        self.writers.clear();
+        drop(self.preparer);
+        drop(self.set);
+        if let Some(reply) = reply {
+            // Nobody waits for it any more, which is theirs to choose.
+            let _ = reply.send(());
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Writing a frame: to every drive at once, until the write quorum holds it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Instant;
+
+use super::{Flight, LAG_MAX, Sequencer};
+use crate::columns::{Layout, column_on};
+use crate::digest::crc64;
+use crate::drive::{BLOCK_BYTES, is_full};
+use crate::frame::{Address, Form, HEADER_BYTES, Header, Kind, Shared};
+use crate::segment::{INCARNATION, first_address};
+use crate::writer::Job;
+
+/// The set froze: fewer drives than the write quorum hold the batch.
+pub(super) struct Frozen(pub(super) String);
+
+/// Why a batch was not made durable.
+pub(super) enum Failure {
+    Full,
+    Frozen(Frozen),
+}
+
+impl Sequencer {
+    pub(super) fn write_plain(&mut self, kind: Kind, metadata: &[u8]) -> Result<(), Frozen> {
+        let layout = Layout {
+            form: Form::Empty,
+            places: Vec::new(),
+            columns: Vec::new(),
+            stripe_bytes: 0,
+        };
+        match self.write_batch(kind, metadata, &layout) {
+            Ok(_) => Ok(()),
+            Err(Failure::Frozen(frozen)) => Err(frozen),
+            Err(Failure::Full) if kind == Kind::Seal => Ok(()),
+            Err(Failure::Full) => Err(Frozen(
+                "no space is left for the first segment of the journal".into(),
+            )),
+        }
+    }
+
+    /// Writes one batch and returns when q voters hold it.
+    pub(super) fn write_batch(
+        &mut self,
+        kind: Kind,
+        metadata: &[u8],
+        layout: &Layout,
+    ) -> Result<Shared, Failure> {
+        let slot = (HEADER_BYTES + metadata.len() + layout.stripe_bytes).next_multiple_of(BLOCK_BYTES);
+        let address = self.set.place(self.chain.next, slot);
+        self.ensure_segment(address)?;
+        let shared = Shared {
+            kind,
+            form: layout.form,
+            address,
+            incarnation: INCARNATION,
+            slot_bytes: number(slot),
+            epoch: self.chain.log.epoch,
+            nonce: self.chain.log.nonce,
+            batch: self.chain.next_batch,
+            previous_hash: self.chain.last_hash,
+            durable_upto: self.chain.next_batch - 1,
+            time_ns: self.set.clock.now_ns(),
+            meta_bytes: number(metadata.len()),
+            meta_crc: crc64(&[metadata]),
+            stripe_bytes: number(layout.stripe_bytes),
+        };
+        self.dispatch(&shared, metadata, layout);
+        self.await_quorum(shared.batch).map_err(Failure::Frozen)?;
+        self.chain.pass(&shared);
+        let half = self.set.segment_bytes(address.segment) / 2;
+        if u64::from(self.chain.next.offset) > half && self.prepared == address.segment {
+            self.prepared += 1;
+            self.prepare_next();
+        }
+        Ok(shared)
+    }
+
+    /// Makes the segment on every drive that lacks it. Nothing was written when this fails.
+    fn ensure_segment(&mut self, address: Address) -> Result<(), Failure> {
+        if address != first_address(address.segment) {
+            return Ok(());
+        }
+        self.prepared = self.prepared.max(address.segment);
+        let size_bytes = self.set.segment_bytes(address.segment);
+        // On threads of their own: a drive that hangs here must not hold the others up.
+        let (answers, incoming) = channel();
+        let mut asked: Vec<usize> = self.set.online().map(|member| member.position).collect();
+        for &position in &asked {
+            let (set, answers) = (Arc::clone(&self.set), answers.clone());
+            std::thread::spawn(move || {
+                let made = set.members[position].prepare_segment(set.id, address.segment, size_bytes);
+                // The answer may be the last thing the engine waits for before its drives are opened again.
+                drop(set);
+                // Nobody listens any more when it took too long.
+                let _ = answers.send((position, made));
+            });
+        }
+        let deadline = Instant::now() + LAG_MAX;
+        let mut full = false;
+        while !asked.is_empty() {
+            let Ok((position, made)) =
+                incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            else {
+                break;
+            };
+            asked.retain(|asked| *asked != position);
+            match made {
+                Ok(()) => {}
+                Err(error) if is_full(&error) => full = true,
+                Err(error) => self.note_failure(position, format!("a segment could not be made: {error}")),
+            }
+        }
+        for position in asked {
+            self.note_failure(position, "it hangs while a segment is made".to_owned());
+        }
+        if full { Err(Failure::Full) } else { Ok(()) }
+    }
+
+    fn dispatch(&mut self, shared: &Shared, metadata: &[u8], layout: &Layout) {
+        for position in 0..self.writers.len() {
+            let failed = self.failed.iter().any(|(failed, _)| *failed == position);
+            let Some(writer) = self.writers[position].as_ref().filter(|_| !failed) else {
+                continue;
+            };
+            let column: &[u8] = match layout.form {
+                Form::Empty => &[],
+                Form::Replicated => &layout.columns[0],
+                Form::Columns => &layout.columns[column_on(self.set.geometry, shared.batch, position)],
+            };
+            let header = Header {
+                shared: shared.clone(),
+                position: u16::try_from(position).expect("a set has at most 16 drives"),
+                column_bytes: number(column.len()),
+                column_crc: crc64(&[column]),
+            };
+            let frame = header.frame(metadata, column);
+            self.flights[position].push_back(Flight {
+                batch: shared.batch,
+                bytes: frame.len(),
+                since: Instant::now(),
+            });
+            writer.write(Job {
+                batch: shared.batch,
+                address: shared.address,
+                frame,
+            });
+        }
+    }
+
+    /// Waits until q voters hold the batch, and takes out those that failed meanwhile.
+    fn await_quorum(&mut self, batch: u64) -> Result<(), Frozen> {
+        let quorum = self.set.geometry.write_quorum();
+        loop {
+            self.watch_lag();
+            let failed = self.failed.len();
+            let able = self.set.online().count() - failed;
+            if able < quorum {
+                return Err(Frozen(self.describe_failures(batch)));
+            }
+            let holds = |position: &usize| {
+                self.set.members[*position].is_online()
+                    && self.set.members[*position].written.load(Ordering::Acquire) >= batch
+                    && !self.failed.iter().any(|(failed, _)| failed == position)
+            };
+            if (0..self.writers.len()).filter(holds).count() >= quorum {
+                return if failed > 0 { self.expel() } else { Ok(()) };
+            }
+            match self.events.recv_timeout(LAG_MAX / 10) {
+                Ok(event) => self.hear(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Err(Frozen("the engine was dropped".into())),
+            }
+        }
+    }
+
+    fn describe_failures(&self, batch: u64) -> String {
+        let failures: Vec<String> = self
+            .failed
+            .iter()
+            .map(|(position, reason)| format!("{}: {reason}", self.set.members[*position].path))
+            .collect();
+        format!(
+            "batch {batch} is short of the write quorum ({})",
+            failures.join("; ")
+        )
+    }
+
+    /// Takes the failed drives out by a decision of the others.
+    pub(super) fn expel(&mut self) -> Result<(), Frozen> {
+        let failed = std::mem::take(&mut self.failed);
+        let remaining: Vec<usize> = self
+            .set
+            .online()
+            .map(|member| member.position)
+            .filter(|position| !failed.iter().any(|(failed, _)| failed == position))
+            .collect();
+        if remaining.len() < self.set.geometry.write_quorum() {
+            self.failed = failed;
+            return Err(Frozen(format!("{} drives are left", remaining.len())));
+        }
+        let mut identity = self.set.identity.lock().clone();
+        identity.revision += 1;
+        let decided = self.set.decide(identity, remaining);
+        for (position, reason) in failed {
+            self.set.members[position].take_out(&reason);
+            self.flights[position].clear();
+            if let Some(writer) = self.writers[position].take() {
+                writer.abandon();
+            }
+        }
+        decided
+            .map(|_| ())
+            .map_err(|short| Frozen(format!("{} drives are left", short.answered)))
+    }
+}
+
+fn number(length: usize) -> u32 {
+    u32::try_from(length).expect("a frame is smaller than 4 GiB")
+}

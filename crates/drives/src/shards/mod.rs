@@ -1,0 +1,142 @@
+//! Shards: large bodies, staged on all drives before a commit names them.
+//!
+//! A body is cut into stripes of k blocks of 64 KiB; m parity blocks are computed; block c of every stripe
+//! goes to the file of column c, one file a drive. Every block carries a CRC64 seeded with the body's id, its
+//! column and its number: an intact block in the wrong place does not pass. A body is finished when file and
+//! folder are synced on at least q voters, and its location says which.
+//!
+//! Bounds: a stage holds at most two buffers of [`STRIPES_PER_BUFFER`] stripes, one filling and one being
+//! written; a read holds one. Memory does not grow with the body.
+//!
+//! What is not here: collecting what a crash left behind; such files name an earlier epoch.
+
+mod read;
+mod stage;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use store::{EngineError, Location};
+use tokio::task::spawn_blocking;
+
+use crate::digest::crc64;
+use crate::location::{Place, ShardId};
+use crate::set::Set;
+
+pub(crate) use read::read;
+pub(crate) use stage::ShardStage;
+
+/// Bytes of a block: 64 KiB.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Bytes of a block's checksum, which stands before it.
+const CRC_BYTES: usize = 8;
+
+/// Stripes encoded, written or read at a time: 512 KiB a drive.
+const STRIPES_PER_BUFFER: usize = 8;
+
+/// Bytes of a shard file's header.
+const HEADER_BYTES: usize = 128;
+
+/// Tells the sequencer that a drive failed.
+pub(crate) type Faults = Arc<dyn Fn(usize, String) + Send + Sync>;
+
+/// Bodies that are being read, and which of them are to be removed when that ends.
+#[derive(Default)]
+pub(crate) struct Pins {
+    pinned: Mutex<HashMap<ShardId, Pinned>>,
+}
+
+#[derive(Default)]
+struct Pinned {
+    readers: usize,
+    reclaimed: bool,
+}
+
+/// Keeps a body's files while it lives.
+struct Pin {
+    set: Arc<Set>,
+    pins: Arc<Pins>,
+    id: ShardId,
+}
+
+impl Pin {
+    fn new(set: Arc<Set>, pins: Arc<Pins>, id: ShardId) -> Pin {
+        pins.pinned.lock().entry(id).or_default().readers += 1;
+        Pin { set, pins, id }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        let reclaimed = {
+            let mut pinned = self.pins.pinned.lock();
+            let Some(entry) = pinned.get_mut(&self.id) else {
+                return;
+            };
+            entry.readers -= 1;
+            let reclaimed = entry.reclaimed;
+            if entry.readers == 0 {
+                pinned.remove(&self.id).is_some_and(|_| reclaimed)
+            } else {
+                false
+            }
+        };
+        if reclaimed {
+            remove(&self.set, self.id);
+        }
+    }
+}
+
+/// Removes a body's files, now or when the last reader is gone; blocks.
+pub(crate) fn reclaim(set: &Set, pins: &Pins, location: &Location) -> Result<(), EngineError> {
+    let place = Place::from_location(location).ok_or_else(|| no_such(location))?;
+    if let Some(pinned) = pins.pinned.lock().get_mut(&place.id) {
+        pinned.reclaimed = true;
+        return Ok(());
+    }
+    remove(set, place.id);
+    Ok(())
+}
+
+fn remove(set: &Set, id: ShardId) {
+    for member in set.online() {
+        let removed = member.drive().and_then(|drive| drive.remove_shard(id));
+        if let Err(error) = removed {
+            tracing::warn!(drive = %member.path, shard = %id.to_name(), %error, "A shard was not removed and stays as garbage.");
+        }
+    }
+}
+
+fn no_such(location: &Location) -> EngineError {
+    EngineError::NoSuchLocation {
+        location: location.clone(),
+    }
+}
+
+fn block_crc(id: ShardId, column: usize, number: u64, block: &[u8]) -> u64 {
+    crc64(&[
+        &id.to_bytes(),
+        &[u8::try_from(column).expect("at most 16 columns")],
+        &number.to_le_bytes(),
+        block,
+    ])
+}
+
+async fn blocking<T: Send + 'static>(
+    run: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    joined(spawn_blocking(run).await)?
+}
+
+/// A task that ended otherwise than by returning was cut off by the runtime's end.
+fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, EngineError> {
+    result.map_err(|error| {
+        if error.is_panic() {
+            std::panic::resume_unwind(error.into_panic())
+        } else {
+            EngineError::Closed
+        }
+    })
+}
