@@ -5,9 +5,7 @@
 //! `--quiet` leaves the warnings, `--json` makes each line an object, `--anonymous` leaves out addresses and
 //! users.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::unix::fs::MetadataExt;
 
 use tidings_store::{DriveState, SetReport};
 
@@ -47,9 +45,6 @@ pub fn print(summary: &Summary, output: Output) {
              with 'MINIO_ROOT_USER' and 'MINIO_ROOT_PASSWORD' environment variables"
         );
     }
-    for shared in shared_devices(&summary.set) {
-        tracing::warn!(drives = %shared.join(" "), "These drives lie on one file system and fail together.");
-    }
     if !summary.without_effect.is_empty() {
         tracing::info!(flags = %summary.without_effect.join(" "), "These flags are accepted and have no effect.");
     }
@@ -57,7 +52,11 @@ pub fn print(summary: &Summary, output: Output) {
 
 fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
     let set = &summary.set;
-    let online = set.drives.iter().filter(|drive| drive.state == DriveState::Online).count();
+    let online = set
+        .drives
+        .iter()
+        .filter(|drive| drive.state == DriveState::Online)
+        .count();
     let offline = set.drives.len() - online;
     let mut lines = vec![
         format!("tidings {}", env!("CARGO_PKG_VERSION")),
@@ -71,7 +70,9 @@ fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
         match drive.state {
             DriveState::Offline => lines.push(format!("  {path}: offline, {}", drive.reason)),
             DriveState::Online if !drive.durable => {
-                lines.push(format!("  {path}: online, but a completed write may not survive a power cut there"));
+                lines.push(format!(
+                    "  {path}: online, but a completed write may not survive a power cut there"
+                ));
             }
             DriveState::Online => {}
         }
@@ -84,22 +85,18 @@ fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
         lines.push(format!("SQS ARNs: {}", summary.arns.join(" ")));
     }
     if !is_anonymous {
-        let secret = if summary.has_default_keys { DEFAULT_KEY } else { "\"$MINIO_ROOT_PASSWORD\"" };
+        let secret = if summary.has_default_keys {
+            DEFAULT_KEY
+        } else {
+            "\"$MINIO_ROOT_PASSWORD\""
+        };
         let url = summary.urls.last().map_or("", String::as_str);
-        lines.push(format!("Connect: mc alias set tidings {url} {} {secret}", summary.user));
+        lines.push(format!(
+            "Connect: mc alias set tidings {url} {} {secret}",
+            summary.user
+        ));
     }
     lines
-}
-
-/// Groups of drives that are one failure domain, where there is parity that counts on them not to be.
-fn shared_devices(set: &SetReport) -> Vec<Vec<&str>> {
-    let mut by_device: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
-    for drive in &set.drives {
-        if let Ok(metadata) = std::fs::metadata(&drive.path) {
-            by_device.entry(metadata.dev()).or_default().push(&drive.path);
-        }
-    }
-    by_device.into_values().filter(|drives| set.parity > 0 && drives.len() > 1).collect()
 }
 
 /// The `host:port` pairs under which a bound address is reached: the address itself, and for a wildcard this
@@ -146,9 +143,15 @@ mod tests {
     }
 
     fn summary() -> Summary {
-        let drives = vec![drive("/d1", DriveState::Online, ""), drive("/d2", DriveState::Offline, "it is absent")];
+        let drives = vec![
+            drive("/d1", DriveState::Online, ""),
+            drive("/d2", DriveState::Offline, "it is absent"),
+        ];
         Summary {
-            urls: vec!["http://192.0.2.2:9000".to_owned(), "http://127.0.0.1:9000".to_owned()],
+            urls: vec![
+                "http://192.0.2.2:9000".to_owned(),
+                "http://127.0.0.1:9000".to_owned(),
+            ],
             user: DEFAULT_KEY.to_owned(),
             has_default_keys: true,
             set: SetReport {
@@ -182,29 +185,25 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_the_default_is_not_printed() {
-        let summary = Summary { user: "admin".to_owned(), has_default_keys: false, ..summary() };
+        let summary = Summary {
+            user: "admin".to_owned(),
+            has_default_keys: false,
+            ..summary()
+        };
         let last = lines(&summary, false).pop().unwrap();
-        assert_eq!(last, "Connect: mc alias set tidings http://127.0.0.1:9000 admin \"$MINIO_ROOT_PASSWORD\"");
+        assert_eq!(
+            last,
+            "Connect: mc alias set tidings http://127.0.0.1:9000 admin \"$MINIO_ROOT_PASSWORD\""
+        );
     }
 
     #[test]
     fn an_anonymous_start_names_no_address_and_no_user() {
         let text = lines(&summary(), true).join("\n");
-        assert!(!text.contains("127.0.0.1") && !text.contains(DEFAULT_KEY), "{text}");
-    }
-
-    #[test]
-    fn drives_of_one_file_system_are_one_failure_domain() {
-        let directory = tempfile::tempdir().unwrap();
-        let paths = ["a", "b"].map(|name| directory.path().join(name).to_str().unwrap().to_owned());
-        for path in &paths {
-            std::fs::create_dir(path).unwrap();
-        }
-        let mut set = summary().set;
-        set.drives = paths.iter().map(|path| drive(path, DriveState::Online, "")).collect();
-        assert_eq!(shared_devices(&set), [paths.each_ref().map(String::as_str)]);
-        set.parity = 0;
-        assert!(shared_devices(&set).is_empty());
+        assert!(
+            !text.contains("127.0.0.1") && !text.contains(DEFAULT_KEY),
+            "{text}"
+        );
     }
 
     #[test]

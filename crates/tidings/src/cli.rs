@@ -136,12 +136,17 @@ hidden_flags! {
 /// clap's, which also carries the answers to `--help` and `--version`: print it and leave with its status.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    if arguments.get(1).is_some_and(|first| first == "minio" || first == "tidings") {
+    if arguments
+        .get(1)
+        .is_some_and(|first| first == "minio" || first == "tidings")
+    {
         arguments.remove(1);
     }
     let mut command = CommandLine::command();
-    let names: Vec<String> =
-        command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect();
+    let names: Vec<String> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long().map(str::to_owned))
+        .collect();
     for argument in arguments.iter_mut().skip(1) {
         if argument == "--" {
             break;
@@ -155,7 +160,9 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
 /// `-address` becomes `--address`; `-S` and values stay.
 fn double_the_dash(argument: &mut OsString, names: &[String]) {
     let Some(text) = argument.to_str() else { return };
-    let Some(flag) = text.strip_prefix('-') else { return };
+    let Some(flag) = text.strip_prefix('-') else {
+        return;
+    };
     let name = flag.split('=').next().unwrap_or(flag);
     if name.len() > 1 && (names.iter().any(|known| known == name) || name == "version" || name == "help") {
         *argument = OsString::from(format!("--{flag}"));
@@ -190,7 +197,9 @@ mod tests {
     }
 
     fn server(drives: &[&str]) -> Option<Command> {
-        Some(Command::Server { drives: drives.iter().map(|drive| (*drive).to_owned()).collect() })
+        Some(Command::Server {
+            drives: drives.iter().map(|drive| (*drive).to_owned()).collect(),
+        })
     }
 
     #[test]

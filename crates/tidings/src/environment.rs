@@ -24,8 +24,13 @@ pub type Variables = BTreeMap<String, String>;
 const CLIENT_NAMES: [&str; 3] = ["ENDPOINT", "ACCESS_KEY", "SECRET_KEY"];
 
 /// Variables whose value may be in a file named by `<variable>_FILE`.
-const FROM_FILE: [&str; 5] =
-    ["MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY", "MINIO_KMS_SECRET_KEY"];
+const FROM_FILE: [&str; 5] = [
+    "MINIO_ROOT_USER",
+    "MINIO_ROOT_PASSWORD",
+    "MINIO_ACCESS_KEY",
+    "MINIO_SECRET_KEY",
+    "MINIO_KMS_SECRET_KEY",
+];
 
 /// Where container engines put secrets: what a relative file name is relative to.
 const SECRETS_DIRECTORY: &str = "/run/secrets";
@@ -52,7 +57,9 @@ pub fn effective(process: &Variables) -> Result<Variables, Fatal> {
 
 fn effective_in(process: &Variables, secrets: &Path) -> Result<Variables, Fatal> {
     let mut variables = process.clone();
-    let file = ["TIDINGS_CONFIG_ENV_FILE", "MINIO_CONFIG_ENV_FILE"].iter().find_map(|name| process.get(*name));
+    let file = ["TIDINGS_CONFIG_ENV_FILE", "MINIO_CONFIG_ENV_FILE"]
+        .iter()
+        .find_map(|name| process.get(*name));
     if let Some(name) = file.filter(|name| !name.is_empty()) {
         if let Some((path, text)) = read(name, secrets)? {
             variables.extend(assignments(&path, &text)?);
@@ -66,7 +73,10 @@ fn effective_in(process: &Variables, secrets: &Path) -> Result<Variables, Fatal>
         .collect();
     variables.extend(twins);
     for variable in FROM_FILE {
-        let Some(name) = variables.get(&format!("{variable}_FILE")).filter(|name| !name.is_empty()) else {
+        let Some(name) = variables
+            .get(&format!("{variable}_FILE"))
+            .filter(|name| !name.is_empty())
+        else {
             continue;
         };
         if let Some((_, text)) = read(name, secrets)? {
@@ -85,18 +95,27 @@ fn read(name: &str, secrets: &Path) -> Result<Option<(PathBuf, String)>, Fatal> 
     }
     for path in places {
         let failed = |reason: String| {
-            Err(Fatal::new(format!("Unable to read the file {}", path.display()), reason)
-                .remedy("Make it readable for this user, or take its name out of the environment."))
+            Err(
+                Fatal::new(format!("Unable to read the file {}", path.display()), reason)
+                    .remedy("Make it readable for this user, or take its name out of the environment."),
+            )
         };
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.len() > FILE_SIZE_BYTES_MAX => {
-                return failed(format!("it has {} bytes, {FILE_SIZE_BYTES_MAX} are allowed", metadata.len()));
+                return failed(format!(
+                    "it has {} bytes, {FILE_SIZE_BYTES_MAX} are allowed",
+                    metadata.len()
+                ));
             }
             Ok(_) => match std::fs::read_to_string(&path) {
                 Ok(text) => return Ok(Some((path, text))),
                 Err(error) => return failed(error.to_string()),
             },
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) => {}
             Err(error) => return failed(error.to_string()),
         }
     }
@@ -132,13 +151,19 @@ fn unquoted(value: &str) -> &str {
 
 /// The first of several names that is set and not empty.
 pub fn first<'a>(variables: &'a Variables, names: &[&str]) -> Option<&'a str> {
-    names.iter().filter_map(|name| variables.get(*name)).map(|value| value.trim()).find(|value| !value.is_empty())
+    names
+        .iter()
+        .filter_map(|name| variables.get(*name))
+        .map(|value| value.trim())
+        .find(|value| !value.is_empty())
 }
 
 /// Whether a switch is on. MinIO's words for it.
 pub fn is_on(variables: &Variables, name: &str) -> bool {
     let words = ["on", "true", "enable", "enabled", "1", "yes"];
-    variables.get(name).is_some_and(|value| words.contains(&value.trim().to_ascii_lowercase().as_str()))
+    variables
+        .get(name)
+        .is_some_and(|value| words.contains(&value.trim().to_ascii_lowercase().as_str()))
 }
 
 #[cfg(test)]
@@ -146,7 +171,10 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -175,7 +203,8 @@ mod tests {
     fn an_environment_file_stands_above_the_process_and_below_a_twin() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("minio.env");
-        let text = "# keys\n\nexport MINIO_ROOT_USER=\"from file\"\nMINIO_REGION='eu=1'\n MINIO_DOMAIN = a.b\n";
+        let text =
+            "# keys\n\nexport MINIO_ROOT_USER=\"from file\"\nMINIO_REGION='eu=1'\n MINIO_DOMAIN = a.b\n";
         std::fs::write(&file, text).unwrap();
         let process = variables(&[
             ("MINIO_CONFIG_ENV_FILE", file.to_str().unwrap()),

@@ -106,7 +106,10 @@ impl Server {
         let listener = Listener::open(reserved, tls, Arc::clone(&gateway), settings.timeouts)
             .map_err(|error| Fatal::new("Unable to open the port", error))?;
         let summary = Summary {
-            urls: reachable.iter().map(|address| format!("{scheme}://{address}")).collect(),
+            urls: reachable
+                .iter()
+                .map(|address| format!("{scheme}://{address}"))
+                .collect(),
             user: settings.directory.root().access_key.clone(),
             has_default_keys: settings.has_default_keys(),
             set,
@@ -138,7 +141,10 @@ impl Server {
 
     /// Waits until an admin call asks the process to restart or stop. The server answers meanwhile.
     pub async fn wait(&mut self) -> ServiceAction {
-        self.service_actions.recv().await.expect("the gateway, which this server holds, holds the sender")
+        self.service_actions
+            .recv()
+            .await
+            .expect("the gateway, which this server holds, holds the sender")
     }
 
     /// Stops: no new requests, those under way end or are cut after the shutdown timeout, access changes are
@@ -155,7 +161,11 @@ impl Server {
 }
 
 async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<LocalEngine>, Fatal> {
-    let options = Options { drives: settings.drives.clone(), parity: settings.parity, clock };
+    let options = Options {
+        drives: settings.drives.clone(),
+        parity: settings.parity,
+        clock,
+    };
     let opened = tokio::task::spawn_blocking(move || LocalEngine::open(options)).await;
     opened.expect("opening does not panic").map_err(|error| {
         let fatal = Fatal::new("Unable to use the drives", &error);
@@ -202,4 +212,100 @@ async fn load_configuration(
 ) -> Result<Arc<Configuration>, Fatal> {
     let loaded = Configuration::load(store, notifier, Arc::clone(&settings.environment)).await;
     loaded.map_err(|error| Fatal::new("Unable to read the stored configuration", error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::cli::Flags;
+
+    /// Settings over four fresh drives, on a port the system chooses.
+    fn settings(home: &std::path::Path) -> Settings {
+        let flags = Flags {
+            address: Some("127.0.0.1:0".to_owned()),
+            ..Flags::default()
+        };
+        let drives = [format!("{}/d{{1...4}}", home.display())];
+        let environment = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
+        Settings::new(&flags, &drives, environment)
+            .unwrap()
+            .expect("drives are given")
+    }
+
+    /// Sends bytes and gives everything that comes back until the server closes.
+    async fn exchange(address: SocketAddr, request: &'static str) -> String {
+        let asked = move || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(request.as_bytes())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        tokio::task::spawn_blocking(asked).await.unwrap().unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_answers_as_soon_as_it_has_started_and_not_after_it_was_stopped() {
+        crate::install_crypto();
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(settings(home.path())).await.unwrap();
+        let address = server.address();
+        assert_eq!(server.summary().urls, [format!("http://{address}")]);
+        assert_eq!((server.summary().set.data, server.summary().set.parity), (2, 2));
+
+        let alive = "GET /minio/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        assert!(exchange(address, alive).await.starts_with("HTTP/1.1 200 OK\r\n"));
+        let unsigned = "GET /album HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+        let refused = exchange(address, unsigned).await;
+        assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
+        assert!(refused.contains("<Code>AccessDenied</Code>"), "{refused}");
+
+        server.stop().await;
+        assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_idle_connection_does_not_hold_up_the_end() {
+        crate::install_crypto();
+        let home = tempfile::tempdir().unwrap();
+        let server = Server::start(settings(home.path())).await.unwrap();
+        let mut silent = TcpStream::connect(server.address()).unwrap();
+        exchange(
+            server.address(),
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+
+        let began = std::time::Instant::now();
+        server.stop().await;
+
+        assert!(
+            began.elapsed() < crate::config::Timeouts::default().shutdown,
+            "{:?}",
+            began.elapsed()
+        );
+        let mut rest = Vec::new();
+        assert!(silent.read_to_end(&mut rest).is_err() || rest.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_port_in_use_stops_the_start_before_a_drive_is_touched() {
+        crate::install_crypto();
+        let home = tempfile::tempdir().unwrap();
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut settings = settings(home.path());
+        settings.address.port = taken.local_addr().unwrap().port();
+
+        let fatal = Server::start(settings).await.err().expect("the port is taken");
+
+        assert!(
+            fatal.what.starts_with("Unable to listen on 127.0.0.1:"),
+            "{fatal}"
+        );
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -67,7 +68,10 @@ struct Signals {
 impl Signals {
     fn new() -> Signals {
         let catch = |kind| signal(kind).expect("SIGTERM and SIGINT can be caught");
-        Signals { terminate: catch(SignalKind::terminate()), interrupt: catch(SignalKind::interrupt()) }
+        Signals {
+            terminate: catch(SignalKind::terminate()),
+            interrupt: catch(SignalKind::interrupt()),
+        }
     }
 
     async fn next(&mut self) -> &'static str {
@@ -78,13 +82,27 @@ impl Signals {
     }
 }
 
-/// Replaces this program by itself. Returns only if that fails, and then why.
+/// Replaces this program by itself, or by what has been installed in its place. Returns only if that fails,
+/// and then why.
 pub fn reexecute() -> io::Error {
     let mut arguments = std::env::args_os();
-    // The link of the kernel is right even when the program was started through PATH or moved since.
-    let mut command = Command::new("/proc/self/exe");
+    let mut command = Command::new(program());
     if let Some(name) = arguments.next() {
         command.arg0(name);
     }
     command.args(arguments).exec()
+}
+
+/// The file this process was started from, if there is one by that name; else the kernel's link to what runs.
+fn program() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    let Ok(started) = std::fs::read_link(&running) else {
+        return running;
+    };
+    // The kernel marks a file that was replaced, as an upgrade does.
+    let path = match started.to_str().and_then(|path| path.strip_suffix(" (deleted)")) {
+        Some(path) => PathBuf::from(path),
+        None => started,
+    };
+    if path.is_file() { path } else { running }
 }

@@ -19,7 +19,8 @@ use crate::config::Output;
 use crate::environment::{Variables, first};
 
 /// Libraries whose own news is no news to an operator.
-const LIBRARIES: &str = "rdkafka=error,librdkafka=error,rumqttc=error,hyper=warn,h2=warn,rustls=warn,sled=warn";
+const LIBRARIES: &str =
+    "rdkafka=error,librdkafka=error,rumqttc=error,hyper=warn,h2=warn,rustls=warn,sled=warn";
 
 /// Begins to log. Once per process; a second call changes nothing.
 pub fn install(output: Output, environment: &Variables) {
@@ -131,12 +132,18 @@ mod tests {
     use super::*;
 
     fn told() -> Told {
-        Told { message: "A drive is out.".to_owned(), fields: vec![("drive", "/d1".to_owned()), ("n", "2".to_owned())] }
+        Told {
+            message: "A drive is out.".to_owned(),
+            fields: vec![("drive", "/d1".to_owned()), ("n", "2".to_owned())],
+        }
     }
 
     #[test]
     fn a_line_is_a_sentence_with_its_values_behind() {
-        assert_eq!(line(false, Level::WARN, &told()), "WARN: A drive is out. (drive: /d1, n: 2)");
+        assert_eq!(
+            line(false, Level::WARN, &told()),
+            "WARN: A drive is out. (drive: /d1, n: 2)"
+        );
     }
 
     #[test]

@@ -89,7 +89,10 @@ impl Certificates {
             return Ok(None);
         }
         let loaded = Loaded::read(directory)?;
-        Ok(Some(Arc::new(Certificates { directory: directory.to_owned(), current: ArcSwap::from_pointee(loaded) })))
+        Ok(Some(Arc::new(Certificates {
+            directory: directory.to_owned(),
+            current: ArcSwap::from_pointee(loaded),
+        })))
     }
 
     /// Reads the files again if they changed since they were last read. Whether new certificates are now
@@ -134,7 +137,9 @@ impl Certificates {
     /// The settings of a listener that shows whatever certificate is in force at each handshake.
     pub fn server_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(self);
-        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
+        let mut config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Arc::new(config)
     }
@@ -155,7 +160,9 @@ impl ResolvesServerCert for Certificates {
 
 /// Whether a certificate is for a name, wildcards included.
 fn bears(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
-    let Some(certificate) = key.cert.first() else { return false };
+    let Some(certificate) = key.cert.first() else {
+        return false;
+    };
     ParsedCertificate::try_from(certificate).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
 
@@ -174,7 +181,11 @@ impl Loaded {
                 named.push(certified_key(&certificate, &key)?);
             }
         }
-        Ok(Loaded { default, named, fingerprint })
+        Ok(Loaded {
+            default,
+            named,
+            fingerprint,
+        })
     }
 }
 
@@ -184,14 +195,22 @@ fn pair(directory: &Path) -> Result<Option<(PathBuf, PathBuf)>, TlsError> {
     match (certificate.is_file(), key.is_file()) {
         (true, true) => Ok(Some((certificate, key))),
         (false, false) => Ok(None),
-        (true, false) => Err(TlsError::HalfPair { present: certificate, missing: key }),
-        (false, true) => Err(TlsError::HalfPair { present: key, missing: certificate }),
+        (true, false) => Err(TlsError::HalfPair {
+            present: certificate,
+            missing: key,
+        }),
+        (false, true) => Err(TlsError::HalfPair {
+            present: key,
+            missing: certificate,
+        }),
     }
 }
 
 /// Where more certificates may be, sorted. What a mount keeps for itself begins with two dots.
 fn sub_directories(directory: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
     let mut directories: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
@@ -211,19 +230,31 @@ fn sub_directories(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn certified_key(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
-    let unusable = |path: &Path, reason: String| TlsError::Unusable { path: path.to_owned(), reason };
+    let unusable = |path: &Path, reason: String| TlsError::Unusable {
+        path: path.to_owned(),
+        reason,
+    };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(certificate, "it holds no certificate in PEM form".to_owned()));
+        return Err(unusable(
+            certificate,
+            "it holds no certificate in PEM form".to_owned(),
+        ));
     }
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| unusable(key, format!("{error} (an encrypted key is not supported)")))?;
-    let provider = CryptoProvider::get_default().expect("the process installs a provider before it reads certificates");
+    let provider =
+        CryptoProvider::get_default().expect("the process installs a provider before it reads certificates");
     CertifiedKey::from_der(chain, private, provider)
         .map(Arc::new)
-        .map_err(|error| unusable(key, format!("it does not go with {}: {error}", certificate.display())))
+        .map_err(|error| {
+            unusable(
+                key,
+                format!("it does not go with {}: {error}", certificate.display()),
+            )
+        })
 }
 
 /// The state of every file that certificates are read from.
@@ -232,7 +263,9 @@ fn fingerprint(directory: &Path) -> Vec<FileState> {
 
     let mut directories = vec![directory.to_owned()];
     directories.extend(sub_directories(directory));
-    let files = directories.iter().flat_map(|directory| [CERTIFICATE_FILE, KEY_FILE].map(|file| directory.join(file)));
+    let files = directories
+        .iter()
+        .flat_map(|directory| [CERTIFICATE_FILE, KEY_FILE].map(|file| directory.join(file)));
     files
         .filter_map(|path| {
             let metadata = std::fs::metadata(&path).ok()?;
@@ -271,10 +304,17 @@ mod tests {
     fn without_a_pair_the_server_speaks_plain_http_and_half_a_pair_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(Certificates::load(directory.path()).unwrap().is_none());
-        assert!(Certificates::load(&directory.path().join("absent")).unwrap().is_none());
+        assert!(
+            Certificates::load(&directory.path().join("absent"))
+                .unwrap()
+                .is_none()
+        );
         write_pair(directory.path(), "a.example");
         std::fs::remove_file(directory.path().join(KEY_FILE)).unwrap();
-        assert!(matches!(Certificates::load(directory.path()), Err(TlsError::HalfPair { .. })));
+        assert!(matches!(
+            Certificates::load(directory.path()),
+            Err(TlsError::HalfPair { .. })
+        ));
     }
 
     #[test]
@@ -314,7 +354,10 @@ mod tests {
         write_pair(other.path(), "a.example");
         std::fs::copy(other.path().join(KEY_FILE), directory.path().join(KEY_FILE)).unwrap();
         crate::install_crypto();
-        assert!(matches!(Certificates::load(directory.path()), Err(TlsError::Unusable { .. })));
+        assert!(matches!(
+            Certificates::load(directory.path()),
+            Err(TlsError::Unusable { .. })
+        ));
     }
 
     #[test]
