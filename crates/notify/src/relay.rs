@@ -43,6 +43,9 @@ use crate::window::Window;
 /// Changes read from the log at once.
 const PAGE_CHANGES: usize = 500;
 
+/// Room in the window at which it is filled again: one read for many changes, not one for each.
+const ROOM_TO_READ_CHANGES: usize = 100;
+
 /// The cursor moves at most this often …
 const ADVANCE_EVERY_MS: u64 = 100;
 
@@ -132,7 +135,7 @@ impl Course {
     /// Reads the log until the window is full or the log's end is reached.
     async fn read(&mut self) {
         let may_read = self.read_after.is_none_or(|time| time <= Instant::now());
-        while may_read && !self.at_end && self.window.room() > 0 {
+        while may_read && !self.at_end && self.window.room() >= ROOM_TO_READ_CHANGES {
             // Seen before the read: what becomes durable during it wakes the relay again.
             self.relay.newest.borrow_and_update();
             let limit = PAGE_CHANGES.min(self.window.room());
@@ -254,11 +257,9 @@ impl Course {
     fn next_wake(&self, now: Instant) -> Option<Instant> {
         let sick = self.sick_until.filter(|&until| until > now);
         let refused = self.window.next_due(now);
+        let read = self.read_after.filter(|&time| time > now);
         let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
-        [sick, refused, self.read_after, advance]
-            .into_iter()
-            .flatten()
-            .min()
+        [sick, refused, read, advance].into_iter().flatten().min()
     }
 
     fn has_to_advance(&self) -> bool {

@@ -142,6 +142,10 @@ enum Channel {
 
 impl Broker {
     fn parse(url: &str) -> Result<Broker, String> {
+        // Before anything is quoted: what stands before an @ is a password.
+        if url.contains('@') {
+            return Err("broker names a user; user and password have keys of their own".to_owned());
+        }
         let (scheme, rest) = url
             .split_once("://")
             .ok_or_else(|| format!("broker is {url}, a broker looks like tcp://host:1883"))?;
@@ -165,8 +169,8 @@ impl Broker {
             ),
             _ => (authority, default_port),
         };
-        if host.is_empty() || host.contains('@') {
-            return Err("broker names no host; user and password have keys of their own".to_owned());
+        if host.is_empty() {
+            return Err("broker names no host".to_owned());
         }
         let address = match channel {
             Channel::Tcp | Channel::Tls => host.to_owned(),
@@ -472,8 +476,8 @@ mod tests {
             "broker has the scheme http, known are tcp, ssl, tls, tcps, ws and wss"
         );
         assert_eq!(
-            told(&[("broker", "tcp://u:p@b")]),
-            "broker names no host; user and password have keys of their own"
+            told(&[("broker", "tcp://u:geheim@b")]),
+            "broker names a user; user and password have keys of their own"
         );
         assert_eq!(
             told(&[("topic", "a/#")]),
