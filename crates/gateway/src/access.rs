@@ -5,11 +5,11 @@
 //!
 //! # Bounds
 //!
-//! At most [`IN_FLIGHT_MAX`] changes are under way. One more is not committed: it is counted, and the first
-//! of a run of them is logged.
+//! At most [`IN_FLIGHT_MAX`] changes are under way. One more is not committed. Each that is not committed is
+//! counted, and the first after one that was is logged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -27,7 +27,27 @@ pub(crate) const IN_FLIGHT_MAX: usize = 4096;
 pub(crate) struct Accesses {
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
-    lost: Arc<AtomicU64>,
+    losses: Arc<Losses>,
+}
+
+/// Accesses that were not told.
+#[derive(Default)]
+struct Losses {
+    count: AtomicU64,
+    /// Whether the last one tried was lost too.
+    is_running: AtomicBool,
+}
+
+impl Losses {
+    fn count(&self, reason: &str) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if !self.is_running.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                reason,
+                "A read was not announced. Further ones are only counted until one is."
+            );
+        }
+    }
 }
 
 impl Default for Accesses {
@@ -35,7 +55,7 @@ impl Default for Accesses {
         Accesses {
             permits: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             tasks: TaskTracker::new(),
-            lost: Arc::default(),
+            losses: Arc::default(),
         }
     }
 }
@@ -43,7 +63,7 @@ impl Default for Accesses {
 impl Accesses {
     /// How many accesses were not told, since start.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.losses.count.load(Ordering::Relaxed)
     }
 
     /// Tells of a read, if anybody asks for it.
@@ -63,20 +83,15 @@ impl Accesses {
             return;
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            if self.lost.fetch_add(1, Ordering::Relaxed) == 0 {
-                tracing::warn!(
-                    in_flight = IN_FLIGHT_MAX,
-                    "Reads are not announced: too many access changes are under way. Later ones are only counted."
-                );
-            }
+            self.losses.count("too many access changes are under way");
             return;
         };
         let store = Arc::clone(&gateway.setup.store);
-        let lost = Arc::clone(&self.lost);
+        let losses = Arc::clone(&self.losses);
         self.tasks.spawn(async move {
-            if let Err(error) = store.announce_access(bucket, kind, object, origin).await {
-                lost.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(%error, "A read could not be announced.");
+            match store.announce_access(bucket, kind, object, origin).await {
+                Ok(_) => losses.is_running.store(false, Ordering::Relaxed),
+                Err(error) => losses.count(&error.to_string()),
             }
             drop(permit);
         });

@@ -128,7 +128,11 @@ impl Gateway {
     }
 
     /// Answers one request. Never fails: every failure has its response.
-    pub async fn respond(self: &Arc<Self>, request: http::Request<RequestBody>, peer: SocketAddr) -> Response<ResponseBody> {
+    pub async fn respond(
+        self: &Arc<Self>,
+        request: http::Request<RequestBody>,
+        peer: SocketAddr,
+    ) -> Response<ResponseBody> {
         let began = Instant::now();
         let (head, body) = request.into_parts();
         let mut request = Request::new(self, head, body, peer);
@@ -149,7 +153,13 @@ impl Gateway {
     fn count(&self, request: &Request, reply: &Response<ResponseBody>, took: Duration) {
         if let Some(operation) = request.operation {
             let sent = respond::content_length(reply);
-            self.counters.count(operation, reply.status().as_u16(), request.body.received(), sent, took);
+            self.counters.count(
+                operation,
+                reply.status().as_u16(),
+                request.body.received(),
+                sent,
+                took,
+            );
         }
     }
 
@@ -193,7 +203,10 @@ impl Gateway {
         if request.header("x-amz-content-sha256").is_none() {
             return Err(ErrorCode::AccessDenied.into());
         }
-        let document = request.body.document(&request.head.headers, ADMIN_BODY_BYTES_MAX).await?;
+        let document = request
+            .body
+            .document(&request.head.headers, ADMIN_BODY_BYTES_MAX)
+            .await?;
         let request = AdminRequest {
             head: request.head.clone(),
             path,
@@ -219,8 +232,14 @@ impl Gateway {
 
     /// Drives work on the store to its end, also when the client goes away meanwhile: a write that is
     /// abandoned halfway would leave what it committed untold.
-    pub(crate) async fn to_the_end<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        self.accesses.spawn(work).await.expect("work on the store does not panic and is never aborted")
+    pub(crate) async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        self.accesses
+            .spawn(work)
+            .await
+            .expect("work on the store does not panic and is never aborted")
     }
 
     /// The token that is cancelled when endless streams are to end.
@@ -251,7 +270,10 @@ fn surface(path: &str) -> Surface {
     };
     if path.starts_with("health/") {
         Surface::Health
-    } else if path.starts_with("v2/metrics/") || path.starts_with("metrics/v3") || path == "prometheus/metrics" {
+    } else if path.starts_with("v2/metrics/")
+        || path.starts_with("metrics/v3")
+        || path == "prometheus/metrics"
+    {
         Surface::Metrics
     } else if path.starts_with("admin/") {
         Surface::Admin

@@ -76,56 +76,47 @@ pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decid
     }
 
     let chosen = choose(request, &object)?;
-    let mut reply = respond::empty(if chosen.is_partial {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    });
-    let headers = reply.headers_mut();
-    show(headers, &object);
-    if version.is_some() {
-        respond::set(
-            headers,
-            HeaderName::from_static("x-amz-version-id"),
-            &object.version.to_string(),
-        );
-    }
-    if let Some(parts) = chosen.parts_count {
-        headers.insert(
-            HeaderName::from_static("x-amz-mp-parts-count"),
-            HeaderValue::from(parts),
-        );
-    }
-    let shows_checksum = request
-        .header("x-amz-checksum-mode")
-        .is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
-    if let Some(checksum) = chosen.checksum.filter(|_| shows_checksum) {
-        show_checksum(headers, &checksum);
-    }
-    if chosen.is_partial {
-        let range = match chosen.range.is_empty() {
-            true => format!("bytes */{}", object.size_bytes),
-            false => format!(
-                "bytes {}-{}/{}",
-                chosen.range.start,
-                chosen.range.end - 1,
-                object.size_bytes
-            ),
-        };
-        respond::set(headers, CONTENT_RANGE, &range);
-    }
+    let mut reply = head(request, &object, &chosen);
     for (name, value) in overrides {
-        respond::set(headers, HeaderName::from_static(name), &value);
+        respond::set(reply.headers_mut(), HeaderName::from_static(name), &value);
     }
-    headers.insert(
-        CONTENT_LENGTH,
-        HeaderValue::from(chosen.range.end - chosen.range.start),
-    );
     Ok(Decided::Bytes {
         object: Box::new(object),
         range: chosen.range,
         reply,
     })
+}
+
+/// Status and headers of a response with these bytes.
+fn head(request: &Request, object: &Object, chosen: &Chosen) -> Reply {
+    let is_partial = chosen.is_partial && !chosen.range.is_empty();
+    let mut reply = respond::empty(if is_partial {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    });
+    let headers = reply.headers_mut();
+    show(headers, object);
+    if request.query("versionId").is_some_and(|id| !id.is_empty()) {
+        let version = object.version.to_string();
+        respond::set(headers, HeaderName::from_static("x-amz-version-id"), &version);
+    }
+    if let Some(parts) = chosen.parts_count {
+        let name = HeaderName::from_static("x-amz-mp-parts-count");
+        headers.insert(name, HeaderValue::from(parts));
+    }
+    let mode = request.header("x-amz-checksum-mode");
+    let shows_checksum = mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"));
+    if let Some(checksum) = chosen.checksum.as_ref().filter(|_| shows_checksum) {
+        show_checksum(headers, checksum);
+    }
+    let Range { start, end } = chosen.range;
+    if is_partial {
+        let range = format!("bytes {start}-{}/{}", end - 1, object.size_bytes);
+        respond::set(headers, CONTENT_RANGE, &range);
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(end - start));
+    reply
 }
 
 /// Tells of a read whose answer is decided.
