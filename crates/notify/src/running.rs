@@ -18,7 +18,7 @@ use crate::backoff::Backoff;
 use crate::health::Health;
 use crate::notifier::ServerIdentity;
 use crate::relay::Relay;
-use crate::target::{Surroundings, Target, TargetReport, TargetSettings, target_kind};
+use crate::target::{MadeTarget, Surroundings, Target, TargetReport, TargetSettings, target_kind};
 
 /// A target that was not contacted for so long is probed before it is reported.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -205,14 +205,10 @@ impl Launch {
 }
 
 /// Makes a target of settings.
-pub(crate) type MakeTarget =
-    dyn Fn(&TargetSettings, &Surroundings) -> Result<Box<dyn Target>, String> + Send + Sync;
+pub(crate) type MakeTarget = dyn Fn(&TargetSettings, &Surroundings) -> MadeTarget + Send + Sync;
 
 /// The target that settings describe, of one of the kinds in `TARGETS`.
-pub(crate) fn make_target(
-    settings: &TargetSettings,
-    surroundings: &Surroundings,
-) -> Result<Box<dyn Target>, String> {
+pub(crate) fn make_target(settings: &TargetSettings, surroundings: &Surroundings) -> MadeTarget {
     let kind = target_kind(settings.target.kind)
         .ok_or_else(|| format!("this build has no targets of kind {}", settings.target.kind))?;
     (kind.check)(settings)?;

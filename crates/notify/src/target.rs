@@ -296,6 +296,9 @@ pub trait Target: Send + Sync + 'static {
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome>;
 }
 
+/// A target, or a clause that says why its settings make none.
+pub type MadeTarget = Result<Box<dyn Target>, String>;
+
 /// A kind of target: one row of [`TARGETS`].
 pub struct TargetKind {
     /// As in the ARN: `kafka`, `postgresql`.
@@ -311,7 +314,7 @@ pub struct TargetKind {
     /// Checks settings without contacting anything: a sentence that names the key at fault.
     pub check: fn(&TargetSettings) -> Result<(), String>,
     /// Makes the target of settings that passed their check. Reads certificates, contacts nothing.
-    pub connect: fn(&TargetSettings, &Surroundings) -> Result<Box<dyn Target>, String>,
+    pub connect: fn(&TargetSettings, &Surroundings) -> MadeTarget,
 }
 
 /// The kinds of target this build has, in the order `mc admin config export` shows them.
