@@ -65,7 +65,11 @@ impl Fields {
             match field.trim().split_once('=') {
                 Some(("Credential", value)) => credential = Credential::parse(value),
                 Some(("SignedHeaders", value)) => signed_headers = Some(signed_header_names(value)),
-                Some(("Signature", value)) => signature = parse_signature(value),
+                // What cannot be a signature is one that does not match, as for a presigned URL.
+                Some(("Signature", value)) => {
+                    let parsed = parse_signature(value);
+                    signature = Some(parsed.ok_or_else(|| Refusal::new(ErrorCode::SignatureDoesNotMatch))?);
+                }
                 _ => return Err(malformed("field")),
             }
         }
@@ -169,10 +173,18 @@ mod tests {
             format!("AWS4-HMAC-SHA256 SignedHeaders=host, Signature={signature}"),
             format!("AWS4-HMAC-SHA256 Credential=a/{SCOPE}, Signature={signature}"),
             format!("AWS4-HMAC-SHA256 Credential=a/{SCOPE}, SignedHeaders=host"),
-            format!("AWS4-HMAC-SHA256 Credential=a/{SCOPE}, SignedHeaders=host, Signature=zz"),
         ] {
             let code = Fields::parse(&text).unwrap_err().code;
             assert_eq!(code, ErrorCode::AuthorizationHeaderMalformed, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_signature_does_not_match() {
+        for text in ["zz", "", "ab12"] {
+            let text = format!("AWS4-HMAC-SHA256 Credential=a/{SCOPE}, SignedHeaders=host, Signature={text}");
+            let code = Fields::parse(&text).unwrap_err().code;
+            assert_eq!(code, ErrorCode::SignatureDoesNotMatch, "{text}");
         }
     }
 
