@@ -243,14 +243,14 @@ fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
 fn parity(environment: &Variables, drives: usize) -> Result<Option<usize>, Fatal> {
     let standard = storage_class(environment, "MINIO_STORAGE_CLASS_STANDARD", drives)?;
     let reduced = storage_class(environment, "MINIO_STORAGE_CLASS_RRS", drives)?;
-    if let (Some(standard), Some(reduced)) = (standard, reduced) {
-        if standard < reduced {
-            return Err(Fatal::new(
-                "Invalid storage classes",
-                format!("the parity of STANDARD, {standard}, is below that of RRS, {reduced}"),
-            )
-            .remedy("Give MINIO_STORAGE_CLASS_STANDARD the larger number."));
-        }
+    if let (Some(standard), Some(reduced)) = (standard, reduced)
+        && standard < reduced
+    {
+        return Err(Fatal::new(
+            "Invalid storage classes",
+            format!("the parity of STANDARD, {standard}, is below that of RRS, {reduced}"),
+        )
+        .remedy("Give MINIO_STORAGE_CLASS_STANDARD the larger number."));
     }
     Ok(standard)
 }

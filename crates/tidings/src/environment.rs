@@ -60,10 +60,10 @@ fn effective_in(process: &Variables, secrets: &Path) -> Result<Variables, Fatal>
     let file = ["TIDINGS_CONFIG_ENV_FILE", "MINIO_CONFIG_ENV_FILE"]
         .iter()
         .find_map(|name| process.get(*name));
-    if let Some(name) = file.filter(|name| !name.is_empty()) {
-        if let Some((path, text)) = read(name, secrets)? {
-            variables.extend(assignments(&path, &text)?);
-        }
+    if let Some(name) = file.filter(|name| !name.is_empty())
+        && let Some((path, text)) = read(name, secrets)?
+    {
+        variables.extend(assignments(&path, &text)?);
     }
     let twins: Vec<(String, String)> = variables
         .iter()

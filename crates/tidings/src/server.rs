@@ -50,10 +50,7 @@ impl Server {
     ///
     /// [`Fatal`], told for the operator. What was opened is closed again; nothing answered.
     pub async fn start(settings: Settings) -> Result<Server, Fatal> {
-        let certificates = Certificates::load(&settings.certs_dir).map_err(|error| {
-            Fatal::new("Unable to load the TLS certificates", error)
-                .remedy("Put a matching public.crt and private.key there, or name another --certs-dir.")
-        })?;
+        let certificates = load_certificates(&settings)?;
         let reserved = Reserved::take(&settings.address)?;
         let addresses = reserved.addresses().to_vec();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -71,16 +68,12 @@ impl Server {
             region: region.clone(),
             endpoint: format!("{scheme}://{endpoint}"),
             ca_directory: Some(settings.certs_dir.join(AUTHORITIES)).filter(|directory| directory.is_dir()),
-            ..ServerIdentity::default()
         };
         let notifier = Notifier::new(identity, Arc::clone(&clock));
         let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
         let store = Arc::new(open_store(&engine, recorder, clock).await?);
         let configuration = load_configuration(Arc::clone(&store), Arc::clone(&notifier), &settings).await?;
-        notifier.start(Arc::clone(&store));
-        for (target, problem) in configuration.apply_targets().await {
-            tracing::warn!(%target, %problem, "A notification target is not used until its settings are right.");
-        }
+        begin_to_deliver(&notifier, &store, &configuration).await;
 
         let (service, service_actions) = mpsc::channel(SERVICE_ACTIONS_WAITING_MAX);
         let report = Arc::clone(&engine);
@@ -160,6 +153,13 @@ impl Server {
     }
 }
 
+fn load_certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, Fatal> {
+    Certificates::load(&settings.certs_dir).map_err(|error| {
+        Fatal::new("Unable to load the TLS certificates", error)
+            .remedy("Put a matching public.crt and private.key there, or name another --certs-dir.")
+    })
+}
+
 async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<LocalEngine>, Fatal> {
     let options = Options {
         drives: settings.drives.clone(),
@@ -203,6 +203,14 @@ async fn region(
     let nobody = Notifier::new(ServerIdentity::default(), Arc::clone(clock));
     let configuration = load_configuration(Arc::new(store), nobody, settings).await?;
     Ok(configuration.value("site", "region"))
+}
+
+/// Lets the relays run, then gives them their targets.
+async fn begin_to_deliver(notifier: &Arc<Notifier>, store: &Arc<Store>, configuration: &Configuration) {
+    notifier.start(Arc::clone(store));
+    for (target, problem) in configuration.apply_targets().await {
+        tracing::warn!(%target, %problem, "A notification target is not used until its settings are right.");
+    }
 }
 
 async fn load_configuration(
