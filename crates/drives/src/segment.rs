@@ -63,19 +63,24 @@ pub(crate) fn first_address(segment: u32) -> Address {
     }
 }
 
-/// A segment of one drive, open, and how far frames were written in this process.
+/// A segment of one drive, open, and how much of it is not to be zeroed.
 pub(crate) struct OpenSegment {
     file: Arc<dyn Segment>,
-    /// Frames are written below it, zeroes above it.
+    /// Zeroes are written above it only, frames raise it.
     frontier: Mutex<u64>,
 }
 
 impl OpenSegment {
-    pub(crate) fn new(file: Arc<dyn Segment>) -> OpenSegment {
-        OpenSegment {
-            file,
-            frontier: Mutex::new(u64::from(SEGMENT_HEADER_BYTES)),
-        }
+    /// One that was there: it may hold frames anywhere, so that nothing of it is ever zeroed.
+    pub(crate) fn found(file: Arc<dyn Segment>) -> OpenSegment {
+        let frontier = Mutex::new(file.size_bytes());
+        OpenSegment { file, frontier }
+    }
+
+    /// One that was just made: all frames it will hold go through this value.
+    pub(crate) fn made(file: Arc<dyn Segment>) -> OpenSegment {
+        let frontier = Mutex::new(u64::from(SEGMENT_HEADER_BYTES));
+        OpenSegment { file, frontier }
     }
 
     pub(crate) fn file(&self) -> &dyn Segment {
@@ -220,6 +225,30 @@ fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &d
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::directory::DirectoryDrive;
+    use crate::drive::Drive;
+
+    #[test]
+    fn zeroes_are_written_behind_the_frames_of_a_new_segment_and_nowhere_in_one_that_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        let made = OpenSegment::made(drive.create_segment(0, 1 << 20).unwrap());
+        let mut frame = AlignedBytes::zeroed(2 * BLOCK_BYTES);
+        frame.fill(7);
+        made.write_frame(4096, &frame).unwrap();
+        let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
+
+        assert_eq!(
+            made.zero_from(0, &zeroes).unwrap(),
+            Some(4096 * 3 + ZEROED_BYTES as u64)
+        );
+        let found = OpenSegment::found(drive.open_segment(0).unwrap().unwrap());
+        assert_eq!(found.zero_from(0, &zeroes).unwrap(), None);
+        let mut kept = vec![0; 2 * BLOCK_BYTES];
+        found.file().read_at(4096, &mut kept).unwrap();
+        assert_eq!(kept, vec![7; 2 * BLOCK_BYTES]);
+    }
 
     #[test]
     fn segments_double_from_4_mib_to_the_largest_the_drive_bears() {

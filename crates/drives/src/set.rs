@@ -165,7 +165,7 @@ impl Member {
             .drive()?
             .open_segment(number)?
             .ok_or(io::ErrorKind::NotFound)?;
-        Ok(self.keep_open(number, OpenSegment::new(file)))
+        Ok(self.keep_open(number, OpenSegment::found(file)))
     }
 
     /// Makes a segment with its header unless it exists.
@@ -179,9 +179,17 @@ impl Member {
         {
             return Ok(());
         }
+        let found = self.drive()?.open_segment(number)?.is_some();
         let file = self.drive()?.create_segment(number, size_bytes)?;
         file.write_at(0, &segment::header(set, self.id, number, size_bytes))?;
-        self.keep_open(number, OpenSegment::new(file));
+        self.keep_open(
+            number,
+            if found {
+                OpenSegment::found(file)
+            } else {
+                OpenSegment::made(file)
+            },
+        );
         Ok(())
     }
 
