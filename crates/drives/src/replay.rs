@@ -42,9 +42,8 @@ fn epochs(set: &Set, identity: &Identity) -> Result<Vec<EpochLog>, OpenError> {
     let mut previous = identity.previous;
     while let Some(log) = previous {
         logs.push(log);
-        let address = set.place(log.start, BLOCK_BYTES);
         let first = set.online().find_map(|member| {
-            let frame = member.read_frame(&log.nonce, address).ok()??;
+            let frame = member.read_frame(&log.nonce, log.start).ok()??;
             (frame.header.shared.kind == Kind::EpochStart)
                 .then_some(frame.metadata)
                 .flatten()

@@ -242,15 +242,12 @@ impl Set {
         self.members.iter().filter(|member| member.is_online())
     }
 
-    /// Size of a segment: that of its file where one exists, else what it will be made with.
+    /// Size of a segment: that of the smallest of its files where there are any, else what it will be made with.
     pub(crate) fn segment_bytes(&self, number: u32) -> u64 {
         self.online()
-            .find_map(|member| {
-                member
-                    .segment(number)
-                    .ok()
-                    .map(|segment| segment.file().size_bytes())
-            })
+            .filter_map(|member| member.segment(number).ok())
+            .map(|segment| segment.file().size_bytes())
+            .min()
             .unwrap_or_else(|| segment::segment_bytes(number, self.largest_segment))
     }
 

@@ -190,6 +190,7 @@ impl Sequencer {
             {
                 self.freeze(&frozen);
             }
+            self.retry();
             if self.has_due_work() {
                 self.commit_queue();
                 continue;
@@ -283,17 +284,21 @@ impl Sequencer {
         }
     }
 
-    fn when_idle(&mut self) {
-        if self.is_writable() {
-            if !self.sealed && self.last_work.elapsed() >= SEAL_AFTER {
-                self.seal();
-            }
-            let retry = self.set.full.load(Ordering::Relaxed) && self.last_retry.elapsed() >= RETRY_AFTER;
-            if retry {
-                self.prepare_next();
-            }
-        } else if self.last_retry.elapsed() >= RETRY_AFTER {
+    /// Tries again what failed: recovery, or finding space. Also under load, which would else never end it.
+    fn retry(&mut self) {
+        if self.last_retry.elapsed() < RETRY_AFTER {
+            return;
+        }
+        if !self.is_writable() {
             self.recover();
+        } else if self.set.full.load(Ordering::Relaxed) {
+            self.prepare_next();
+        }
+    }
+
+    fn when_idle(&mut self) {
+        if self.is_writable() && !self.sealed && self.last_work.elapsed() >= SEAL_AFTER {
+            self.seal();
         }
     }
 
