@@ -226,8 +226,8 @@ impl Listener {
 }
 
 fn protocol(timeouts: Timeouts) -> auto::Builder<TokioExecutor> {
-    // Header names as HTTP/1.1 servers wrote them for decades; small clients compare them letter by letter.
-    let mut protocol = auto::Builder::new(TokioExecutor::new()).title_case_headers(true);
+    // Header names stay in lower case, as S3 sends them: boto3 gives the names of user metadata as they come.
+    let mut protocol = auto::Builder::new(TokioExecutor::new());
     protocol
         .http1()
         .timer(TokioTimer::new())

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
 
 use iam::Permit;
 use s3::checksum::{Checksum, ChecksumAlgorithm, ChecksumKind, ObjectChecksum};
@@ -53,6 +53,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         }
         Err(failure) => return Err(failure),
     };
+    check_readable(&request.head.headers)?;
     let listed = listed_parts(&upload, &asked.parts)?;
     let parts = gateway.setup.store.choose_parts(&upload, &listed).await?;
     check_size(request, &parts)?;
@@ -228,16 +229,34 @@ fn object_checksum(upload: &Upload, parts: &[Part]) -> Result<Option<ObjectCheck
     })
 }
 
+/// The checksum header of a request, if there is one.
+fn checksum_header(headers: &HeaderMap) -> Option<(ChecksumAlgorithm, &HeaderValue)> {
+    ChecksumAlgorithm::ALL
+        .iter()
+        .find_map(|algorithm| Some((*algorithm, headers.get(algorithm.header())?)))
+}
+
+/// Refuses a promised checksum that no bytes have, before the parts are looked at.
+fn check_readable(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some((algorithm, value)) = checksum_header(headers) else {
+        return Ok(());
+    };
+    // A composite value may end in its number of parts; base64 holds no dash.
+    let text = value.to_str().unwrap_or_default().trim();
+    let value = text.split_once('-').map_or(text, |(value, _)| value);
+    match Checksum::parse(algorithm, value) {
+        Some(_) => Ok(()),
+        None => Err(ErrorCode::BadDigest.into()),
+    }
+}
+
 /// Compares the object's checksum with the one the client promises.
 fn check_promised(
     headers: &HeaderMap,
     upload: &Upload,
     computed: Option<ObjectChecksum>,
 ) -> Result<(), Failure> {
-    let sent = ChecksumAlgorithm::ALL
-        .iter()
-        .find_map(|algorithm| Some((*algorithm, headers.get(algorithm.header())?)));
-    let Some((algorithm, value)) = sent else {
+    let Some((algorithm, value)) = checksum_header(headers) else {
         return Ok(());
     };
     let of_upload = upload::checksum(upload).map(|(algorithm, _)| algorithm);

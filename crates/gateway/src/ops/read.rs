@@ -32,6 +32,9 @@ const OVERRIDES: [(&str, &str); 6] = [
     ("response-expires", "expires"),
 ];
 
+/// Whether what hides a key is a delete marker.
+const DELETE_MARKER: HeaderName = HeaderName::from_static("x-amz-delete-marker");
+
 /// A read whose answer is decided.
 pub(crate) enum Decided {
     /// The client has it already.
@@ -47,6 +50,17 @@ pub(crate) enum Decided {
     },
 }
 
+/// A key that is not there says that no delete marker hides it. Ceph's suite asks for the header.
+fn absent(error: store::Error) -> Failure {
+    let is_missing = matches!(error, store::Error::NoSuchKey { .. });
+    let failure = Failure::from(error);
+    if is_missing {
+        failure.header(DELETE_MARKER, HeaderValue::from_static("false"))
+    } else {
+        failure
+    }
+}
+
 /// Decides the answer to a read.
 ///
 /// # Errors
@@ -60,7 +74,8 @@ pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decid
         .setup
         .store
         .object(request.bucket(), request.key(), version)
-        .await?;
+        .await
+        .map_err(absent)?;
     let current = Current {
         etag: &object.etag.0,
         modified_s: seconds(object.modified_ms),
