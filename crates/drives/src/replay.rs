@@ -18,6 +18,10 @@ use crate::set::{Member, Set};
 /// Bytes read from a drive at a time: 2 MiB, so that a largest frame lies in one or two pieces.
 const WINDOW_BYTES: usize = 2 * FRAME_BYTES_MAX;
 
+/// How far behind the end of the journal every drive is searched for frames that would make it a hole, in bytes:
+/// 4 MiB, four of the largest frames.
+const HOLE_BYTES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
+
 /// Reads the journal into the set's index and answers where its proven part ends.
 pub(crate) fn replay(set: &Set, identity: &Identity) -> Result<Chain, OpenError> {
     let logs = epochs(set, identity)?;
@@ -288,19 +292,25 @@ impl Reader<'_> {
 
     /// The number of a batch that stands behind a missing one: then it is no end but a hole.
     ///
-    /// Looks through the rest of the segment and the first frames of the next.
+    /// Looks through the rest of the segment on the drive that had the last frame, through [`HOLE_BYTES_MAX`] of
+    /// it on the others, and through the first frames of the next segment on all.
     fn find_later(&mut self, nonce: &Nonce, end: &End) -> Option<u64> {
         let next_segment = end.next.segment + 1;
-        let stretches = [
-            (end.next.segment, u64::from(end.next.offset), u64::MAX),
-            (
-                next_segment,
-                u64::from(SEGMENT_HEADER_BYTES),
-                FRAME_BYTES_MAX as u64,
-            ),
-        ];
         let set = self.set;
         for member in set.online() {
+            let length = if member.position == self.primary {
+                u64::MAX
+            } else {
+                HOLE_BYTES_MAX
+            };
+            let stretches = [
+                (end.next.segment, u64::from(end.next.offset), length),
+                (
+                    next_segment,
+                    u64::from(SEGMENT_HEADER_BYTES),
+                    FRAME_BYTES_MAX as u64,
+                ),
+            ];
             for (segment, start, length) in stretches {
                 let mut offset = start;
                 while offset - start < length {
