@@ -1,6 +1,10 @@
 //! Recovery: what is kept, what is cut, and what is neither.
 
-use store::{Engine, EngineError};
+use std::sync::Arc;
+
+use store::testing::fixture::HandClock;
+use store::{Engine, EngineError, Sequence};
+use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Power};
 
 use crate::support::{
@@ -293,4 +297,53 @@ async fn a_batch_short_of_the_quorum_freezes_the_set_until_it_recovers_by_itself
     assert_eq!(told(&engine).await, expected);
     assert_eq!(get(&engine, "contested").await.unwrap(), contested);
     assert_eq!(engine.get(SET, b"later").await, Ok(None));
+}
+
+/// The journal goes on over its segments, and is read back over them and the epochs between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_several_segments_and_epochs_is_read_back_whole() {
+    let mut drives = FaultyDrive::machine(4, &Power::steady());
+    for epoch in 0..3 {
+        let engine = open_all(&drives).unwrap();
+        for number in 0..70 {
+            put(&engine, &format!("{epoch}/{number}"), body(100_000, number))
+                .await
+                .unwrap();
+        }
+        drop(engine);
+        drives = restarted(&drives);
+    }
+    let segments = drives[0]
+        .files()
+        .iter()
+        .filter(|(name, _)| name.ends_with(".seg"))
+        .count();
+    assert!(segments >= 2, "{segments} segments");
+
+    let engine = open_all(&drives).unwrap();
+    let expected: Vec<String> = (0..3)
+        .flat_map(|epoch| (0..70).map(move |number| format!("{epoch}/{number}")))
+        .collect();
+    assert_eq!(told(&engine).await, expected);
+    for key in expected {
+        let number: usize = key.split('/').nth(1).unwrap().parse().unwrap();
+        assert_eq!(get(&engine, &key).await, Ok(Some(body(100_000, number))), "{key}");
+    }
+}
+
+/// Sequences follow the clock and grow all the same when it steps back, also over a restart.
+#[tokio::test]
+async fn sequences_grow_over_a_restart_with_a_clock_that_stepped_back() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let open_at = |now_ms| {
+        let given = drives.iter().map(FaultyDrive::given).collect();
+        LocalEngine::open_on(given, None, Arc::new(HandClock::at_ms(now_ms))).unwrap()
+    };
+    let engine = open_at(10_000_000);
+    let first = put(&engine, "one", body(10, 1)).await.unwrap();
+    assert_eq!(first, Sequence(10_000_000_000_000));
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open_at(9_000_000);
+    assert_eq!(put(&engine, "two", body(10, 2)).await, Ok(Sequence(first.0 + 1)));
 }
