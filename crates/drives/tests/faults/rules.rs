@@ -8,8 +8,8 @@ use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Power};
 
 use crate::support::{
-    SET, body, drives_with, frames, get, lose, offline, open, open_all, put, put_new, restarted, tear, told,
-    wait_until,
+    SET, all_written, body, drives_with, frames, get, lose, offline, open, open_all, put, put_new, restarted,
+    tear, told, wait_until,
 };
 
 /// Rule 1. A batch was acknowledged on B, C and D while A lagged; D is then replaced by a blank drive and C is
@@ -253,6 +253,7 @@ async fn a_batch_short_of_the_quorum_freezes_the_set_until_it_recovers_by_itself
     let drives = FaultyDrive::machine(4, &Power::steady());
     let engine = open_all(&drives).unwrap();
     put(&engine, "before", body(9_000, 0)).await.unwrap();
+    all_written(&drives).await;
     for drive in &drives[..2] {
         drive.refuse_writes(Some(std::io::ErrorKind::Other));
     }
