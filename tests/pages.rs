@@ -22,7 +22,8 @@ fn rendered(name: &str, part: Option<&str>, text: &str) -> (std::path::PathBuf, 
         None => text.to_owned(),
         Some(part) => {
             let (begin, end) = (format!("<!-- {part}:begin -->\n"), format!("<!-- {part}:end -->"));
-            let (head, rest) = before.split_once(&begin).unwrap_or_else(|| panic!("{name} has no mark {begin}"));
+            let (head, rest) =
+                before.split_once(&begin).unwrap_or_else(|| panic!("{name} has no mark {begin}"));
             let (_, tail) = rest.split_once(&end).unwrap_or_else(|| panic!("{name} has no mark {end}"));
             format!("{head}{begin}{}\n{end}{tail}", text.trim_end())
         }

@@ -11,9 +11,7 @@ const FILE_LINES_MAX: usize = 600;
 const LINE_CHARS_MAX: usize = 120;
 
 fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("tests/ lies in the root")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the root")
 }
 
 fn read(path: &Path) -> String {
@@ -87,10 +85,7 @@ fn crates_depend_only_downwards() {
         ("drives", &["store"][..]),
         ("notify", &["store"][..]),
         ("gateway", &["iam", "notify", "s3", "store"][..]),
-        (
-            "tidings",
-            &["drives", "gateway", "iam", "notify", "s3", "store"][..],
-        ),
+        ("tidings", &["drives", "gateway", "iam", "notify", "s3", "store"][..]),
     ]);
     let crates: BTreeSet<String> = fs::read_dir(root().join("crates"))
         .unwrap()
@@ -100,10 +95,7 @@ fn crates_depend_only_downwards() {
     for (name, below) in allowed {
         let manifest = read(&root().join("crates").join(name).join("Cargo.toml"));
         let used = dependencies_of_ours(&manifest);
-        let upwards: Vec<&String> = used
-            .iter()
-            .filter(|used| !below.contains(&used.as_str()))
-            .collect();
+        let upwards: Vec<&String> = used.iter().filter(|used| !below.contains(&used.as_str())).collect();
         assert_eq!(upwards, Vec::<&String>::new(), "{name} may not depend on these");
     }
 }
@@ -123,25 +115,12 @@ fn heavy_dependencies_stay_in_the_crate_that_confines_them() {
     ];
     for manifest in files("crates", "Cargo.toml") {
         let text = read(&manifest);
-        let own = manifest
-            .parent()
-            .unwrap()
-            .file_name()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .to_owned();
-        let dependencies = text
-            .split("\n[dependencies]")
-            .nth(1)
-            .unwrap_or("")
-            .split("\n[")
-            .next()
-            .unwrap_or("");
+        let own = manifest.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+        let dependencies =
+            text.split("\n[dependencies]").nth(1).unwrap_or("").split("\n[").next().unwrap_or("");
         for (dependency, homes) in confined {
-            let is_named = dependencies
-                .lines()
-                .any(|line| line.split([' ', '=', '.']).next() == Some(dependency));
+            let is_named =
+                dependencies.lines().any(|line| line.split([' ', '=', '.']).next() == Some(dependency));
             assert!(
                 !is_named || homes.contains(&own.as_str()),
                 "{own} names {dependency}, which {homes:?} confine"
@@ -154,17 +133,11 @@ fn heavy_dependencies_stay_in_the_crate_that_confines_them() {
 fn a_pure_crate_names_no_runtime() {
     for name in ["s3", "iam", "store"] {
         let manifest = read(&root().join("crates").join(name).join("Cargo.toml"));
-        let dependencies = manifest
-            .split("\n[dependencies]")
-            .nth(1)
-            .unwrap_or("")
-            .split("\n[")
-            .next()
-            .unwrap_or("");
+        let dependencies =
+            manifest.split("\n[dependencies]").nth(1).unwrap_or("").split("\n[").next().unwrap_or("");
         for runtime in ["tokio", "hyper", "http", "reqwest"] {
-            let is_named = dependencies
-                .lines()
-                .any(|line| line.split([' ', '=', '.']).next() == Some(runtime));
+            let is_named =
+                dependencies.lines().any(|line| line.split([' ', '=', '.']).next() == Some(runtime));
             assert!(!is_named, "{name} names {runtime}");
         }
     }
@@ -181,19 +154,12 @@ fn every_source_file_begins_with_a_header_and_is_not_too_long() {
         }
         let lines = text.lines().count();
         if lines > FILE_LINES_MAX {
-            faults.push(format!(
-                "{} has {lines} lines, more than {FILE_LINES_MAX}",
-                shown(&path)
-            ));
+            faults.push(format!("{} has {lines} lines, more than {FILE_LINES_MAX}", shown(&path)));
         }
         for (number, line) in text.lines().enumerate() {
             let is_data = line.contains("\"{") || line.contains("r#\"") || line.trim_start().starts_with('"');
             if line.chars().count() > LINE_CHARS_MAX && !is_data {
-                faults.push(format!(
-                    "{}:{} is longer than {LINE_CHARS_MAX}",
-                    shown(&path),
-                    number + 1
-                ));
+                faults.push(format!("{}:{} is longer than {LINE_CHARS_MAX}", shown(&path), number + 1));
             }
         }
     }
@@ -211,28 +177,18 @@ fn every_source_file_is_reachable_from_its_crate() {
             continue;
         }
         let (module, home) = if name == "mod" {
-            (
-                folder.file_name().unwrap().to_str().unwrap().to_owned(),
-                folder.parent().unwrap(),
-            )
+            (folder.file_name().unwrap().to_str().unwrap().to_owned(), folder.parent().unwrap())
         } else {
             (name.to_owned(), folder)
         };
         let beside = home.with_extension("rs");
-        let parents = [
-            home.join("mod.rs"),
-            home.join("lib.rs"),
-            home.join("main.rs"),
-            beside,
-        ];
+        let parents = [home.join("mod.rs"), home.join("lib.rs"), home.join("main.rs"), beside];
         let named = [format!("mod {module};"), format!("\"{name}.rs\"")];
         let is_named = parents.iter().filter(|parent| parent.is_file()).any(|parent| {
             let text = read(parent);
             named.iter().any(|way| text.contains(way.as_str()))
                 || text.contains("macro_rules!") && text.contains(&module)
-                || text
-                    .lines()
-                    .any(|line| line.trim().trim_end_matches(',') == module)
+                || text.lines().any(|line| line.trim().trim_end_matches(',') == module)
         });
         if !is_named {
             lost.push(shown(&path));
@@ -292,13 +248,7 @@ fn every_page_of_the_documentation_is_in_its_index() {
 #[test]
 fn each_dependency_has_one_version_in_alphabetical_order() {
     let manifest = read(&root().join("Cargo.toml"));
-    let section = manifest
-        .split("[workspace.dependencies]")
-        .nth(1)
-        .unwrap()
-        .split("\n[")
-        .next()
-        .unwrap();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap().split("\n[").next().unwrap();
     let names: Vec<&str> = section
         .lines()
         .filter(|line| line.contains('=') && !line.starts_with("tidings") && !line.starts_with('#'))
@@ -315,11 +265,6 @@ fn each_dependency_has_one_version_in_alphabetical_order() {
                 !line.contains("path =") && !line.starts_with("name =") && !line.starts_with("harness")
             })
             .collect();
-        assert_eq!(
-            stray,
-            Vec::<&str>::new(),
-            "{} states versions of its own",
-            shown(&manifest)
-        );
+        assert_eq!(stray, Vec::<&str>::new(), "{} states versions of its own", shown(&manifest));
     }
 }

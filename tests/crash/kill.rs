@@ -39,9 +39,7 @@ async fn killed_under_load(kills: usize) {
         .await;
     let client = server.client();
     client.create_bucket("album").await;
-    let announced = client
-        .announce("album", &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::A:webhook")
-        .await;
+    let announced = client.announce("album", &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::A:webhook").await;
     announced.expect_success("announce");
 
     let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
@@ -78,10 +76,7 @@ async fn killed_under_load(kills: usize) {
         .await;
         is_up.send_replace(false);
         server.kill();
-        println!(
-            "kill {kill}: {} writes acknowledged",
-            count.load(Ordering::Relaxed)
-        );
+        println!("kill {kill}: {} writes acknowledged", count.load(Ordering::Relaxed));
         server.start().await;
         is_up.send_replace(true);
     }
@@ -93,11 +88,8 @@ async fn killed_under_load(kills: usize) {
     let acknowledged = Arc::try_unwrap(acknowledged).unwrap().into_inner().unwrap();
     let wanted: BTreeSet<String> = acknowledged.keys().map(|key| format!("album/{key}")).collect();
     eventually("every acknowledged put to be announced", || async {
-        let announced: BTreeSet<String> = sink
-            .deliveries()
-            .iter()
-            .map(|delivery| delivery.text("/Key"))
-            .collect();
+        let announced: BTreeSet<String> =
+            sink.deliveries().iter().map(|delivery| delivery.text("/Key")).collect();
         wanted.is_subset(&announced).then_some(())
     })
     .await;
@@ -108,11 +100,8 @@ async fn killed_under_load(kills: usize) {
             "{key} was acknowledged"
         );
     }
-    let announced: BTreeSet<String> = sink
-        .deliveries()
-        .iter()
-        .map(|delivery| delivery.text("/Key"))
-        .collect();
+    let announced: BTreeSet<String> =
+        sink.deliveries().iter().map(|delivery| delivery.text("/Key")).collect();
     for key in announced.difference(&wanted) {
         let answer = client.send(Method::HEAD, &format!("/{key}"), &[], "").await;
         assert_eq!(answer.status, 200, "{key} was announced and is not there");

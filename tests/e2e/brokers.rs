@@ -17,14 +17,9 @@ fn tests() -> &'static Path {
 /// Runs a script of `tests/parts` and gives what it printed.
 async fn part(script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(tests().join("parts").join(script));
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::inherit());
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
     let what = format!("{script} {}", arguments.join(" "));
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{what} failed: {}", output.status);
     String::from_utf8(output.stdout).unwrap()
 }
@@ -34,10 +29,7 @@ async fn setting(name: &'static str) -> String {
     if let Ok(value) = std::env::var(name) {
         return value;
     }
-    let script = format!(
-        ". '{}' && printf %s \"${name}\"",
-        tests().join("parts/common.sh").display()
-    );
+    let script = format!(". '{}' && printf %s \"${name}\"", tests().join("parts/common.sh").display());
     let output =
         tokio::task::spawn_blocking(move || Command::new("bash").args(["-c", &script]).output().unwrap());
     String::from_utf8(output.await.unwrap().stdout).unwrap()
@@ -55,11 +47,7 @@ async fn records(topic: &str) -> Vec<(u32, String, serde_json::Value)> {
         .lines()
         .map(|line| {
             let mut fields = line.splitn(3, '\t');
-            let mut next = || {
-                fields
-                    .next()
-                    .unwrap_or_else(|| panic!("a record is three fields: {line}"))
-            };
+            let mut next = || fields.next().unwrap_or_else(|| panic!("a record is three fields: {line}"));
             let (partition, key) = (next().parse().unwrap(), next().to_owned());
             (partition, key, serde_json::from_str(next()).unwrap())
         })
@@ -71,10 +59,7 @@ async fn announcing_to_kafka(topic: &str, settings: &[(&str, &str)]) -> Server {
     let mut server = Server::over(4)
         .with("MINIO_NOTIFY_KAFKA_ENABLE_1", "on")
         .with("MINIO_NOTIFY_KAFKA_TOPIC_1", topic)
-        .with(
-            "MINIO_NOTIFY_KAFKA_BROKERS_1",
-            &format!("127.0.0.1:{}", setting("KAFKA_PORT").await),
-        );
+        .with("MINIO_NOTIFY_KAFKA_BROKERS_1", &format!("127.0.0.1:{}", setting("KAFKA_PORT").await));
     for (key, value) in settings {
         server = server.with(&format!("MINIO_NOTIFY_KAFKA_{key}_1"), value);
     }
@@ -88,20 +73,13 @@ async fn announcing_to_kafka(topic: &str, settings: &[(&str, &str)]) -> Server {
 async fn trusting_the_parts(server: &Server) {
     let authorities = server.home().join(".minio/certs/CAs");
     std::fs::create_dir_all(&authorities).unwrap();
-    std::fs::copy(
-        PathBuf::from(setting("CA_CERT").await),
-        authorities.join("parts.crt"),
-    )
-    .unwrap();
+    std::fs::copy(PathBuf::from(setting("CA_CERT").await), authorities.join("parts.crt")).unwrap();
 }
 
 async fn announce(server: &Server, arn: &str) {
     let client = server.client();
     client.create_bucket("album").await;
-    client
-        .announce("album", &["s3:ObjectCreated:*"], &[], arn)
-        .await
-        .expect_success("announce");
+    client.announce("album", &["s3:ObjectCreated:*"], &[], arn).await.expect_success("announce");
 }
 
 async fn arrives_in_kafka(settings: &[(&str, &str)]) {
@@ -110,19 +88,13 @@ async fn arrives_in_kafka(settings: &[(&str, &str)]) {
     part("kafka.sh", &["topic", &topic]).await;
     let server = announcing_to_kafka(&topic, settings).await;
 
-    server
-        .client()
-        .put("/album/rose.jpg", "ab")
-        .await
-        .expect_success("put");
+    server.client().put("/album/rose.jpg", "ab").await.expect_success("put");
 
     let records = eventually("a record in Kafka", || async {
         Some(records(&topic).await).filter(|records| !records.is_empty())
     })
     .await;
-    let [(_, key, value)] = &records[..] else {
-        panic!("one record was due: {records:?}")
-    };
+    let [(_, key, value)] = &records[..] else { panic!("one record was due: {records:?}") };
     assert_eq!(key, "album/rose.jpg");
     assert_eq!(value["EventName"], "s3:ObjectCreated:Put");
     assert_eq!(value["Key"], "album/rose.jpg");
@@ -130,10 +102,7 @@ async fn arrives_in_kafka(settings: &[(&str, &str)]) {
 
 async fn with_password(mechanism: &str) -> Vec<(&'static str, String)> {
     vec![
-        (
-            "BROKERS",
-            format!("127.0.0.1:{}", setting("KAFKA_SASL_PORT").await),
-        ),
+        ("BROKERS", format!("127.0.0.1:{}", setting("KAFKA_SASL_PORT").await)),
         ("SASL", "on".to_owned()),
         ("SASL_USERNAME", "tidings".to_owned()),
         ("SASL_PASSWORD", "tidings-secret".to_owned()),
@@ -142,10 +111,7 @@ async fn with_password(mechanism: &str) -> Vec<(&'static str, String)> {
 }
 
 fn borrowed<'a>(settings: &'a [(&'static str, String)]) -> Vec<(&'static str, &'a str)> {
-    settings
-        .iter()
-        .map(|(key, value)| (*key, value.as_str()))
-        .collect()
+    settings.iter().map(|(key, value)| (*key, value.as_str())).collect()
 }
 
 #[tokio::test]
@@ -175,10 +141,7 @@ async fn a_record_arrives_in_kafka_over_tls_with_scram_sha_512() {
 async fn a_record_arrives_in_kafka_over_tls_with_a_client_certificate() {
     part("certs.sh", &["make"]).await;
     let settings = [
-        (
-            "BROKERS",
-            format!("127.0.0.1:{}", setting("KAFKA_TLS_PORT").await),
-        ),
+        ("BROKERS", format!("127.0.0.1:{}", setting("KAFKA_TLS_PORT").await)),
         ("TLS", "on".to_owned()),
         ("CLIENT_TLS_CERT", setting("CLIENT_CERT").await),
         ("CLIENT_TLS_KEY", setting("CLIENT_KEY").await),
@@ -200,32 +163,20 @@ async fn a_hundred_keys_lie_in_the_partitions_where_minios_client_puts_them() {
     for line in recorded.lines() {
         let fields: Vec<&str> = line.split('\t').collect();
         let (bucket, key) = fields[0].split_once('/').unwrap();
-        if client
-            .try_send(reqwest::Method::PUT, &format!("/{bucket}"), &[], "")
-            .await
-            .unwrap()
-            .status
-            == 200
+        if client.try_send(reqwest::Method::PUT, &format!("/{bucket}"), &[], "").await.unwrap().status == 200
         {
-            let announced = client
-                .announce(bucket, &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::1:kafka")
-                .await;
+            let announced =
+                client.announce(bucket, &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::1:kafka").await;
             announced.expect_success("announce");
         }
-        client
-            .put(&format!("/{bucket}/{}", percent_encoded(key)), "ab")
-            .await
-            .expect_success(key);
+        client.put(&format!("/{bucket}/{}", percent_encoded(key)), "ab").await.expect_success(key);
         wanted.insert((fields[0].to_owned(), fields[3].parse::<u32>().unwrap()));
     }
     assert_eq!(wanted.len(), 100);
 
     let found = eventually("a record of every key", || async {
-        let found: BTreeSet<(String, u32)> = records(&topic)
-            .await
-            .into_iter()
-            .map(|(partition, key, _)| (key, partition))
-            .collect();
+        let found: BTreeSet<(String, u32)> =
+            records(&topic).await.into_iter().map(|(partition, key, _)| (key, partition)).collect();
         (found.len() >= wanted.len()).then_some(found)
     })
     .await;
@@ -235,13 +186,7 @@ async fn a_hundred_keys_lie_in_the_partitions_where_minios_client_puts_them() {
 fn percent_encoded(key: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     key.bytes()
-        .map(|byte| {
-            if is_plain(byte) {
-                char::from(byte).to_string()
-            } else {
-                format!("%{byte:02X}")
-            }
-        })
+        .map(|byte| if is_plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
         .collect()
 }
 
@@ -252,10 +197,7 @@ async fn arrives_over_mqtt(port: &'static str, scheme: &str, qos: &str, password
     part("mosquitto.sh", &["subscribe", &topic, &session]).await;
     let mut server = Server::over(4)
         .with("MINIO_NOTIFY_MQTT_ENABLE_1", "on")
-        .with(
-            "MINIO_NOTIFY_MQTT_BROKER_1",
-            &format!("{scheme}://127.0.0.1:{}", setting(port).await),
-        )
+        .with("MINIO_NOTIFY_MQTT_BROKER_1", &format!("{scheme}://127.0.0.1:{}", setting(port).await))
         .with("MINIO_NOTIFY_MQTT_TOPIC_1", &topic)
         .with("MINIO_NOTIFY_MQTT_QOS_1", qos);
     if password {
@@ -268,21 +210,14 @@ async fn arrives_over_mqtt(port: &'static str, scheme: &str, qos: &str, password
     announce(&server, "arn:minio:sqs::1:mqtt").await;
 
     for key in ["rose.jpg", "tulip.jpg"] {
-        server
-            .client()
-            .put(&format!("/album/{key}"), "ab")
-            .await
-            .expect_success(key);
+        server.client().put(&format!("/album/{key}"), "ab").await.expect_success(key);
     }
 
     let printed = part("mosquitto.sh", &["consume", &topic, &session, "2"]).await;
     let mut keys: Vec<String> = printed
         .lines()
         .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["Key"]
-                .as_str()
-                .unwrap()
-                .to_owned()
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["Key"].as_str().unwrap().to_owned()
         })
         .collect();
     keys.sort();

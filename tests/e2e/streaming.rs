@@ -19,10 +19,7 @@ async fn goes_in_and_out_without_growing_the_process(blocks: u64) {
     let server = Server::over(4).started().await;
     let client = server.client();
     client.create_bucket("album").await;
-    client
-        .put("/album/warm", vec![1; 2 << 20])
-        .await
-        .expect_success("put");
+    client.put("/album/warm", vec![1; 2 << 20]).await.expect_success("put");
     let before = server.resident_bytes();
 
     let length = (blocks << 20).to_string();
@@ -41,11 +38,7 @@ async fn goes_in_and_out_without_growing_the_process(blocks: u64) {
     assert_eq!(answer.status(), 200);
 
     let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    let get = client
-        .signed(Method::GET, "/album/large", &[], empty)
-        .send()
-        .await
-        .unwrap();
+    let get = client.signed(Method::GET, "/album/large", &[], empty).send().await.unwrap();
     assert_eq!(get.headers()["content-length"], length.as_str());
     let (mut stream, mut at) = (get.bytes_stream(), 0u64);
     while let Some(bytes) = stream.next().await {
@@ -59,10 +52,7 @@ async fn goes_in_and_out_without_growing_the_process(blocks: u64) {
 
     assert_eq!(at, blocks << 20);
     let grown = peak.saturating_sub(before);
-    assert!(
-        grown < GROWTH_BYTES_MAX,
-        "the process grew by {grown} bytes for an object of {length}"
-    );
+    assert!(grown < GROWTH_BYTES_MAX, "the process grew by {grown} bytes for an object of {length}");
 }
 
 #[tokio::test]

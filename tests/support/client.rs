@@ -32,11 +32,7 @@ impl Answer {
 
     /// The status and the error code of the body, as `503 SlowDownWrite`; `200 ` for a success.
     pub(crate) fn outcome(&self) -> String {
-        let code = if self.status.is_success() {
-            String::new()
-        } else {
-            xml::text(self.text(), "Code")
-        };
+        let code = if self.status.is_success() { String::new() } else { xml::text(self.text(), "Code") };
         format!("{} {code}", self.status.as_u16())
     }
 
@@ -47,22 +43,14 @@ impl Answer {
 
     /// The answer, if it is a success; fails the test otherwise.
     pub(crate) fn expect_success(self, what: &str) -> Answer {
-        assert!(
-            self.status.is_success(),
-            "{what}: {} {}",
-            self.status,
-            self.text()
-        );
+        assert!(self.status.is_success(), "{what}: {} {}", self.status, self.text());
         self
     }
 }
 
 impl Client {
     pub(crate) fn new(endpoint: &str) -> Client {
-        Client {
-            endpoint: endpoint.to_owned(),
-            http: reqwest::Client::new(),
-        }
+        Client { endpoint: endpoint.to_owned(), http: reqwest::Client::new() }
     }
 
     /// Sends a signed request; `target` is path and query, percent-encoded.
@@ -75,17 +63,9 @@ impl Client {
     ) -> reqwest::Result<Answer> {
         let body = body.into();
         let hash = hex::encode(Sha256::digest(&body));
-        let answer = self
-            .signed(method, target, headers, &hash)
-            .body(body)
-            .send()
-            .await?;
+        let answer = self.signed(method, target, headers, &hash).body(body).send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
-        Ok(Answer {
-            status,
-            headers,
-            body: answer.bytes().await?,
-        })
+        Ok(Answer { status, headers, body: answer.bytes().await? })
     }
 
     /// A request signed for a payload hash, without its body.
@@ -99,11 +79,7 @@ impl Client {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let host = self.endpoint.split_once("://").expect("an endpoint is a URL").1;
         let mut fields = vec![("host".to_owned(), host.to_owned())];
-        fields.extend(
-            headers
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
-        );
+        fields.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let signer = RequestSigner {
             access_key: "minioadmin",
             secret_key: "minioadmin",
@@ -111,12 +87,7 @@ impl Client {
             region: "us-east-1",
             service: "s3",
         };
-        let request = Request {
-            method: method.as_str(),
-            path,
-            query,
-            headers: &fields,
-        };
+        let request = Request { method: method.as_str(), path, query, headers: &fields };
         let signed = signer.sign(&request, payload_hash, now_s()).unwrap();
         let mut builder = self.http.request(method, format!("{}{target}", self.endpoint));
         for (name, value) in &fields[1..] {
@@ -140,9 +111,7 @@ impl Client {
     }
 
     pub(crate) async fn create_bucket(&self, bucket: &str) {
-        self.send(Method::PUT, &format!("/{bucket}"), &[], "")
-            .await
-            .expect_success("create bucket");
+        self.send(Method::PUT, &format!("/{bucket}"), &[], "").await.expect_success("create bucket");
     }
 
     pub(crate) async fn put(&self, path: &str, body: impl Into<Bytes>) -> Answer {
@@ -165,10 +134,7 @@ impl Client {
         filter: &[(&str, &str)],
         arn: &str,
     ) -> Answer {
-        let events: String = events
-            .iter()
-            .map(|event| format!("<Event>{event}</Event>"))
-            .collect();
+        let events: String = events.iter().map(|event| format!("<Event>{event}</Event>")).collect();
         let rules: String = filter
             .iter()
             .map(|(name, value)| {
@@ -179,20 +145,12 @@ impl Client {
             "<NotificationConfiguration><QueueConfiguration><Queue>{arn}</Queue>{events}\
              <Filter><S3Key>{rules}</S3Key></Filter></QueueConfiguration></NotificationConfiguration>"
         );
-        self.send(Method::PUT, &format!("/{bucket}?notification"), &[], document)
-            .await
+        self.send(Method::PUT, &format!("/{bucket}?notification"), &[], document).await
     }
 }
 
 /// Seconds since 1970.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a client outside the server signs with the machine's clock"
-)]
+#[expect(clippy::disallowed_methods, reason = "a client outside the server signs with the machine's clock")]
 fn now_s() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        .cast_signed()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs().cast_signed()
 }

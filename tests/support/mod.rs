@@ -22,10 +22,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(
-            Instant::now() < deadline,
-            "waited {PATIENCE_S} s in vain for {what}"
-        );
+        assert!(Instant::now() < deadline, "waited {PATIENCE_S} s in vain for {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

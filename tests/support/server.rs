@@ -18,10 +18,7 @@ pub(crate) fn binary() -> PathBuf {
         return PathBuf::from(path);
     }
     let own = std::env::current_exe().expect("a test knows its own path");
-    let profile = own
-        .parent()
-        .and_then(Path::parent)
-        .expect("the test binary lies in <profile>/deps");
+    let profile = own.parent().and_then(Path::parent).expect("the test binary lies in <profile>/deps");
     profile.join("tidings")
 }
 
@@ -79,16 +76,8 @@ impl Server {
     /// The command that starts it: the drives by ellipsis, the environment cleared of ours.
     pub(crate) fn command(&self) -> Command {
         let home = self.directory.path();
-        let drives = if self.drives == 1 {
-            "d1".to_owned()
-        } else {
-            format!("d{{1...{}}}", self.drives)
-        };
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.log())
-            .unwrap();
+        let drives = if self.drives == 1 { "d1".to_owned() } else { format!("d{{1...{}}}", self.drives) };
+        let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(binary());
         command
             .args(["server", "--address", &format!("127.0.0.1:{}", self.port)])
@@ -155,15 +144,9 @@ impl Server {
     /// Resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("a process has a VmRSS line");
-        let kibibytes: u64 = line
-            .split_whitespace()
-            .nth(1)
-            .and_then(|number| number.parse().ok())
-            .unwrap();
+        let line =
+            status.lines().find(|line| line.starts_with("VmRSS:")).expect("a process has a VmRSS line");
+        let kibibytes: u64 = line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap();
         kibibytes * 1024
     }
 }
@@ -179,35 +162,22 @@ impl Drop for Server {
 
 /// Runs a command that is expected to end by itself; its status and what it wrote to stderr.
 pub(crate) async fn run_to_end(mut command: Command) -> (ExitStatus, String) {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let ended = tokio::task::spawn_blocking(move || {
         let deadline = std::time::Instant::now() + Duration::from_secs(super::PATIENCE_S);
         while child.try_wait().unwrap().is_none() {
-            assert!(
-                std::time::Instant::now() < deadline,
-                "the command did not end by itself"
-            );
+            assert!(std::time::Instant::now() < deadline, "the command did not end by itself");
             std::thread::yield_now();
         }
         child.wait_with_output().unwrap()
     })
     .await
     .unwrap();
-    let text = [ended.stdout, ended.stderr]
-        .map(|bytes| String::from_utf8(bytes).unwrap())
-        .concat();
+    let text = [ended.stdout, ended.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (ended.status, text)
 }
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

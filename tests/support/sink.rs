@@ -27,11 +27,7 @@ impl Delivery {
 
     /// A text of the record by JSON pointer; empty when it is not there.
     pub(crate) fn text(&self, pointer: &str) -> String {
-        self.body
-            .pointer(pointer)
-            .and_then(|value| value.as_str())
-            .unwrap_or_default()
-            .to_owned()
+        self.body.pointer(pointer).and_then(|value| value.as_str()).unwrap_or_default().to_owned()
     }
 
     /// The order of the change.
@@ -68,11 +64,7 @@ impl Sink {
                 });
             }
         });
-        Sink {
-            address,
-            deliveries,
-            accepting,
-        }
+        Sink { address, deliveries, accepting }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,23 +95,14 @@ async fn answer(
     request: Request<Incoming>,
     kept: Arc<Mutex<Vec<Delivery>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
-    let header = |name: &str| {
-        request
-            .headers()
-            .get(name)
-            .map(|value| value.to_str().unwrap().to_owned())
-    };
+    let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (authorization, content_type) = (header("authorization"), header("content-type"));
     let mut response = Response::new(Full::default());
     // A body that was cut off is not a delivery: a server that was killed while it sent repeats it.
     match request.into_body().collect().await {
         Ok(body) => {
             let body = serde_json::from_slice(&body.to_bytes()).unwrap();
-            kept.lock().unwrap().push(Delivery {
-                authorization,
-                content_type,
-                body,
-            });
+            kept.lock().unwrap().push(Delivery { authorization, content_type, body });
         }
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }

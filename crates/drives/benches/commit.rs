@@ -24,14 +24,8 @@ async fn commit(engine: &Arc<LocalEngine>, writers: u64, count: u64) -> Duration
                         payload: Bytes::from(vec![7; OBJECT_BYTES]),
                         ..Put::default()
                     };
-                    let batch = Batch {
-                        mutations: vec![Mutation::Put(put)],
-                        ..Batch::default()
-                    };
-                    engine
-                        .commit(PartitionId(0), batch)
-                        .await
-                        .expect("all drives are there");
+                    let batch = Batch { mutations: vec![Mutation::Put(put)], ..Batch::default() };
+                    engine.commit(PartitionId(0), batch).await.expect("all drives are there");
                 }
             })
         })
@@ -45,20 +39,11 @@ async fn commit(engine: &Arc<LocalEngine>, writers: u64, count: u64) -> Duration
 fn commits(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
     let folder = tempfile::tempdir().expect("there is room for temporary files");
-    let drives = (1..=4)
-        .map(|number| folder.path().join(format!("d{number}")))
-        .collect();
-    let engine = LocalEngine::open(Options {
-        drives,
-        parity: None,
-        clock: Arc::new(SystemClock),
-    })
-    .expect("a new set on empty directories");
+    let drives = (1..=4).map(|number| folder.path().join(format!("d{number}"))).collect();
+    let engine = LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) })
+        .expect("a new set on empty directories");
     let mut group = criterion.benchmark_group("commit 1 KiB on 2+2");
-    group
-        .throughput(Throughput::Elements(1))
-        .sample_size(10)
-        .measurement_time(Duration::from_secs(3));
+    group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(3));
     for writers in [1, 16, 64] {
         group.bench_function(format!("{writers} writers"), |bencher| {
             bencher.iter_custom(|count| runtime.block_on(commit(&engine, writers, count)));

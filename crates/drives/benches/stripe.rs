@@ -12,9 +12,8 @@ fn encode(criterion: &mut Criterion) {
         let mut group = criterion.benchmark_group(format!("encode {data}+{parity}"));
         for column_bytes in [64 << 10, 1 << 20] {
             group.throughput(Throughput::Bytes((data * column_bytes) as u64));
-            let columns: Vec<Vec<u8>> = (0..data + parity)
-                .map(|column| vec![column as u8; column_bytes])
-                .collect();
+            let columns: Vec<Vec<u8>> =
+                (0..data + parity).map(|column| vec![column as u8; column_bytes]).collect();
             group.bench_function(format!("{} KiB columns", column_bytes >> 10), |bencher| {
                 bencher.iter_batched_ref(
                     || columns.clone(),

@@ -101,9 +101,7 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
                     found: format!("a damaged {FORMAT_FILE}"),
                 });
             }
-            let template = begun
-                .and_then(|_| identities.first())
-                .map(|(_, identity)| (*identity).clone());
+            let template = begun.and_then(|_| identities.first()).map(|(_, identity)| (*identity).clone());
             form(seen, geometry, template)
         }
     }
@@ -111,9 +109,7 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
 
 /// What a drive holds. The outer error refuses the start, the inner one says that the drive cannot be read.
 fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenError> {
-    let loaded = drive
-        .contents()
-        .and_then(|names| Ok((names, drive.load(FORMAT_FILE)?)));
+    let loaded = drive.contents().and_then(|names| Ok((names, drive.load(FORMAT_FILE)?)));
     let (names, file) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => return Ok(Err(error)),
@@ -122,24 +118,16 @@ fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenErr
         return match Identity::decode(&file) {
             Found::Sound(identity) => Ok(Ok(Content::Ours(identity))),
             Found::Damaged => Ok(Ok(Content::Damaged)),
-            Found::Newer(found) => Err(OpenError::NewerFormat {
-                path: path.into(),
-                found,
-                known: FORMAT_VERSION,
-            }),
+            Found::Newer(found) => {
+                Err(OpenError::NewerFormat { path: path.into(), found, known: FORMAT_VERSION })
+            }
         };
     }
     if names.iter().any(|name| name == ".minio.sys") {
         return Err(OpenError::MinioDrive { path: path.into() });
     }
-    match names
-        .into_iter()
-        .find(|name| !IGNORED_NAMES.contains(&name.as_str()))
-    {
-        Some(found) => Err(OpenError::Foreign {
-            path: path.into(),
-            found,
-        }),
+    match names.into_iter().find(|name| !IGNORED_NAMES.contains(&name.as_str())) {
+        Some(found) => Err(OpenError::Foreign { path: path.into(), found }),
         None => Ok(Ok(Content::Blank)),
     }
 }
@@ -149,12 +137,7 @@ fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) 
     let Some((first_path, _)) = identities.first() else {
         return Ok(());
     };
-    let votes = |set: Uuid| {
-        identities
-            .iter()
-            .filter(|(_, identity)| identity.set == set)
-            .count()
-    };
+    let votes = |set: Uuid| identities.iter().filter(|(_, identity)| identity.set == set).count();
     let (other, set) = identities
         .iter()
         .map(|(path, identity)| (*path, identity.set))
@@ -163,12 +146,7 @@ fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) 
     for (path, identity) in identities {
         if identity.set != set {
             let (path, other) = ((*path).into(), other.into());
-            return Err(OpenError::OtherSet {
-                path,
-                found: identity.set,
-                other,
-                expected: set,
-            });
+            return Err(OpenError::OtherSet { path, found: identity.set, other, expected: set });
         }
         if identity.members.len() != count {
             return Err(OpenError::WrongCount {
@@ -186,14 +164,9 @@ fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) 
                 path: (*path).into(),
             });
         }
-        let twin = identities
-            .iter()
-            .find(|(twin, same)| twin != path && same.drive() == identity.drive());
+        let twin = identities.iter().find(|(twin, same)| twin != path && same.drive() == identity.drive());
         if let Some((twin, _)) = twin {
-            return Err(OpenError::Duplicate {
-                path: (*path).into(),
-                other: (*twin).into(),
-            });
+            return Err(OpenError::Duplicate { path: (*path).into(), other: (*twin).into() });
         }
     }
     Ok(())
@@ -202,9 +175,7 @@ fn check(identities: &[(&str, &Identity)], count: usize, parity: Option<usize>) 
 /// The highest decision that may have been taken by the write quorum of its voters.
 fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Identity, OpenError> {
     let rank = Identity::rank;
-    let geometry = identities
-        .first()
-        .map_or(geometry, |(_, identity)| identity.geometry);
+    let geometry = identities.first().map_or(geometry, |(_, identity)| identity.geometry);
     let mut possible: Vec<&Identity> = Vec::new();
     for (_, candidate) in identities {
         let same = |identity: &Identity| {
@@ -213,12 +184,7 @@ fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Iden
                 && identity.members == candidate.members
         };
         let mut support = 0;
-        for (position, member) in candidate
-            .members
-            .iter()
-            .enumerate()
-            .filter(|(_, member)| member.voter)
-        {
+        for (position, member) in candidate.members.iter().enumerate().filter(|(_, member)| member.voter) {
             let present = identities
                 .iter()
                 .find(|(_, identity)| identity.position == position && identity.drive() == member.drive);
@@ -233,12 +199,10 @@ fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Iden
     }
     possible.sort_by_key(|identity| std::cmp::Reverse(rank(identity)));
     match possible.as_slice() {
-        [] => Err(OpenError::Ambiguous {
-            reason: "no epoch is held by enough of its drives".into(),
-        }),
-        [one, other, ..] if rank(one) == rank(other) => Err(OpenError::Ambiguous {
-            reason: format!("epoch {} was begun twice", one.log.epoch),
-        }),
+        [] => Err(OpenError::Ambiguous { reason: "no epoch is held by enough of its drives".into() }),
+        [one, other, ..] if rank(one) == rank(other) => {
+            Err(OpenError::Ambiguous { reason: format!("epoch {} was begun twice", one.log.epoch) })
+        }
         [highest, ..] => Ok((*highest).clone()),
     }
 }
@@ -257,46 +221,28 @@ fn place(
             Content::Ours(own) if identity.members[own.position].drive == own.drive() => {
                 let out = (!identity.members[own.position].voter)
                     .then(|| "it missed writes while it was out, and waits to be healed".to_owned());
-                places[own.position] = Some(Placed {
-                    path,
-                    drive: Some(drive),
-                    out,
-                });
+                places[own.position] = Some(Placed { path, drive: Some(drive), out });
             }
             Content::Ours(_) => homeless.push((path, "another drive has taken its place".to_owned())),
             Content::Blank => homeless.push((path, "it is blank, and waits to be healed".to_owned())),
-            Content::Damaged => homeless.push((
-                path,
-                "its identity is damaged, and it waits to be healed".to_owned(),
-            )),
+            Content::Damaged => {
+                homeless.push((path, "its identity is damaged, and it waits to be healed".to_owned()))
+            }
         }
     }
-    homeless.extend(
-        unusable
-            .into_iter()
-            .map(|(path, error)| (path, format!("it cannot be used: {error}"))),
-    );
+    homeless.extend(unusable.into_iter().map(|(path, error)| (path, format!("it cannot be used: {error}"))));
     let mut homeless = homeless.into_iter();
     let places = places
         .into_iter()
         .map(|place| {
             place.unwrap_or_else(|| {
-                let (path, reason) = homeless
-                    .next()
-                    .expect("as many drives were given as the set has places");
-                Placed {
-                    path,
-                    drive: None,
-                    out: Some(reason),
-                }
+                let (path, reason) =
+                    homeless.next().expect("as many drives were given as the set has places");
+                Placed { path, drive: None, out: Some(reason) }
             })
         })
         .collect();
-    Assembly {
-        identity,
-        highest_epoch,
-        places,
-    }
+    Assembly { identity, highest_epoch, places }
 }
 
 /// Makes a new set, or goes on making one: every drive gets epoch 0, which nothing was ever written in.
@@ -315,17 +261,10 @@ fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<
         },
         previous: None,
         members: (0..geometry.drives())
-            .map(|_| Membership {
-                drive: Uuid::new_v4(),
-                voter: true,
-                joined_batch: 0,
-            })
+            .map(|_| Membership { drive: Uuid::new_v4(), voter: true, joined_batch: 0 })
             .collect(),
     });
-    let taken: HashSet<usize> = seen
-        .iter()
-        .filter_map(|seen| position_of(&seen.content))
-        .collect();
+    let taken: HashSet<usize> = seen.iter().filter_map(|seen| position_of(&seen.content)).collect();
     let mut free = (0..geometry.drives()).filter(|position| !taken.contains(position));
     let mut places: Vec<Option<Placed>> = template.members.iter().map(|_| None).collect();
     for seen in seen {
@@ -333,31 +272,17 @@ fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<
             Some(position) => position,
             None => {
                 let position = free.next().expect("as many drives as places");
-                let identity = Identity {
-                    position,
-                    ..template.clone()
-                };
+                let identity = Identity { position, ..template.clone() };
                 seen.drive
                     .replace(FORMAT_FILE, &identity.encode())
                     .map_err(|error| unwritable(&seen.path, error))?;
                 position
             }
         };
-        places[position] = Some(Placed {
-            path: seen.path,
-            drive: Some(seen.drive),
-            out: None,
-        });
+        places[position] = Some(Placed { path: seen.path, drive: Some(seen.drive), out: None });
     }
-    let places = places
-        .into_iter()
-        .map(|place| place.expect("every place has a drive"))
-        .collect();
-    Ok(Assembly {
-        identity: template,
-        highest_epoch: 0,
-        places,
-    })
+    let places = places.into_iter().map(|place| place.expect("every place has a drive")).collect();
+    Ok(Assembly { identity: template, highest_epoch: 0, places })
 }
 
 fn position_of(content: &Content) -> Option<usize> {
@@ -370,14 +295,9 @@ fn position_of(content: &Content) -> Option<usize> {
 /// The refusal for a drive that cannot be written.
 pub(crate) fn unwritable(path: &str, source: io::Error) -> OpenError {
     match source.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => OpenError::Unwritable {
-            path: path.into(),
-            uid: rustix::process::getuid().as_raw(),
-            source,
-        },
-        _ => OpenError::Io {
-            path: path.into(),
-            source,
-        },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            OpenError::Unwritable { path: path.into(), uid: rustix::process::getuid().as_raw(), source }
+        }
+        _ => OpenError::Io { path: path.into(), source },
     }
 }

@@ -48,28 +48,18 @@ impl Chain {
 
     /// Goes past a batch.
     pub(crate) fn pass(&mut self, shared: &Shared) {
-        self.recent.push_back(Placed {
-            batch: shared.batch,
-            address: shared.address,
-            nonce: shared.nonce,
-        });
+        self.recent.push_back(Placed { batch: shared.batch, address: shared.address, nonce: shared.nonce });
         if self.recent.len() > RECENT_FRAMES_MAX {
             self.recent.pop_front();
         }
         self.next_batch = shared.batch + 1;
         self.last_hash = shared.hash();
-        self.next = Address {
-            segment: shared.address.segment,
-            offset: shared.address.offset + shared.slot_bytes,
-        };
+        self.next =
+            Address { segment: shared.address.segment, offset: shared.address.offset + shared.slot_bytes };
     }
 
     /// What a new epoch names as the one before it: this one if it has a frame.
     pub(crate) fn latest_log(&self) -> Option<EpochLog> {
-        if self.next_batch > self.log.kept_batch + 1 {
-            Some(self.log)
-        } else {
-            self.previous
-        }
+        if self.next_batch > self.log.kept_batch + 1 { Some(self.log) } else { self.previous }
     }
 }

@@ -102,12 +102,7 @@ pub(crate) struct Layout {
 pub(crate) fn lay_out(codec: &Codec, payloads: &[Payload], meta_bytes: usize, usable: &[bool]) -> Layout {
     let total: usize = payloads.iter().map(|payload| payload.bytes.len()).sum();
     if total == 0 {
-        return Layout {
-            form: Form::Empty,
-            places: Vec::new(),
-            columns: Vec::new(),
-            stripe_bytes: 0,
-        };
+        return Layout { form: Form::Empty, places: Vec::new(), columns: Vec::new(), stripe_bytes: 0 };
     }
     let geometry = codec.geometry;
     let base = HEADER_BYTES + meta_bytes;
@@ -128,10 +123,8 @@ pub(crate) fn lay_out(codec: &Codec, payloads: &[Payload], meta_bytes: usize, us
                     .copy_from_slice(&payload.bytes);
             }
             Lie::Split => {
-                for (column, piece) in payload
-                    .bytes
-                    .chunks(piece_bytes(payload.bytes.len(), geometry))
-                    .enumerate()
+                for (column, piece) in
+                    payload.bytes.chunks(piece_bytes(payload.bytes.len(), geometry)).enumerate()
                 {
                     columns[column][offset..offset + piece.len()].copy_from_slice(piece);
                 }
@@ -143,12 +136,7 @@ pub(crate) fn lay_out(codec: &Codec, payloads: &[Payload], meta_bytes: usize, us
     for (column, fill) in columns.iter_mut().zip(&plan.fills) {
         column.truncate(*fill);
     }
-    Layout {
-        form: Form::Columns,
-        places: plan.places,
-        columns,
-        stripe_bytes,
-    }
+    Layout { form: Form::Columns, places: plan.places, columns, stripe_bytes }
 }
 
 fn replicate(payloads: &[Payload], total: usize) -> Layout {
@@ -158,12 +146,7 @@ fn replicate(payloads: &[Payload], total: usize) -> Layout {
         places.push((Lie::Replicated, short(column.len())));
         column.extend_from_slice(&payload.bytes);
     }
-    Layout {
-        form: Form::Replicated,
-        places,
-        columns: vec![column],
-        stripe_bytes: total,
-    }
+    Layout { form: Form::Replicated, places, columns: vec![column], stripe_bytes: total }
 }
 
 /// Bytes of each piece of a split object but the last ones.
@@ -223,10 +206,7 @@ impl Plan {
                 offset += gap;
                 padding += gap;
             }
-            places[index] = (
-                Lie::Column(u8::try_from(column).expect("at most 16 columns")),
-                short(offset),
-            );
+            places[index] = (Lie::Column(u8::try_from(column).expect("at most 16 columns")), short(offset));
             fills[column] = offset + length;
         }
         Plan { places, fills }
@@ -237,14 +217,7 @@ impl Plan {
 pub(crate) fn extract(extent: &Extent, columns: &[Option<Vec<u8>>], geometry: Geometry) -> Option<Vec<u8>> {
     let (offset, length) = (extent.offset as usize, extent.length as usize);
     match extent.lie {
-        Lie::Replicated => Some(
-            columns
-                .iter()
-                .flatten()
-                .next()?
-                .get(offset..offset + length)?
-                .to_vec(),
-        ),
+        Lie::Replicated => Some(columns.iter().flatten().next()?.get(offset..offset + length)?.to_vec()),
         Lie::Column(column) => {
             let column = columns.get(usize::from(column))?.as_ref()?;
             Some(column.get(offset..offset + length)?.to_vec())
@@ -273,12 +246,7 @@ mod tests {
     fn metadata(bodies: &[Vec<u8>]) -> Metadata {
         let mutations: Vec<Mutation> = bodies
             .iter()
-            .map(|body| {
-                Mutation::Put(Put {
-                    payload: Bytes::from(body.clone()),
-                    ..Put::default()
-                })
-            })
+            .map(|body| Mutation::Put(Put { payload: Bytes::from(body.clone()), ..Put::default() }))
             .collect();
         let mut metadata = Metadata::new();
         metadata.push(Sequence(1), &mutations, &[]);
@@ -333,12 +301,7 @@ mod tests {
         let geometry = Geometry { data: 2, parity: 2 };
         let bodies = vec![vec![1; 3000]; 64];
         let metadata = metadata(&bodies);
-        let layout = lay_out(
-            &Codec::new(geometry),
-            metadata.payloads(),
-            metadata.len(),
-            &[true; 4],
-        );
+        let layout = lay_out(&Codec::new(geometry), metadata.payloads(), metadata.len(), &[true; 4]);
         let base = HEADER_BYTES + metadata.len();
         let straddling = layout
             .places
@@ -346,9 +309,6 @@ mod tests {
             .filter(|(_, offset)| (base + *offset as usize) % BLOCK_BYTES + 3000 > BLOCK_BYTES)
             .count();
         let loss = layout.columns[..2].iter().map(Vec::len).sum::<usize>() - 64 * 3000;
-        assert!(
-            straddling < 64 && loss * 10 <= 64 * 3000,
-            "{straddling} straddle, {loss} bytes lost"
-        );
+        assert!(straddling < 64 && loss * 10 <= 64 * 3000, "{straddling} straddle, {loss} bytes lost");
     }
 }

@@ -48,14 +48,8 @@ enum Mode {
 
 /// File systems of which a completed sync is known to survive power loss: ext2/3/4, XFS, btrfs, ZFS, F2FS,
 /// bcachefs. `statfs(2)`, `f_type`.
-const DURABLE_FILE_SYSTEMS: [u64; 6] = [
-    0xEF53,
-    0x5846_5342,
-    0x9123_683E,
-    0x2FC1_2FC1,
-    0xF2F5_2010,
-    0xCA45_1A4E,
-];
+const DURABLE_FILE_SYSTEMS: [u64; 6] =
+    [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0xCA45_1A4E];
 
 impl DirectoryDrive {
     /// Opens a directory and locks it; writes nothing.
@@ -94,29 +88,16 @@ impl DirectoryDrive {
 
     fn shard_path(&self, id: ShardId) -> PathBuf {
         let name = id.to_name();
-        self.root
-            .join("shard")
-            .join(&name[..2])
-            .join(&name[2..4])
-            .join(name)
+        self.root.join("shard").join(&name[..2]).join(&name[2..4]).join(name)
     }
 
     /// Opens both descriptors of an existing segment.
     fn segment_at(&self, path: &Path) -> io::Result<Arc<dyn Segment>> {
         let buffered = OpenOptions::new().read(true).write(true).open(path)?;
         let mode = self.mode();
-        let direct = if mode == Mode::Direct {
-            Some(open_direct(path, false)?)
-        } else {
-            None
-        };
+        let direct = if mode == Mode::Direct { Some(open_direct(path, false)?) } else { None };
         let size_bytes = buffered.metadata()?.len();
-        Ok(Arc::new(SegmentFile {
-            buffered,
-            direct,
-            mode,
-            size_bytes,
-        }))
+        Ok(Arc::new(SegmentFile { buffered, direct, mode, size_bytes }))
     }
 
     /// Replaces a file on a drive without space, in place: half by half, so that one of its two copies is whole at
@@ -144,11 +125,7 @@ impl DirectoryDrive {
             Ok(()) => Mode::Direct,
             Err(error) if !unsupported(&error) => return Err(error),
             Err(_) => {
-                let file = OpenOptions::new()
-                    .create(true)
-                    .truncate(false)
-                    .write(true)
-                    .open(&path)?;
+                let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
                 match write_fully(&block, 0, |bytes, at| pwritev2(&file, bytes, at)) {
                     Ok(()) => Mode::Synced,
                     Err(error) if !unsupported(&error) => return Err(error),
@@ -193,10 +170,7 @@ impl Drive for DirectoryDrive {
     fn check_present(&self) -> io::Result<()> {
         let (opened, found) = (self.lock.metadata()?, fs::metadata(&self.root)?);
         if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "another directory is in its place",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another directory is in its place"));
         }
         fs::metadata(self.root.join(FORMAT_FILE)).map(|_| ())
     }
@@ -231,11 +205,7 @@ impl Drive for DirectoryDrive {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.root.join(format!("{name}.new"));
         let replaced = (|| {
-            let file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .open(&temporary)?;
+            let file = OpenOptions::new().create(true).truncate(true).write(true).open(&temporary)?;
             file.write_all_at(bytes, 0)?;
             file.sync_all()?;
             fs::rename(&temporary, self.root.join(name))
@@ -256,11 +226,7 @@ impl Drive for DirectoryDrive {
         {
             return Ok(segment);
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)?;
+        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
         let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
             // No allocation on this file system: a sparse file, slower and without the promise of space.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size_bytes),
@@ -296,12 +262,7 @@ impl Drive for DirectoryDrive {
             self.folders.lock().insert(known);
         }
         let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-        Ok(Box::new(ShardFile {
-            file,
-            folder,
-            end: 0,
-            named: false,
-        }))
+        Ok(Box::new(ShardFile { file, folder, end: 0, named: false }))
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
@@ -409,13 +370,7 @@ impl ShardReader for ShardFileReader {
 
 fn open_direct(path: &Path, create: bool) -> io::Result<File> {
     let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags are small");
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(false)
-        .custom_flags(flags)
-        .open(path)
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -423,12 +378,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 fn pwritev2(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    Ok(rustix::io::pwritev2(
-        file,
-        &[IoSlice::new(bytes)],
-        offset,
-        ReadWriteFlags::DSYNC,
-    )?)
+    Ok(rustix::io::pwritev2(file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC)?)
 }
 
 /// Calls `write` until all is written. A short or interrupted write is no fault of the drive: it is resumed
@@ -441,11 +391,7 @@ fn write_fully(bytes: &[u8], offset: u64, write: impl Fn(&[u8], u64) -> io::Resu
             Ok(count) if written + count == bytes.len() => return Ok(()),
             Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => written += count - count % BLOCK_BYTES,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }
     }
@@ -476,10 +422,7 @@ mod tests {
             answers.lock().pop().unwrap_or(Ok(rest.len()))
         })
         .unwrap();
-        assert_eq!(
-            calls.into_inner(),
-            [(0, 16384), (0, 16384), (4096, 12288), (12288, 4096)]
-        );
+        assert_eq!(calls.into_inner(), [(0, 16384), (0, 16384), (4096, 12288), (12288, 4096)]);
     }
 
     #[test]
@@ -487,10 +430,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = DirectoryDrive::open(folder.path()).unwrap();
         let second = DirectoryDrive::open(folder.path());
-        assert_eq!(
-            second.err().map(|error| error.kind()),
-            Some(io::ErrorKind::WouldBlock)
-        );
+        assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::WouldBlock));
         drop(first);
         DirectoryDrive::open(folder.path()).unwrap();
     }
@@ -510,9 +450,6 @@ mod tests {
         let mut medium = AlignedBytes::zeroed(BLOCK_BYTES);
         segment.read_medium_at(8192, &mut medium).unwrap();
 
-        assert_eq!(
-            (buffered, medium[4095], segment.size_bytes()),
-            (vec![9; 3], 9, 65536)
-        );
+        assert_eq!((buffered, medium[4095], segment.size_bytes()), (vec![9; 3], 9, 65536));
     }
 }

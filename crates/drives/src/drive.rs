@@ -113,10 +113,7 @@ pub trait ShardReader: Send + Sync {
 
 /// Whether the error says that space or quota ran out, which is nobody's fault and no fault of the drive.
 pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Bytes that begin at a multiple of [`BLOCK_BYTES`] in memory and fill whole blocks, as O_DIRECT needs.

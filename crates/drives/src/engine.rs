@@ -56,11 +56,7 @@ impl LocalEngine {
     /// [`OpenError`]; nothing was written then, except that a new set may be half made, which the next
     /// opening completes.
     pub fn open(options: Options) -> Result<Arc<LocalEngine>, OpenError> {
-        let Options {
-            drives,
-            parity,
-            clock,
-        } = options;
+        let Options { drives, parity, clock } = options;
         let mut given = Vec::with_capacity(drives.len());
         for path in &drives {
             given.push(open_directory(path, &given)?);
@@ -116,14 +112,7 @@ impl LocalEngine {
     pub async fn shutdown(&self) {
         self.permits.close();
         let (reply, stopped) = oneshot::channel();
-        if self
-            .events
-            .send(Event::Stop {
-                clean: true,
-                reply: Some(reply),
-            })
-            .is_ok()
-        {
+        if self.events.send(Event::Stop { clean: true, reply: Some(reply) }).is_ok() {
             // An error means that it had stopped already.
             let _ = stopped.await;
         }
@@ -139,11 +128,7 @@ impl LocalEngine {
 
     fn check_readable(&self) -> Result<(), EngineError> {
         let (answered, needed) = (self.set.online().count(), self.set.geometry.read_quorum());
-        if answered < needed {
-            Err(EngineError::ReadQuorum { answered, needed })
-        } else {
-            Ok(())
-        }
+        if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
     }
 
     fn faults(&self) -> Faults {
@@ -159,10 +144,7 @@ impl Drop for LocalEngine {
     fn drop(&mut self) {
         self.permits.close();
         // It fails when shutdown was there before.
-        let _ = self.events.send(Event::Stop {
-            clean: false,
-            reply: None,
-        });
+        let _ = self.events.send(Event::Stop { clean: false, reply: None });
         self.join();
     }
 }
@@ -171,27 +153,17 @@ fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> 
     let name = path.display().to_string();
     if let Ok(absolute) = path.canonicalize() {
         let absolute = absolute.display().to_string();
-        if let Some(twin) = before
-            .iter()
-            .find(|twin| twin.drive.as_ref().is_ok_and(|drive| drive.path() == absolute))
+        if let Some(twin) =
+            before.iter().find(|twin| twin.drive.as_ref().is_ok_and(|drive| drive.path() == absolute))
         {
-            return Err(OpenError::Duplicate {
-                path: name,
-                other: twin.path.clone(),
-            });
+            return Err(OpenError::Duplicate { path: name, other: twin.path.clone() });
         }
     }
     Ok(match DirectoryDrive::open(path) {
-        Ok(drive) => Given {
-            path: drive.path().to_owned(),
-            drive: Ok(Arc::new(drive)),
-        },
+        Ok(drive) => Given { path: drive.path().to_owned(), drive: Ok(Arc::new(drive)) },
         Err(error) => {
             let path = std::path::absolute(path).map_or(name, |path| path.display().to_string());
-            Given {
-                path,
-                drive: Err(error),
-            }
+            Given { path, drive: Err(error) }
         }
     })
 }
@@ -199,20 +171,10 @@ fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> 
 impl Engine for LocalEngine {
     fn commit(&self, _partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
         Box::pin(async move {
-            let permit = Arc::clone(&self.permits)
-                .acquire_owned()
-                .await
-                .map_err(|_| EngineError::Closed)?;
+            let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| EngineError::Closed)?;
             let (reply, answer) = oneshot::channel();
-            let request = Request {
-                batch,
-                reply,
-                since: Instant::now(),
-                permit,
-            };
-            self.events
-                .send(Event::Commit(Box::new(request)))
-                .map_err(|_| EngineError::Closed)?;
+            let request = Request { batch, reply, since: Instant::now(), permit };
+            self.events.send(Event::Commit(Box::new(request))).map_err(|_| EngineError::Closed)?;
             answer.await.map_err(|_| EngineError::Closed)?
         })
     }
@@ -302,12 +264,7 @@ impl Engine for LocalEngine {
         location: &'a Location,
         range: Range<u64>,
     ) -> Future<'a, Result<ByteStream, EngineError>> {
-        Box::pin(shards::read(
-            Arc::clone(&self.set),
-            Arc::clone(&self.pins),
-            location.clone(),
-            range,
-        ))
+        Box::pin(shards::read(Arc::clone(&self.set), Arc::clone(&self.pins), location.clone(), range))
     }
 
     fn reclaim(&self, location: Location) -> Future<'_, Result<(), EngineError>> {

@@ -101,16 +101,9 @@ impl Identity {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(self.set.as_bytes());
         bytes.extend_from_slice(self.drive().as_bytes());
-        for number in [
-            self.position,
-            self.geometry.data,
-            self.geometry.parity,
-            self.members.len(),
-        ] {
+        for number in [self.position, self.geometry.data, self.geometry.parity, self.members.len()] {
             bytes.extend_from_slice(
-                &u16::try_from(number)
-                    .expect("a set has at most 16 drives")
-                    .to_le_bytes(),
+                &u16::try_from(number).expect("a set has at most 16 drives").to_le_bytes(),
             );
         }
         bytes.extend_from_slice(&self.revision.to_le_bytes());
@@ -193,10 +186,7 @@ fn decode_body(reader: &mut Reader<'_>) -> Option<Identity> {
     let set = reader.uuid()?;
     let drive = reader.uuid()?;
     let position = usize::from(reader.u16()?);
-    let geometry = Geometry {
-        data: usize::from(reader.u16()?),
-        parity: usize::from(reader.u16()?),
-    };
+    let geometry = Geometry { data: usize::from(reader.u16()?), parity: usize::from(reader.u16()?) };
     let count = usize::from(reader.u16()?);
     let revision = reader.u64()?;
     let log = reader.log()?;
@@ -260,10 +250,7 @@ impl Reader<'_> {
             nonce: Nonce(self.take()?),
             kept_batch: self.u64()?,
             kept_hash: self.u64()?,
-            start: Address {
-                segment: self.u32()?,
-                offset: self.u32()?,
-            },
+            start: Address { segment: self.u32()?, offset: self.u32()? },
         })
     }
 }
@@ -278,10 +265,7 @@ mod tests {
             nonce: Nonce([7; 16]),
             kept_batch: 41,
             kept_hash: 99,
-            start: Address {
-                segment: 2,
-                offset: 8192,
-            },
+            start: Address { segment: 2, offset: 8192 },
         };
         Identity {
             set: Uuid::from_u128(1),
@@ -291,11 +275,7 @@ mod tests {
             log,
             previous: Some(EpochLog { epoch: 2, ..log }),
             members: (0..4)
-                .map(|n| Membership {
-                    drive: Uuid::from_u128(10 + n),
-                    voter: n != 3,
-                    joined_batch: 0,
-                })
+                .map(|n| Membership { drive: Uuid::from_u128(10 + n), voter: n != 3, joined_batch: 0 })
                 .collect(),
         }
     }
@@ -305,9 +285,7 @@ mod tests {
         for copy in [0, 4096] {
             let mut file = identity().encode();
             file[copy + 40] ^= 1;
-            let Found::Sound(read) = Identity::decode(&file) else {
-                panic!("copy {copy}")
-            };
+            let Found::Sound(read) = Identity::decode(&file) else { panic!("copy {copy}") };
             assert_eq!(*read, identity());
         }
     }

@@ -105,26 +105,16 @@ impl Shared {
     fn encode(&self) -> [u8; 120] {
         let mut bytes = Vec::with_capacity(120);
         bytes.extend_from_slice(&[self.kind as u8, self.form as u8, 0, 0]);
-        for number in [
-            self.address.segment,
-            self.address.offset,
-            self.incarnation,
-            self.slot_bytes,
-        ] {
+        for number in [self.address.segment, self.address.offset, self.incarnation, self.slot_bytes] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&self.meta_bytes.to_le_bytes());
         bytes.extend_from_slice(&self.stripe_bytes.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.nonce.0);
-        for number in [
-            self.epoch,
-            self.batch,
-            self.previous_hash,
-            self.durable_upto,
-            self.time_ns,
-            self.meta_crc,
-        ] {
+        for number in
+            [self.epoch, self.batch, self.previous_hash, self.durable_upto, self.time_ns, self.meta_crc]
+        {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.resize(120, 0);
@@ -147,10 +137,7 @@ impl Shared {
                 2 => Form::Columns,
                 _ => return None,
             },
-            address: Address {
-                segment: short(4),
-                offset: short(8),
-            },
+            address: Address { segment: short(4), offset: short(8) },
             incarnation: short(12),
             slot_bytes: short(16),
             meta_bytes: short(20),
@@ -250,11 +237,7 @@ impl Frame {
         let column = &bytes[header.column_offset()..][..header.column_bytes as usize];
         let metadata = (crc64(&[metadata]) == header.shared.meta_crc).then(|| metadata.to_vec());
         let column = (crc64(&[column]) == header.column_crc).then(|| column.to_vec());
-        Frame {
-            header,
-            metadata,
-            column,
-        }
+        Frame { header, metadata, column }
     }
 
     /// Whether the drive holds all of its part of the batch.
@@ -272,10 +255,7 @@ mod tests {
             shared: Shared {
                 kind: Kind::Commits,
                 form: Form::Columns,
-                address: Address {
-                    segment: 3,
-                    offset: 8192,
-                },
+                address: Address { segment: 3, offset: 8192 },
                 incarnation: 1,
                 slot_bytes: 8192,
                 epoch: 5,
@@ -315,15 +295,8 @@ mod tests {
         for bit in 0..(HEADER_BYTES + 7) * 8 {
             let mut bytes = frame.to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let sound = Header::decode(
-                &bytes,
-                &Nonce([9; 16]),
-                Address {
-                    segment: 3,
-                    offset: 8192,
-                },
-            )
-            .is_some_and(|header| Frame::of(header, &bytes).is_whole());
+            let sound = Header::decode(&bytes, &Nonce([9; 16]), Address { segment: 3, offset: 8192 })
+                .is_some_and(|header| Frame::of(header, &bytes).is_whole());
             assert!(!sound, "bit {bit}");
         }
     }

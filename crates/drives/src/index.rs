@@ -130,10 +130,7 @@ impl Index {
 
     /// Up to `limit` entries of a range, without payloads.
     pub(crate) fn scan(&self, range: &KeyRange, limit: usize) -> Vec<(Bytes, Entry)> {
-        self.range(range)
-            .take(limit)
-            .map(|(key, stored)| (key.clone(), stored.entry()))
-            .collect()
+        self.range(range).take(limit).map(|(key, stored)| (key.clone(), stored.entry())).collect()
     }
 
     /// All entries of a range.
@@ -159,17 +156,10 @@ impl Index {
         let Some(first) = wanted.first() else {
             return Some(Vec::new());
         };
-        let at = self
-            .recent
-            .partition_point(|(_, change)| change.sequence < first.sequence);
+        let at = self.recent.partition_point(|(_, change)| change.sequence < first.sequence);
         let (_, change) = self.recent.get(at)?;
         (change.sequence == first.sequence).then(|| {
-            self.recent
-                .iter()
-                .skip(at)
-                .take(wanted.len())
-                .map(|(_, change)| change.clone())
-                .collect()
+            self.recent.iter().skip(at).take(wanted.len()).map(|(_, change)| change.clone()).collect()
         })
     }
 
@@ -198,12 +188,7 @@ impl Index {
 
     fn apply_mutation(&mut self, frame: FramePlace, sequence: Sequence, mutation: Recorded<'_>) {
         match mutation {
-            Recorded::Put {
-                key,
-                value,
-                locations,
-                extent,
-            } => {
+            Recorded::Put { key, value, locations, extent } => {
                 // Copied: a slice of the metadata would keep all of it in memory.
                 let stored = Stored {
                     sequence,
@@ -217,10 +202,8 @@ impl Index {
                 self.keys.remove(key);
             }
             Recorded::DeletePrefix(prefix) => {
-                let doomed: Vec<Bytes> = self
-                    .range(&KeyRange::prefix(prefix))
-                    .map(|(key, _)| key.clone())
-                    .collect();
+                let doomed: Vec<Bytes> =
+                    self.range(&KeyRange::prefix(prefix)).map(|(key, _)| key.clone()).collect();
                 for key in doomed {
                     self.keys.remove(&key);
                 }

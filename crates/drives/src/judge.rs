@@ -32,10 +32,7 @@ struct Removed {
 impl Overlay {
     /// The first precondition of the batch that does not hold.
     pub(crate) fn refusal(&self, index: &Index, batch: &Batch) -> Option<usize> {
-        batch
-            .preconditions
-            .iter()
-            .position(|condition| !self.holds(index, condition))
+        batch.preconditions.iter().position(|condition| !self.holds(index, condition))
     }
 
     fn holds(&self, index: &Index, condition: &Precondition) -> bool {
@@ -56,15 +53,11 @@ impl Overlay {
 
     fn has_any(&self, index: &Index, prefix: &[u8]) -> bool {
         self.under(prefix).any(|(_, pending)| pending.is_some())
-            || index
-                .range(&KeyRange::prefix(prefix))
-                .any(|(key, _)| !self.keys.contains_key(key))
+            || index.range(&KeyRange::prefix(prefix)).any(|(key, _)| !self.keys.contains_key(key))
     }
 
     fn under<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Option<Pending>)> {
-        self.keys
-            .range(Bytes::copy_from_slice(prefix)..)
-            .take_while(move |(key, _)| key.starts_with(prefix))
+        self.keys.range(Bytes::copy_from_slice(prefix)..).take_while(move |(key, _)| key.starts_with(prefix))
     }
 
     /// Takes the mutations of an accepted batch in and answers the locations it leaves without an owner.
@@ -78,10 +71,7 @@ impl Overlay {
         for mutation in mutations {
             match mutation {
                 Mutation::Put(put) => {
-                    let pending = Pending {
-                        sequence,
-                        locations: put.locations.clone(),
-                    };
+                    let pending = Pending { sequence, locations: put.locations.clone() };
                     self.replace(index, put.key.clone(), Some(pending), &mut removed);
                 }
                 Mutation::Delete(key) => self.replace(index, key.clone(), None, &mut removed),
@@ -145,24 +135,12 @@ mod tests {
         let mut overlay = Overlay::default();
         let index = Index::default();
         overlay.accept(&index, Sequence(1), &[put("part/1", &[1]), put("part/2", &[2])]);
-        let complete = [
-            put("object", &[1]),
-            Mutation::DeletePrefix(Bytes::from_static(b"part/")),
-        ];
-        assert_eq!(
-            overlay.accept(&index, Sequence(2), &complete),
-            [Location(vec![2])]
-        );
-        let condition = |condition| Batch {
-            preconditions: vec![condition],
-            ..Batch::default()
-        };
+        let complete = [put("object", &[1]), Mutation::DeletePrefix(Bytes::from_static(b"part/"))];
+        assert_eq!(overlay.accept(&index, Sequence(2), &complete), [Location(vec![2])]);
+        let condition = |condition| Batch { preconditions: vec![condition], ..Batch::default() };
         let empty = condition(Precondition::Empty(Bytes::from_static(b"part/")));
         assert_eq!(overlay.refusal(&index, &empty), None);
-        let unchanged = condition(Precondition::Unchanged(
-            Bytes::from_static(b"object"),
-            Sequence(1),
-        ));
+        let unchanged = condition(Precondition::Unchanged(Bytes::from_static(b"object"), Sequence(1)));
         assert_eq!(overlay.refusal(&index, &unchanged), Some(0));
     }
 }

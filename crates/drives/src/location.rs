@@ -68,16 +68,10 @@ impl Place {
     pub(crate) fn from_location(location: &Location) -> Option<Place> {
         let bytes: &[u8; PLACE_BYTES] = location.0.as_slice().try_into().ok()?;
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        let geometry = Geometry {
-            data: usize::from(bytes[25]),
-            parity: usize::from(bytes[26]),
-        };
+        let geometry = Geometry { data: usize::from(bytes[25]), parity: usize::from(bytes[26]) };
         let sound = bytes[0] == VERSION && geometry.data > 0 && geometry.drives() <= Geometry::DRIVES_MAX;
         sound.then(|| Place {
-            id: ShardId {
-                random: word(1),
-                epoch: word(9),
-            },
+            id: ShardId { random: word(1), epoch: word(9) },
             size_bytes: word(17),
             geometry,
             holders: u16::from_le_bytes([bytes[27], bytes[28]]),
@@ -104,10 +98,7 @@ mod tests {
     #[test]
     fn a_place_survives_its_location_and_strange_bytes_are_none() {
         let place = Place {
-            id: ShardId {
-                random: 0x0123_4567_89ab_cdef,
-                epoch: 7,
-            },
+            id: ShardId { random: 0x0123_4567_89ab_cdef, epoch: 7 },
             size_bytes: 5 << 30,
             geometry: Geometry { data: 12, parity: 4 },
             holders: 0xfff7,

@@ -37,11 +37,7 @@ pub(crate) fn open_set(
             .filter(|member| !member.is_online())
             .map(|member| format!("{} ({})", member.path, member.reason()))
             .collect();
-        return Err(OpenError::TooFewDrives {
-            present,
-            needed,
-            missing: missing.join(", "),
-        });
+        return Err(OpenError::TooFewDrives { present, needed, missing: missing.join(", ") });
     }
     tell(&set);
     let identity = set.identity.lock().clone();
@@ -67,11 +63,7 @@ pub(crate) fn open_set(
 
 /// Takes the drives into use.
 fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
-    let Assembly {
-        identity,
-        highest_epoch,
-        places,
-    } = assembly;
+    let Assembly { identity, highest_epoch, places } = assembly;
     let mut members = Vec::with_capacity(places.len());
     let mut smallest = u64::MAX;
     for (position, Placed { path, drive, mut out }) in places.into_iter().enumerate() {
@@ -90,13 +82,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
                 smallest = smallest.min(space.total_bytes);
             }
         }
-        members.push(Member::new(
-            position,
-            identity.members[position].drive,
-            path,
-            drive,
-            out,
-        ));
+        members.push(Member::new(position, identity.members[position].drive, path, drive, out));
     }
     Ok(Set {
         id: identity.set,
@@ -144,9 +130,6 @@ fn tell(set: &Set) {
         .map(|member| member.path.as_str())
         .collect();
     if !shared.is_empty() {
-        tracing::warn!(
-            drives = shared.join(", "),
-            "These drives share a device: they fail together."
-        );
+        tracing::warn!(drives = shared.join(", "), "These drives share a device: they fail together.");
     }
 }

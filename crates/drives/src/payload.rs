@@ -62,35 +62,17 @@ fn read_healthy(
             let member = (0..geometry.drives())
                 .map(|turn| &set.members[(first + turn) % geometry.drives()])
                 .find(|member| holds(member, batch))?;
-            read_into(
-                member,
-                extent.frame.address.segment,
-                start,
-                &mut payload,
-                patience,
-            )?;
+            read_into(member, extent.frame.address.segment, start, &mut payload, patience)?;
         }
         Lie::Column(column) => {
             let member = &set.members[drive_of(geometry, batch, usize::from(column))];
-            read_into(
-                holding(member, batch)?,
-                extent.frame.address.segment,
-                start,
-                &mut payload,
-                patience,
-            )?;
+            read_into(holding(member, batch)?, extent.frame.address.segment, start, &mut payload, patience)?;
         }
         Lie::Split => {
             let piece = piece_bytes(length, geometry);
             for (column, part) in payload.chunks_mut(piece).enumerate() {
                 let member = &set.members[drive_of(geometry, batch, column)];
-                read_into(
-                    holding(member, batch)?,
-                    extent.frame.address.segment,
-                    start,
-                    part,
-                    patience,
-                )?;
+                read_into(holding(member, batch)?, extent.frame.address.segment, start, part, patience)?;
             }
         }
     }
@@ -125,10 +107,7 @@ fn rebuild(set: &Set, key: &[u8], stored: &Stored, extent: &StoredExtent) -> Res
     let frame = extent.frame;
     let online = set.online().count();
     if online < geometry.read_quorum() {
-        return Err(EngineError::ReadQuorum {
-            answered: online,
-            needed: geometry.read_quorum(),
-        });
+        return Err(EngineError::ReadQuorum { answered: online, needed: geometry.read_quorum() });
     }
     let mut columns: Vec<Option<Vec<u8>>> = vec![None; geometry.drives()];
     let mut damaged = geometry.drives() - online;
@@ -158,10 +137,7 @@ fn rebuild(set: &Set, key: &[u8], stored: &Stored, extent: &StoredExtent) -> Res
             return Ok(payload);
         }
     }
-    Err(EngineError::Damaged {
-        damaged,
-        parity: geometry.parity,
-    })
+    Err(EngineError::Damaged { damaged, parity: geometry.parity })
 }
 
 fn sound(key: &[u8], stored: &Stored, extent: &StoredExtent, payload: Option<Vec<u8>>) -> Option<Bytes> {
@@ -175,21 +151,14 @@ fn column_of(set: &Set, member: &Member, extent: &StoredExtent) -> Option<(usize
     let nonce = {
         let segment = member.segment(extent.frame.address.segment).ok()?;
         let mut block = vec![0; BLOCK_BYTES];
-        segment
-            .file()
-            .read_at(u64::from(extent.frame.address.offset), &mut block)
-            .ok()?;
+        segment.file().read_at(u64::from(extent.frame.address.offset), &mut block).ok()?;
         crate::frame::nonce_of(&block)?
     };
     let frame = member.read_frame(&nonce, extent.frame.address).ok()??;
     if frame.header.shared.batch != extent.frame.batch || frame.header.shared.form == Form::Empty {
         return None;
     }
-    debug_assert!(
-        frame.header.shared.stripe_bytes as usize <= FRAME_BYTES_MAX,
-        "on set {}",
-        set.id
-    );
+    debug_assert!(frame.header.shared.stripe_bytes as usize <= FRAME_BYTES_MAX, "on set {}", set.id);
     Some((frame.header.shared.stripe_bytes as usize, frame.column?))
 }
 
@@ -224,32 +193,20 @@ fn read_run(set: &Set, run: &[ChangePlace]) -> Result<Vec<Change>, EngineError> 
         let Ok(segment) = member.segment(first.segment) else {
             continue;
         };
-        if segment
-            .file()
-            .read_at(u64::from(first.offset), &mut buffer)
-            .is_err()
-        {
+        if segment.file().read_at(u64::from(first.offset), &mut buffer).is_err() {
             continue;
         }
         answered += 1;
-        let decoded: Option<Vec<Change>> = run
-            .iter()
-            .map(|place| decode(&buffer, first.offset, place))
-            .collect();
+        let decoded: Option<Vec<Change>> =
+            run.iter().map(|place| decode(&buffer, first.offset, place)).collect();
         if let Some(changes) = decoded {
             return Ok(changes);
         }
     }
     if answered < set.geometry.read_quorum() {
-        return Err(EngineError::ReadQuorum {
-            answered,
-            needed: set.geometry.read_quorum(),
-        });
+        return Err(EngineError::ReadQuorum { answered, needed: set.geometry.read_quorum() });
     }
-    Err(EngineError::Damaged {
-        damaged: set.geometry.drives(),
-        parity: set.geometry.parity,
-    })
+    Err(EngineError::Damaged { damaged: set.geometry.drives(), parity: set.geometry.parity })
 }
 
 fn decode(buffer: &[u8], base: u32, place: &ChangePlace) -> Option<Change> {

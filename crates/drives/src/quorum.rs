@@ -54,10 +54,7 @@ impl Geometry {
         if parity > drives / 2 {
             return Err(GeometryError::Parity { drives, parity });
         }
-        Ok(Geometry {
-            data: drives - parity,
-            parity,
-        })
+        Ok(Geometry { data: drives - parity, parity })
     }
 
     /// All drives: n.
@@ -67,11 +64,7 @@ impl Geometry {
 
     /// Drives a write waits for: q.
     pub fn write_quorum(self) -> usize {
-        if self.parity == 0 {
-            self.data
-        } else {
-            self.data + 1
-        }
+        if self.parity == 0 { self.data } else { self.data + 1 }
     }
 
     /// Drives a read needs: k.
@@ -117,10 +110,7 @@ mod tests {
 
     #[test]
     fn parity_beyond_half_of_the_drives_and_sets_beyond_sixteen_are_refused() {
-        assert_eq!(
-            Geometry::of(4, Some(3)),
-            Err(GeometryError::Parity { drives: 4, parity: 3 })
-        );
+        assert_eq!(Geometry::of(4, Some(3)), Err(GeometryError::Parity { drives: 4, parity: 3 }));
         assert_eq!(Geometry::of(0, None), Err(GeometryError::Drives { drives: 0 }));
         assert_eq!(Geometry::of(17, None), Err(GeometryError::Drives { drives: 17 }));
         assert_eq!(Geometry::of(8, Some(2)), Ok(Geometry { data: 6, parity: 2 }));

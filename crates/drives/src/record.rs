@@ -52,10 +52,7 @@ pub(crate) struct Metadata {
 impl Metadata {
     /// Begins with no commits.
     pub(crate) fn new() -> Metadata {
-        Metadata {
-            bytes: vec![0; 4],
-            payloads: Vec::new(),
-        }
+        Metadata { bytes: vec![0; 4], payloads: Vec::new() }
     }
 
     /// Its length in bytes.
@@ -98,11 +95,7 @@ impl Metadata {
                     self.bytes.push(0);
                 } else {
                     let crc = extent_crc(&put.key, sequence.0, &put.payload);
-                    self.payloads.push(Payload {
-                        bytes: put.payload.clone(),
-                        crc,
-                        at: self.bytes.len(),
-                    });
+                    self.payloads.push(Payload { bytes: put.payload.clone(), crc, at: self.bytes.len() });
                     self.bytes.resize(self.bytes.len() + EXTENT_BYTES, 0);
                 }
             }
@@ -183,22 +176,14 @@ pub(crate) struct Commit<'a> {
 /// A mutation as read back.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Recorded<'a> {
-    Put {
-        key: &'a [u8],
-        value: &'a [u8],
-        locations: Vec<Location>,
-        extent: Option<Extent>,
-    },
+    Put { key: &'a [u8], value: &'a [u8], locations: Vec<Location>, extent: Option<Extent> },
     Delete(&'a [u8]),
     DeletePrefix(&'a [u8]),
 }
 
 /// Reads a metadata part. `None` when it is malformed, which under a sound checksum means another version.
 pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
-    let mut reader = Reader {
-        bytes: metadata,
-        at: 0,
-    };
+    let mut reader = Reader { bytes: metadata, at: 0 };
     let count = reader.length()?;
     let mut commits = Vec::new();
     for _ in 0..count {
@@ -214,11 +199,7 @@ pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
             changes.push((reader.at, length));
             reader.take(length)?;
         }
-        commits.push(Commit {
-            sequence,
-            mutations,
-            changes,
-        });
+        commits.push(Commit { sequence, mutations, changes });
     }
     (reader.at == metadata.len()).then_some(commits)
 }
@@ -266,12 +247,7 @@ impl<'a> Reader<'a> {
                 for _ in 0..count {
                     locations.push(Location(self.field()?.to_vec()));
                 }
-                Recorded::Put {
-                    key,
-                    value,
-                    locations,
-                    extent: self.extent()?,
-                }
+                Recorded::Put { key, value, locations, extent: self.extent()? }
             }
             2 => Recorded::Delete(self.field()?),
             3 => Recorded::DeletePrefix(self.field()?),
@@ -279,10 +255,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    #[expect(
-        clippy::option_option,
-        reason = "the outer one is malformed metadata, the inner one no payload"
-    )]
+    #[expect(clippy::option_option, reason = "the outer one is malformed metadata, the inner one no payload")]
     fn extent(&mut self) -> Option<Option<Extent>> {
         let form = self.byte()?;
         if form == 0 {
@@ -295,12 +268,7 @@ impl<'a> Reader<'a> {
             3 => Lie::Split,
             _ => return None,
         };
-        Some(Some(Extent {
-            lie,
-            offset: self.short()?,
-            length: self.short()?,
-            crc: self.long()?,
-        }))
+        Some(Some(Extent { lie, offset: self.short()?, length: self.short()?, crc: self.long()? }))
     }
 }
 
@@ -334,12 +302,7 @@ mod tests {
                     key: b"key",
                     value: b"value",
                     locations: vec![Location(vec![1, 2, 3])],
-                    extent: Some(Extent {
-                        lie: Lie::Column(1),
-                        offset: 77,
-                        length: 7,
-                        crc,
-                    }),
+                    extent: Some(Extent { lie: Lie::Column(1), offset: 77, length: 7, crc }),
                 },
                 Recorded::Delete(b"gone"),
                 Recorded::DeletePrefix(b"all/"),

@@ -84,10 +84,7 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
     match begin_epoch(set, &identity, &chain, positions) {
         Ok(next) => {
             if let Some(last) = kept {
-                tracing::info!(
-                    batch = last.shared.batch,
-                    "The last batch was kept: enough drives hold it."
-                );
+                tracing::info!(batch = last.shared.batch, "The last batch was kept: enough drives hold it.");
                 apply_batch(set, &last.shared, &last.metadata)?;
                 set.index.write().forget_recent();
             }
@@ -114,11 +111,7 @@ fn before(mut chain: Chain, last: &Last) -> Chain {
 }
 
 fn touched_by(last: &Last) -> Vec<Touched> {
-    if last.shared.kind == Kind::Commits {
-        touched(&last.metadata)
-    } else {
-        Vec::new()
-    }
+    if last.shared.kind == Kind::Commits { touched(&last.metadata) } else { Vec::new() }
 }
 
 /// The batch behind the proven end, if any drive present has its metadata.
@@ -170,10 +163,7 @@ fn catch_up(set: &Set, chain: &Chain) {
                 let frame = member.read_frame(&placed.nonce, placed.address);
                 !frame.is_ok_and(|frame| frame.is_some_and(|frame| frame.is_whole()))
             };
-            (
-                member.position,
-                chain.recent.iter().rev().take_while(lacks).copied().collect(),
-            )
+            (member.position, chain.recent.iter().rev().take_while(lacks).copied().collect())
         })
         .collect();
     for (position, mut tail) in lagging {
@@ -193,9 +183,7 @@ fn catch_up(set: &Set, chain: &Chain) {
             }
         }
         if member.is_online() {
-            member
-                .written
-                .store(chain.next_batch - 1, std::sync::atomic::Ordering::Release);
+            member.written.store(chain.next_batch - 1, std::sync::atomic::Ordering::Release);
         }
     }
 }
@@ -206,11 +194,7 @@ fn complete(set: &Set, placed: &Placed, position: usize) -> Result<(), String> {
         .ok_or_else(|| format!("batch {} cannot be rebuilt for it", placed.batch))?;
     let member = &set.members[position];
     member
-        .prepare_segment(
-            set.id,
-            placed.address.segment,
-            set.segment_bytes(placed.address.segment),
-        )
+        .prepare_segment(set.id, placed.address.segment, set.segment_bytes(placed.address.segment))
         .and_then(|()| member.write_frame(placed.address, &frame))
         .map_err(|error| format!("batch {} could not be written: {error}", placed.batch))
 }
@@ -220,19 +204,11 @@ pub(crate) fn rebuild_frame(set: &Set, placed: &Placed, position: usize) -> Opti
     let frames: Vec<(usize, Frame)> = set
         .online()
         .filter(|member| member.position != position)
-        .filter_map(|member| {
-            Some((
-                member.position,
-                member.read_frame(&placed.nonce, placed.address).ok()??,
-            ))
-        })
+        .filter_map(|member| Some((member.position, member.read_frame(&placed.nonce, placed.address).ok()??)))
         .filter(|(_, frame)| frame.header.shared.batch == placed.batch)
         .collect();
     let (shared, metadata) = frames.iter().find_map(|(_, frame)| {
-        frame
-            .metadata
-            .as_ref()
-            .map(|metadata| (frame.header.shared.clone(), metadata))
+        frame.metadata.as_ref().map(|metadata| (frame.header.shared.clone(), metadata))
     })?;
     let column = match shared.form {
         Form::Empty => Vec::new(),
@@ -269,28 +245,19 @@ fn begin_epoch(
 ) -> Result<Chain, EngineError> {
     let log = EpochLog {
         // One that was tried and fell short is on some drives: its number is not used again.
-        epoch: set
-            .highest_epoch
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
-            + 1,
+        epoch: set.highest_epoch.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1,
         nonce: Nonce(rand::random()),
         kept_batch: chain.next_batch - 1,
         kept_hash: chain.last_hash,
         start: set.place(chain.next, segment::SEGMENT_HEADER_BYTES as usize),
     };
-    let next = Identity {
-        log,
-        revision: 0,
-        previous: chain.latest_log(),
-        ..identity.clone()
-    };
+    let next = Identity { log, revision: 0, previous: chain.latest_log(), ..identity.clone() };
     let previous = next.previous;
     match set.decide(next, positions) {
         Ok(_) => Ok(Chain::begin(log, previous, chain.recent.clone())),
-        Err(short) => Err(EngineError::WriteQuorum {
-            answered: short.answered,
-            needed: set.geometry.write_quorum(),
-        }),
+        Err(short) => {
+            Err(EngineError::WriteQuorum { answered: short.answered, needed: set.geometry.write_quorum() })
+        }
     }
 }
 

@@ -25,11 +25,7 @@ const HOLE_BYTES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
 /// Reads the journal into the set's index and answers where its proven part ends.
 pub(crate) fn replay(set: &Set, identity: &Identity) -> Result<Chain, OpenError> {
     let logs = epochs(set, identity)?;
-    let mut reader = Reader {
-        set,
-        windows: set.members.iter().map(|_| None).collect(),
-        primary: 0,
-    };
+    let mut reader = Reader { set, windows: set.members.iter().map(|_| None).collect(), primary: 0 };
     let mut chain = Chain::begin(logs[0], None, std::collections::VecDeque::new());
     for (nth, log) in logs.iter().enumerate() {
         let previous = nth.checked_sub(1).map(|before| logs[before]);
@@ -48,9 +44,7 @@ fn epochs(set: &Set, identity: &Identity) -> Result<Vec<EpochLog>, OpenError> {
         logs.push(log);
         let first = set.online().find_map(|member| {
             let frame = member.read_frame(&log.nonce, log.start).ok()??;
-            (frame.header.shared.kind == Kind::EpochStart)
-                .then_some(frame.metadata)
-                .flatten()
+            (frame.header.shared.kind == Kind::EpochStart).then_some(frame.metadata).flatten()
         });
         let first = first
             .ok_or_else(|| missing(set, log.kept_batch + 1, "the first frame of its epoch is damaged"))?;
@@ -97,11 +91,7 @@ fn replay_epoch(
                 pending = Some((shared, metadata));
             }
             None if kept.is_some() => {
-                return Err(missing(
-                    set,
-                    next.batch,
-                    "its frames are damaged on every drive present",
-                ));
+                return Err(missing(set, next.batch, "its frames are damaged on every drive present"));
             }
             None => {
                 if let Some(later) = reader.find_later(&chain.log.nonce, &next) {
@@ -129,19 +119,11 @@ pub(crate) fn apply_batch(set: &Set, shared: &Shared, metadata: &[u8]) -> Result
     if shared.kind != Kind::Commits {
         return Ok(());
     }
-    let place = FramePlace {
-        batch: shared.batch,
-        address: shared.address,
-        meta_bytes: shared.meta_bytes,
-    };
+    let place = FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
     let mut index = set.index.write();
-    index.apply(place, metadata).map_err(|_| {
-        missing(
-            set,
-            shared.batch,
-            "its metadata has a sound checksum and no known form",
-        )
-    })
+    index
+        .apply(place, metadata)
+        .map_err(|_| missing(set, shared.batch, "its metadata has a sound checksum and no known form"))
 }
 
 /// The refusal for a batch that must exist: names it, and the drives that might hold it.
@@ -150,25 +132,10 @@ pub(crate) fn missing(set: &Set, batch: u64, reason: &str) -> OpenError {
         .members
         .iter()
         .filter(|member| !member.is_online())
-        .map(|member| {
-            format!(
-                "drive {} at {} ({})",
-                member.position + 1,
-                member.path,
-                member.reason()
-            )
-        })
+        .map(|member| format!("drive {} at {} ({})", member.position + 1, member.path, member.reason()))
         .collect();
-    let drives = if away.is_empty() {
-        "none, all are present".to_owned()
-    } else {
-        away.join(", ")
-    };
-    OpenError::MissingBatch {
-        batch,
-        reason: reason.to_owned(),
-        drives,
-    }
+    let drives = if away.is_empty() { "none, all are present".to_owned() } else { away.join(", ") };
+    OpenError::MissingBatch { batch, reason: reason.to_owned(), drives }
 }
 
 /// The end of a chain, without its memory of frames.
@@ -182,10 +149,7 @@ impl End {
     fn pass(&mut self, shared: &Shared) {
         self.batch = shared.batch + 1;
         self.hash = shared.hash();
-        self.next = Address {
-            offset: shared.address.offset + shared.slot_bytes,
-            ..shared.address
-        };
+        self.next = Address { offset: shared.address.offset + shared.slot_bytes, ..shared.address };
     }
 
     /// Where the next frame may stand.
@@ -202,11 +166,7 @@ impl End {
 impl Chain {
     /// Its end.
     pub(crate) fn clone_end(&self) -> End {
-        End {
-            batch: self.next_batch,
-            hash: self.last_hash,
-            next: self.next,
-        }
+        End { batch: self.next_batch, hash: self.last_hash, next: self.next }
     }
 }
 
@@ -279,11 +239,7 @@ impl Reader<'_> {
                 bytes = AlignedBytes::zeroed(length);
                 segment.file().read_medium_at(offset, &mut bytes).ok()?;
             }
-            *window = Some(Window {
-                segment: number,
-                start: offset,
-                bytes,
-            });
+            *window = Some(Window { segment: number, start: offset, bytes });
         }
         let window = window.as_ref()?;
         let at = usize::try_from(offset - window.start).ok()?;
@@ -298,18 +254,10 @@ impl Reader<'_> {
         let next_segment = end.next.segment + 1;
         let set = self.set;
         for member in set.online() {
-            let length = if member.position == self.primary {
-                u64::MAX
-            } else {
-                HOLE_BYTES_MAX
-            };
+            let length = if member.position == self.primary { u64::MAX } else { HOLE_BYTES_MAX };
             let stretches = [
                 (end.next.segment, u64::from(end.next.offset), length),
-                (
-                    next_segment,
-                    u64::from(SEGMENT_HEADER_BYTES),
-                    FRAME_BYTES_MAX as u64,
-                ),
+                (next_segment, u64::from(SEGMENT_HEADER_BYTES), FRAME_BYTES_MAX as u64),
             ];
             for (segment, start, length) in stretches {
                 let mut offset = start;
@@ -317,10 +265,7 @@ impl Reader<'_> {
                     let Some(block) = self.bytes(member, segment, offset, BLOCK_BYTES) else {
                         break;
                     };
-                    let address = Address {
-                        segment,
-                        offset: u32::try_from(offset).ok()?,
-                    };
+                    let address = Address { segment, offset: u32::try_from(offset).ok()? };
                     if let Some(header) = Header::decode(block, nonce, address)
                         && header.shared.durable_upto >= end.batch
                     {

@@ -50,17 +50,12 @@ pub(crate) fn largest_segment(total_bytes: u64) -> u64 {
 
 /// Size of a segment that is yet to be made.
 pub(crate) fn segment_bytes(number: u32, largest: u64) -> u64 {
-    SEGMENT_BYTES_MIN
-        .checked_shl(number.min(16))
-        .map_or(largest, |size| size.min(largest))
+    SEGMENT_BYTES_MIN.checked_shl(number.min(16)).map_or(largest, |size| size.min(largest))
 }
 
 /// The first frame of a segment stands here.
 pub(crate) fn first_address(segment: u32) -> Address {
-    Address {
-        segment,
-        offset: SEGMENT_HEADER_BYTES,
-    }
+    Address { segment, offset: SEGMENT_HEADER_BYTES }
 }
 
 /// A segment of one drive, open, and how much of it is not to be zeroed.
@@ -149,11 +144,7 @@ impl Preparer {
             .name("segments".into())
             .spawn(move || prepare(&set, &incoming, &stop, &faults))
             .expect("the system gives a thread");
-        Preparer {
-            requests: Some(requests),
-            stopping,
-            thread: Some(thread),
-        }
+        Preparer { requests: Some(requests), stopping, thread: Some(thread) }
     }
 
     /// Asks for a segment; returns at once.
@@ -161,10 +152,7 @@ impl Preparer {
         if let Some(requests) = &self.requests
             && requests.try_send(Request { number, size_bytes }).is_err()
         {
-            tracing::debug!(
-                number,
-                "The next segment is not prepared ahead: earlier ones still are."
-            );
+            tracing::debug!(number, "The next segment is not prepared ahead: earlier ones still are.");
         }
     }
 }
@@ -239,10 +227,7 @@ mod tests {
         made.write_frame(4096, &frame).unwrap();
         let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
 
-        assert_eq!(
-            made.zero_from(0, &zeroes).unwrap(),
-            Some(4096 * 3 + ZEROED_BYTES as u64)
-        );
+        assert_eq!(made.zero_from(0, &zeroes).unwrap(), Some(4096 * 3 + ZEROED_BYTES as u64));
         let found = OpenSegment::found(drive.open_segment(0).unwrap().unwrap());
         assert_eq!(found.zero_from(0, &zeroes).unwrap(), None);
         let mut kept = vec![0; 2 * BLOCK_BYTES];
@@ -253,9 +238,7 @@ mod tests {
     #[test]
     fn segments_double_from_4_mib_to_the_largest_the_drive_bears() {
         let sizes = |total: u64| -> Vec<u64> {
-            (0..8)
-                .map(|number| segment_bytes(number, largest_segment(total)) >> 20)
-                .collect()
+            (0..8).map(|number| segment_bytes(number, largest_segment(total)) >> 20).collect()
         };
         assert_eq!(sizes(1 << 40), [4, 8, 16, 32, 64, 128, 256, 256]);
         assert_eq!(sizes(1 << 30), [4, 8, 16, 16, 16, 16, 16, 16]);

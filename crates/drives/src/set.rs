@@ -151,9 +151,7 @@ impl Member {
 
     /// The drive, or the error that it is absent.
     pub(crate) fn drive(&self) -> io::Result<&Arc<dyn Drive>> {
-        self.drive
-            .as_ref()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the drive is absent"))
+        self.drive.as_ref().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the drive is absent"))
     }
 
     /// A segment that exists.
@@ -161,35 +159,21 @@ impl Member {
         if let Some(segment) = self.segments.read().get(&number) {
             return Ok(Arc::clone(segment));
         }
-        let file = self
-            .drive()?
-            .open_segment(number)?
-            .ok_or(io::ErrorKind::NotFound)?;
+        let file = self.drive()?.open_segment(number)?.ok_or(io::ErrorKind::NotFound)?;
         Ok(self.keep_open(number, OpenSegment::found(file)))
     }
 
     /// Makes a segment with its header unless it exists.
     pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
         let _one_at_a_time = self.making.lock();
-        if self
-            .segments
-            .read()
-            .get(&number)
-            .is_some_and(|segment| segment.file().size_bytes() == size_bytes)
+        if self.segments.read().get(&number).is_some_and(|segment| segment.file().size_bytes() == size_bytes)
         {
             return Ok(());
         }
         let found = self.drive()?.open_segment(number)?.is_some();
         let file = self.drive()?.create_segment(number, size_bytes)?;
         file.write_at(0, &segment::header(set, self.id, number, size_bytes))?;
-        self.keep_open(
-            number,
-            if found {
-                OpenSegment::found(file)
-            } else {
-                OpenSegment::made(file)
-            },
-        );
+        self.keep_open(number, if found { OpenSegment::found(file) } else { OpenSegment::made(file) });
         Ok(())
     }
 
@@ -205,8 +189,7 @@ impl Member {
 
     /// Writes a frame; durable on return.
     pub(crate) fn write_frame(&self, address: Address, bytes: &[u8]) -> io::Result<()> {
-        self.segment(address.segment)?
-            .write_frame(u64::from(address.offset), bytes)
+        self.segment(address.segment)?.write_frame(u64::from(address.offset), bytes)
     }
 
     /// Reads a frame from the medium: `None` where there is none of this epoch.
@@ -276,9 +259,7 @@ impl Set {
     ) -> Result<Identity, Short> {
         loop {
             if positions.len() < self.geometry.write_quorum() {
-                return Err(Short {
-                    answered: positions.len(),
-                });
+                return Err(Short { answered: positions.len() });
             }
             for (position, member) in identity.members.iter_mut().enumerate() {
                 member.voter = positions.contains(&position);
@@ -297,10 +278,7 @@ impl Set {
     fn write_identities(&self, identity: &Identity, positions: &[usize]) -> Vec<usize> {
         let (answers, incoming) = channel();
         for &position in positions {
-            let copy = Identity {
-                position,
-                ..identity.clone()
-            };
+            let copy = Identity { position, ..identity.clone() };
             let drive = self.members[position].drive().map(Arc::clone);
             let answers = answers.clone();
             std::thread::spawn(move || {
@@ -322,10 +300,7 @@ impl Set {
                 }
             }
         }
-        for position in failed
-            .iter()
-            .filter(|position| self.members[**position].is_online())
-        {
+        for position in failed.iter().filter(|position| self.members[**position].is_online()) {
             self.members[*position].leave_behind("it hangs while its identity is written");
         }
         failed
@@ -337,23 +312,11 @@ impl Set {
             .members
             .iter()
             .map(|member| {
-                let space = member
-                    .drive
-                    .as_ref()
-                    .and_then(|drive| drive.space().ok())
-                    .unwrap_or_default();
+                let space = member.drive.as_ref().and_then(|drive| drive.space().ok()).unwrap_or_default();
                 DriveReport {
                     path: member.path.clone(),
-                    id: if member.drive.is_some() {
-                        member.id.to_string()
-                    } else {
-                        String::new()
-                    },
-                    state: if member.is_online() {
-                        DriveState::Online
-                    } else {
-                        DriveState::Offline
-                    },
+                    id: if member.drive.is_some() { member.id.to_string() } else { String::new() },
+                    state: if member.is_online() { DriveState::Online } else { DriveState::Offline },
                     reason: member.reason(),
                     total_bytes: space.total_bytes,
                     free_bytes: space.free_bytes,

@@ -205,9 +205,7 @@ impl FaultyDrive {
 
     /// `count` blank drives of one machine.
     pub fn machine(count: usize, power: &Arc<Power>) -> Vec<FaultyDrive> {
-        (1..=count)
-            .map(|number| FaultyDrive::blank(&format!("d{number}"), power))
-            .collect()
+        (1..=count).map(|number| FaultyDrive::blank(&format!("d{number}"), power)).collect()
     }
 
     /// The drive as it is found when power returns, on another power. The one before keeps its own content.
@@ -244,18 +242,12 @@ impl FaultyDrive {
 
     /// As it is given to an engine.
     pub fn given(&self) -> Given {
-        Given {
-            path: self.path.clone(),
-            drive: Ok(Arc::new(self.clone())),
-        }
+        Given { path: self.path.clone(), drive: Ok(Arc::new(self.clone())) }
     }
 
     /// As it is given to an engine when it is absent.
     pub fn absent(&self) -> Given {
-        Given {
-            path: self.path.clone(),
-            drive: Err(io::ErrorKind::NotFound.into()),
-        }
+        Given { path: self.path.clone(), drive: Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Refuses every write with this error from now on, or no longer.
@@ -293,22 +285,12 @@ impl FaultyDrive {
 
     /// The files on it, with their sizes.
     pub fn files(&self) -> Vec<(String, u64)> {
-        self.medium
-            .lock()
-            .files
-            .iter()
-            .map(|(name, file)| (name.clone(), file.current.size))
-            .collect()
+        self.medium.lock().files.iter().map(|(name, file)| (name.clone(), file.current.size)).collect()
     }
 
     /// A file's bytes.
     pub fn bytes(&self, name: &str) -> Vec<u8> {
-        self.medium
-            .lock()
-            .files
-            .get(name)
-            .map(|file| file.current.all())
-            .unwrap_or_default()
+        self.medium.lock().files.get(name).map(|file| file.current.all()).unwrap_or_default()
     }
 
     /// Puts other bytes into a file, as a failing medium does.
@@ -388,12 +370,7 @@ impl FaultyDrive {
         self.power.check()?;
         self.faults.0.lock().reads += 1;
         let medium = self.medium.lock();
-        medium
-            .files
-            .get(name)
-            .ok_or(io::ErrorKind::NotFound)?
-            .current
-            .read(offset, buffer)
+        medium.files.get(name).ok_or(io::ErrorKind::NotFound)?.current.read(offset, buffer)
     }
 }
 
@@ -427,22 +404,14 @@ impl Drive for FaultyDrive {
     }
 
     fn space(&self) -> io::Result<Space> {
-        Ok(Space {
-            total_bytes: DRIVE_BYTES,
-            free_bytes: DRIVE_BYTES,
-            inodes_used: 0,
-            inodes_free: 1 << 20,
-        })
+        Ok(Space { total_bytes: DRIVE_BYTES, free_bytes: DRIVE_BYTES, inodes_used: 0, inodes_free: 1 << 20 })
     }
 
     fn contents(&self) -> io::Result<Vec<String>> {
         self.power.check()?;
         let medium = self.medium.lock();
-        let mut names: Vec<String> = medium
-            .files
-            .keys()
-            .map(|name| name.split('/').next().unwrap_or(name).to_owned())
-            .collect();
+        let mut names: Vec<String> =
+            medium.files.keys().map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();
         names.dedup();
         Ok(names)
     }
@@ -458,11 +427,7 @@ impl Drive for FaultyDrive {
             let mut content = Content::default();
             content.write(0, bytes);
             content.size = bytes.len() as u64;
-            let file = File {
-                current: content.clone(),
-                durable: content,
-                named: true,
-            };
+            let file = File { current: content.clone(), durable: content, named: true };
             medium.files.insert(name.to_owned(), file);
         })
     }
@@ -478,21 +443,15 @@ impl Drive for FaultyDrive {
                 file.named = true;
             })?;
         }
-        Ok(Arc::new(FaultyFile {
-            drive: self.clone(),
-            name,
-        }))
+        Ok(Arc::new(FaultyFile { drive: self.clone(), name }))
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
         self.power.check()?;
         let name = segment_name(number);
-        Ok(self.size_of(&name).map(|_| {
-            Arc::new(FaultyFile {
-                drive: self.clone(),
-                name,
-            }) as Arc<dyn Segment>
-        }))
+        Ok(self
+            .size_of(&name)
+            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn Segment>))
     }
 
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
@@ -501,21 +460,15 @@ impl Drive for FaultyDrive {
         self.all_or_nothing(|medium| {
             medium.files.insert(name.clone(), File::default());
         })?;
-        Ok(Box::new(FaultyFile {
-            drive: self.clone(),
-            name,
-        }))
+        Ok(Box::new(FaultyFile { drive: self.clone(), name }))
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
         self.power.check()?;
         let name = shard_name(id);
-        Ok(self.size_of(&name).map(|_| {
-            Arc::new(FaultyFile {
-                drive: self.clone(),
-                name,
-            }) as Arc<dyn ShardReader>
-        }))
+        Ok(self
+            .size_of(&name)
+            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn ShardReader>))
     }
 
     fn remove_shard(&self, id: ShardId) -> io::Result<()> {

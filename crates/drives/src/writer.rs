@@ -41,14 +41,7 @@ impl Writer {
                 };
                 failed |= result.is_err();
                 drop(job.frame);
-                if events
-                    .send(Event::Written {
-                        position,
-                        batch: job.batch,
-                        result,
-                    })
-                    .is_err()
-                {
+                if events.send(Event::Written { position, batch: job.batch, result }).is_err() {
                     return;
                 }
             }
@@ -57,18 +50,12 @@ impl Writer {
             .name(format!("drive-{position}"))
             .spawn(run)
             .expect("the system gives a thread");
-        Writer {
-            jobs: Some(jobs),
-            thread: Some(thread),
-        }
+        Writer { jobs: Some(jobs), thread: Some(thread) }
     }
 
     /// Hands a frame over; returns at once.
     pub(crate) fn write(&self, job: Job) {
-        let jobs = self
-            .jobs
-            .as_ref()
-            .expect("a writer takes jobs until it is dropped");
+        let jobs = self.jobs.as_ref().expect("a writer takes jobs until it is dropped");
         // The thread ends only with us, or when nobody listens to it any more.
         let _ = jobs.send(job);
     }

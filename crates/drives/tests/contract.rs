@@ -17,15 +17,8 @@ thread_local! {
 
 fn on_directories(drives: usize) -> Arc<dyn Engine> {
     let folder = tempfile::tempdir().unwrap();
-    let drives = (1..=drives)
-        .map(|drive| folder.path().join(format!("d{drive}")))
-        .collect();
-    let engine = LocalEngine::open(Options {
-        drives,
-        parity: None,
-        clock: Arc::new(SystemClock),
-    })
-    .unwrap();
+    let drives = (1..=drives).map(|drive| folder.path().join(format!("d{drive}"))).collect();
+    let engine = LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) }).unwrap();
     FOLDERS.with_borrow_mut(|folders| folders.push(folder));
     engine
 }
@@ -45,13 +38,7 @@ async fn with_drives_missing(drives: usize, present: usize) -> Arc<dyn Engine> {
         let given = machine
             .iter()
             .enumerate()
-            .map(|(position, drive)| {
-                if position < present {
-                    drive.given()
-                } else {
-                    drive.absent()
-                }
-            })
+            .map(|(position, drive)| if position < present { drive.given() } else { drive.absent() })
             .collect();
         LocalEngine::open_on(given, None, Arc::new(SystemClock)).unwrap()
     };

@@ -23,10 +23,7 @@ struct Folder {
 
 impl Folder {
     fn new(drives: usize) -> Folder {
-        Folder {
-            folder: tempfile::tempdir().unwrap(),
-            drives,
-        }
+        Folder { folder: tempfile::tempdir().unwrap(), drives }
     }
 
     fn drive(&self, number: usize) -> PathBuf {
@@ -35,58 +32,30 @@ impl Folder {
 
     fn open(&self) -> Result<Arc<LocalEngine>, OpenError> {
         let drives = (1..=self.drives).map(|number| self.drive(number)).collect();
-        LocalEngine::open(Options {
-            drives,
-            parity: None,
-            clock: Arc::new(SystemClock),
-        })
+        LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) })
     }
 
     fn remove(&self, number: usize) {
-        std::fs::rename(
-            self.drive(number),
-            self.folder.path().join(format!("removed{number}")),
-        )
-        .unwrap();
+        std::fs::rename(self.drive(number), self.folder.path().join(format!("removed{number}"))).unwrap();
     }
 
     fn bring_back(&self, number: usize) {
-        std::fs::rename(
-            self.folder.path().join(format!("removed{number}")),
-            self.drive(number),
-        )
-        .unwrap();
+        std::fs::rename(self.folder.path().join(format!("removed{number}")), self.drive(number)).unwrap();
     }
 }
 
 fn body(size: usize, seed: usize) -> Bytes {
-    (0..size)
-        .map(|at| (at * 31 + seed * 7 + at / 251) as u8)
-        .collect()
+    (0..size).map(|at| (at * 31 + seed * 7 + at / 251) as u8).collect()
 }
 
 async fn put(engine: &LocalEngine, key: &str, payload: Bytes) -> Result<Sequence, EngineError> {
-    let put = Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        payload,
-        ..Put::default()
-    };
-    let batch = Batch {
-        mutations: vec![Mutation::Put(put)],
-        ..Batch::default()
-    };
-    engine
-        .commit(SET, batch)
-        .await
-        .map(|committed| committed.sequence)
+    let put = Put { key: Bytes::copy_from_slice(key.as_bytes()), payload, ..Put::default() };
+    let batch = Batch { mutations: vec![Mutation::Put(put)], ..Batch::default() };
+    engine.commit(SET, batch).await.map(|committed| committed.sequence)
 }
 
 async fn get(engine: &LocalEngine, key: &str) -> Option<Bytes> {
-    engine
-        .get(SET, key.as_bytes())
-        .await
-        .unwrap()
-        .map(|entry| entry.payload)
+    engine.get(SET, key.as_bytes()).await.unwrap().map(|entry| entry.payload)
 }
 
 async fn stage(engine: &LocalEngine, body: Bytes) -> Location {
@@ -98,13 +67,7 @@ async fn stage(engine: &LocalEngine, body: Bytes) -> Location {
 }
 
 async fn read(engine: &LocalEngine, location: &Location, range: std::ops::Range<u64>) -> Bytes {
-    let pieces: Vec<Bytes> = engine
-        .read(location, range)
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let pieces: Vec<Bytes> = engine.read(location, range).await.unwrap().try_collect().await.unwrap();
     pieces.concat().into()
 }
 
@@ -115,9 +78,7 @@ async fn everything_committed_is_there_after_a_clean_stop_and_after_none() {
     for clean in [true, false] {
         let engine = folder.open().unwrap();
         for (seed, size) in sizes.into_iter().enumerate() {
-            put(&engine, &format!("{clean}/{size}"), body(size, seed))
-                .await
-                .unwrap();
+            put(&engine, &format!("{clean}/{size}"), body(size, seed)).await.unwrap();
         }
         if clean {
             engine.shutdown().await;
@@ -133,10 +94,7 @@ async fn everything_committed_is_there_after_a_clean_stop_and_after_none() {
             );
         }
     }
-    assert_eq!(
-        engine.scan(SET, KeyRange::prefix(b""), 100).await.unwrap().len(),
-        12
-    );
+    assert_eq!(engine.scan(SET, KeyRange::prefix(b""), 100).await.unwrap().len(), 12);
 }
 
 #[tokio::test]
@@ -162,23 +120,10 @@ async fn with_every_pair_of_four_drives_missing_every_byte_reads_back_and_a_writ
                 "without {first} and {second}"
             );
         }
-        assert_eq!(
-            read(&engine, &location, 0..3_000_000).await,
-            large,
-            "without {first} and {second}"
-        );
-        assert_eq!(
-            read(&engine, &location, 999_999..2_000_001).await,
-            large.slice(999_999..2_000_001)
-        );
+        assert_eq!(read(&engine, &location, 0..3_000_000).await, large, "without {first} and {second}");
+        assert_eq!(read(&engine, &location, 999_999..2_000_001).await, large.slice(999_999..2_000_001));
         let refused = put(&engine, "new", body(10, 0)).await;
-        assert_eq!(
-            refused,
-            Err(EngineError::WriteQuorum {
-                answered: 2,
-                needed: 3
-            })
-        );
+        assert_eq!(refused, Err(EngineError::WriteQuorum { answered: 2, needed: 3 }));
         drop(engine);
         folder.bring_back(first);
         folder.bring_back(second);
@@ -203,19 +148,8 @@ async fn a_drive_that_missed_writes_stays_out_when_it_returns_and_is_never_read_
     folder.bring_back(2);
     let engine = folder.open().unwrap();
     let states: Vec<DriveState> = engine.report().drives.iter().map(|drive| drive.state).collect();
-    let away = engine
-        .report()
-        .drives
-        .iter()
-        .position(|drive| drive.path.ends_with("d2"))
-        .unwrap();
-    assert_eq!(
-        states
-            .iter()
-            .filter(|state| **state == DriveState::Offline)
-            .count(),
-        1
-    );
+    let away = engine.report().drives.iter().position(|drive| drive.path.ends_with("d2")).unwrap();
+    assert_eq!(states.iter().filter(|state| **state == DriveState::Offline).count(), 1);
     assert_eq!(states[away], DriveState::Offline);
     assert_eq!(get(&engine, "rose").await, Some(body(30_000, 2)));
     drop(engine);
@@ -223,14 +157,7 @@ async fn a_drive_that_missed_writes_stays_out_when_it_returns_and_is_never_read_
     // With the two others that were there gone, the returned drive does not make up for them.
     folder.remove(1);
     folder.remove(3);
-    assert!(matches!(
-        folder.open(),
-        Err(OpenError::TooFewDrives {
-            present: 1,
-            needed: 2,
-            ..
-        })
-    ));
+    assert!(matches!(folder.open(), Err(OpenError::TooFewDrives { present: 1, needed: 2, .. })));
 }
 
 #[tokio::test]
@@ -238,19 +165,13 @@ async fn foreign_content_is_refused_by_name_and_left_as_it_was() {
     let folder = Folder::new(4);
     std::fs::create_dir_all(folder.drive(3).join(".minio.sys")).unwrap();
     let error = folder.open().err().unwrap();
-    assert!(
-        matches!(&error, OpenError::MinioDrive { path } if path.ends_with("d3")),
-        "{error}"
-    );
+    assert!(matches!(&error, OpenError::MinioDrive { path } if path.ends_with("d3")), "{error}");
     assert!(error.to_string().contains("mc mirror"), "{error}");
 
     std::fs::remove_dir(folder.drive(3).join(".minio.sys")).unwrap();
     std::fs::write(folder.drive(3).join("letter.txt"), "dear").unwrap();
     let error = folder.open().err().unwrap();
-    assert!(
-        matches!(&error, OpenError::Foreign { found, .. } if found == "letter.txt"),
-        "{error}"
-    );
+    assert!(matches!(&error, OpenError::Foreign { found, .. } if found == "letter.txt"), "{error}");
     assert!(!folder.drive(1).exists());
     assert_eq!(std::fs::read_dir(folder.drive(3)).unwrap().count(), 1);
 
@@ -269,37 +190,17 @@ async fn drives_of_another_set_another_count_and_the_same_drive_twice_are_refuse
     let other = Folder::new(4);
     drop(other.open().unwrap());
     let open = |drives: Vec<PathBuf>, parity| {
-        LocalEngine::open(Options {
-            drives,
-            parity,
-            clock: Arc::new(SystemClock),
-        })
-        .err()
-        .unwrap()
+        LocalEngine::open(Options { drives, parity, clock: Arc::new(SystemClock) }).err().unwrap()
     };
 
     let mixed = vec![one.drive(1), one.drive(2), one.drive(3), other.drive(4)];
     assert!(matches!(open(mixed, None), OpenError::OtherSet { path, .. } if path.ends_with("d4")));
     let fewer = vec![one.drive(1), one.drive(2)];
-    assert!(matches!(
-        open(fewer, None),
-        OpenError::WrongCount {
-            given: 2,
-            expected: 4,
-            ..
-        }
-    ));
+    assert!(matches!(open(fewer, None), OpenError::WrongCount { given: 2, expected: 4, .. }));
     let twice = vec![one.drive(1), one.drive(2), one.drive(3), one.drive(3)];
     assert!(matches!(open(twice, None), OpenError::Duplicate { .. }));
     let all = (1..=4).map(|number| one.drive(number)).collect();
-    assert!(matches!(
-        open(all, Some(1)),
-        OpenError::WrongParity {
-            given: 1,
-            expected: 2,
-            ..
-        }
-    ));
+    assert!(matches!(open(all, Some(1)), OpenError::WrongParity { given: 1, expected: 2, .. }));
 }
 
 #[tokio::test]
@@ -308,10 +209,7 @@ async fn an_empty_set_of_eight_drives_takes_at_most_64_mib() {
     fn blocks(path: &std::path::Path) -> u64 {
         let own = std::fs::metadata(path).unwrap();
         let below = if own.is_dir() {
-            std::fs::read_dir(path)
-                .unwrap()
-                .map(|entry| blocks(&entry.unwrap().path()))
-                .sum()
+            std::fs::read_dir(path).unwrap().map(|entry| blocks(&entry.unwrap().path())).sum()
         } else {
             0
         };
@@ -340,10 +238,7 @@ async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in
     }
     assert_eq!(
         put(&engine, "tulip", body(10, 2)).await,
-        Err(EngineError::WriteQuorum {
-            answered: 2,
-            needed: 3
-        })
+        Err(EngineError::WriteQuorum { answered: 2, needed: 3 })
     );
     assert_eq!(get(&engine, "rose").await, Some(body(30_000, 1)));
     folder.bring_back(3);

@@ -42,10 +42,7 @@ impl Losses {
     fn count(&self, reason: &str) {
         self.count.fetch_add(1, Ordering::Relaxed);
         if !self.is_running.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                reason,
-                "A read was not announced. Further ones are only counted until one is."
-            );
+            tracing::warn!(reason, "A read was not announced. Further ones are only counted until one is.");
         }
     }
 }
@@ -75,11 +72,7 @@ impl Accesses {
         object: Object,
         origin: Origin,
     ) {
-        if !gateway
-            .setup
-            .store
-            .is_access_announced(&bucket, kind, &object.key)
-        {
+        if !gateway.setup.store.is_access_announced(&bucket, kind, &object.key) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
@@ -108,10 +101,7 @@ impl Accesses {
     /// Waits for what is under way.
     pub(crate) async fn drain(&self, seconds_max: u64) {
         self.tasks.close();
-        if tokio::time::timeout(Duration::from_secs(seconds_max), self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(Duration::from_secs(seconds_max), self.tasks.wait()).await.is_err() {
             let left = self.tasks.len();
             tracing::warn!(left, "Some reads were not announced before the server stopped.");
         }

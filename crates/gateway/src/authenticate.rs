@@ -38,11 +38,7 @@ pub(crate) fn authenticate(
     request: &mut Request,
     region: &str,
 ) -> Result<Caller, Failure> {
-    let rules = Rules {
-        now_s: gateway.now_s(),
-        region,
-        service: SERVICE,
-    };
+    let rules = Rules { now_s: gateway.now_s(), region, service: SERVICE };
     let fields = Fields(&request.head.headers);
     let wire = sigv4::Request {
         method: request.head.method.as_str(),
@@ -54,9 +50,8 @@ pub(crate) fn authenticate(
         AuthScheme::SigV4Header => Signed::from_header(&wire, &rules)?,
         AuthScheme::SigV4Presigned => Signed::from_query(&wire, &rules)?,
         AuthScheme::Anonymous => {
-            let payload = fields
-                .text("x-amz-content-sha256")
-                .map_or(Ok(Payload::Unsigned), Payload::parse)?;
+            let payload =
+                fields.text("x-amz-content-sha256").map_or(Ok(Payload::Unsigned), Payload::parse)?;
             request.body.frame(&request.head.headers, payload, None)?;
             return Ok(Caller::Anonymous);
         }
@@ -68,11 +63,7 @@ pub(crate) fn authenticate(
         AuthScheme::PostForm => return Err(Failure::not_implemented("Browser forms are not implemented.")),
     };
     let access_key = &signed.credential.access_key;
-    let identity = gateway
-        .setup
-        .directory
-        .find(access_key)
-        .ok_or(ErrorCode::InvalidAccessKeyId)?;
+    let identity = gateway.setup.directory.find(access_key).ok_or(ErrorCode::InvalidAccessKeyId)?;
     let key = SigningKey::of(identity.secret.reveal(), &signed.credential);
     signed.verify(&wire, &key)?;
     if signed.session_token.is_some() {
@@ -80,9 +71,7 @@ pub(crate) fn authenticate(
         return Err(ErrorCode::InvalidTokenId.into());
     }
     let chain = signed.chunk_chain(&key);
-    request
-        .body
-        .frame(&request.head.headers, signed.payload, Some(chain))?;
+    request.body.frame(&request.head.headers, signed.payload, Some(chain))?;
     // Presigned metadata stands in the query and counts like a header: it is signed there.
     if signed.expires_s.is_some() {
         adopt_query_headers(request);

@@ -28,10 +28,7 @@ pub(crate) fn authorize(request: &Request, action: &'static str) -> Result<Permi
         (Some(bucket), None) => Resource::Bucket(bucket),
         (Some(bucket), Some(key)) => Resource::Object { bucket, key },
     };
-    for expected in [
-        "x-amz-expected-bucket-owner",
-        "x-amz-source-expected-bucket-owner",
-    ] {
+    for expected in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
         if request.header(expected).is_some_and(|owner| owner != OWNER_ID) {
             return Err(ErrorCode::AccessDenied.into());
         }

@@ -97,15 +97,9 @@ impl Body {
             return Ok(());
         };
         let fields = Fields(headers);
-        let decoded = fields
-            .text("x-amz-decoded-content-length")
-            .and_then(|text| text.parse().ok());
+        let decoded = fields.text("x-amz-decoded-content-length").and_then(|text| text.parse().ok());
         let decoded_length = decoded.ok_or(ErrorCode::MissingContentLength)?;
-        let trailer = if mode.has_trailer() {
-            Some(announced_trailer(&fields)?)
-        } else {
-            None
-        };
+        let trailer = if mode.has_trailer() { Some(announced_trailer(&fields)?) } else { None };
         let framing = match (mode, chain, trailer) {
             (ChunkMode::UnsignedTrailer, _, Some(trailer)) => ChunkFraming::Unsigned { trailer },
             (ChunkMode::Signed | ChunkMode::SignedTrailer, Some(chain), trailer) => {
@@ -198,11 +192,7 @@ impl Body {
         loop {
             if self.is_ended {
                 let is_short = self.content_length.is_some_and(|length| self.received < length);
-                return if is_short {
-                    Err(ErrorCode::IncompleteBody.into())
-                } else {
-                    Ok(None)
-                };
+                return if is_short { Err(ErrorCode::IncompleteBody.into()) } else { Ok(None) };
             }
             let frame = self.source.get_mut().frame();
             let Ok(frame) = timeout(Duration::from_secs(STALL_SECONDS_MAX), frame).await else {
@@ -252,10 +242,7 @@ impl Body {
         }
         expected.checksum = expected.checksum.or(self.trailer);
         expected.verify(&digest.finish())?;
-        Ok(Document {
-            is_checked: expected.has_body_check(),
-            bytes: bytes.into(),
-        })
+        Ok(Document { is_checked: expected.has_body_check(), bytes: bytes.into() })
     }
 
     /// Reads what is left of a body that nobody wanted, within the bounds of this module.

@@ -104,16 +104,12 @@ impl Request {
 
     /// The bucket the request addresses.
     pub(crate) fn bucket(&self) -> &BucketName {
-        self.bucket
-            .as_ref()
-            .expect("an operation on buckets is routed to with a bucket")
+        self.bucket.as_ref().expect("an operation on buckets is routed to with a bucket")
     }
 
     /// The key the request addresses.
     pub(crate) fn key(&self) -> &ObjectKey {
-        self.key
-            .as_ref()
-            .expect("an operation on objects is routed to with a key")
+        self.key.as_ref().expect("an operation on objects is routed to with a key")
     }
 
     /// The bucket, when one is addressed.
@@ -133,10 +129,7 @@ impl Request {
 
     /// The first value of a query parameter; empty when it was sent without one.
     pub(crate) fn query(&self, name: &str) -> Option<&str> {
-        self.query
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        self.query.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
     /// The first value of a header as text without surrounding blanks.
@@ -170,10 +163,7 @@ impl Request {
         let Some(text) = self.query(name).filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
-        let number = text
-            .parse::<u32>()
-            .ok()
-            .filter(|number| (least..=most).contains(number));
+        let number = text.parse::<u32>().ok().filter(|number| (least..=most).contains(number));
         let refuse = || {
             let message = format!("Argument {name} must be an integer between {least} and {most}.");
             Failure::argument(name, text, message)
@@ -187,9 +177,7 @@ impl Request {
     ///
     /// `InvalidArgument` when it is no number or negative.
     pub(crate) fn page_limit(&self, name: &'static str) -> Result<usize, Failure> {
-        let limit = self
-            .number(name, 0, i32::MAX.unsigned_abs())?
-            .unwrap_or(PAGE_ENTRIES_MAX);
+        let limit = self.number(name, 0, i32::MAX.unsigned_abs())?.unwrap_or(PAGE_ENTRIES_MAX);
         Ok(limit.min(PAGE_ENTRIES_MAX) as usize)
     }
 
@@ -242,10 +230,7 @@ impl Headers for Fields<'_> {
 
 /// The first value of a header as text without surrounding blanks; `None` also when it is not UTF-8.
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers
-        .get(name)
-        .and_then(|value| std::str::from_utf8(value.as_bytes()).ok())
-        .map(str::trim)
+    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::trim)
 }
 
 /// Makes request ids from the clock, each greater than the one before.
@@ -255,9 +240,8 @@ pub(crate) struct RequestIds(AtomicU64);
 impl RequestIds {
     /// The next id: the clock in nanoseconds, or one more than the last when the clock has not moved on.
     fn next(&self, now_ns: u64) -> String {
-        let last = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            Some(now_ns.max(last + 1))
-        });
+        let last =
+            self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now_ns.max(last + 1)));
         let last = last.expect("the update always gives a value");
         format!("{:016X}", now_ns.max(last + 1))
     }
@@ -289,9 +273,7 @@ fn source_host(headers: &HeaderMap, peer: IpAddr) -> String {
     let told = |name: &str| text(headers, name).map(str::to_owned);
     let first = |list: String| list.split(',').next().map(|first| first.trim().to_owned());
     let forwarded_for = told("x-forwarded-for").and_then(first);
-    let told = forwarded_for
-        .or_else(|| told("x-real-ip"))
-        .or_else(|| forwarded(headers));
+    let told = forwarded_for.or_else(|| told("x-real-ip")).or_else(|| forwarded(headers));
     match told.filter(|host| !host.is_empty()) {
         Some(host) => match host.parse::<IpAddr>() {
             Ok(address) => bracketed(address),
@@ -307,9 +289,7 @@ fn forwarded(headers: &HeaderMap) -> Option<String> {
     let element = value.split(',').next()?;
     let node = element.split(';').find_map(|pair| {
         let (name, value) = pair.split_once('=')?;
-        name.trim()
-            .eq_ignore_ascii_case("for")
-            .then(|| value.trim().trim_matches('"'))
+        name.trim().eq_ignore_ascii_case("for").then(|| value.trim().trim_matches('"'))
     })?;
     // An IPv6 address stands in brackets, with or without a port behind it.
     if let Some((address, _)) = node.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -348,32 +328,16 @@ mod tests {
     #[test]
     fn the_first_address_a_proxy_tells_is_the_source_and_the_socket_without_one() {
         assert_eq!(host(&[]), "127.0.0.1");
-        assert_eq!(
-            host(&[
-                ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
-                ("x-real-ip", "10.0.0.9")
-            ]),
-            "10.0.0.1"
-        );
+        assert_eq!(host(&[("x-forwarded-for", "10.0.0.1, 10.0.0.2"), ("x-real-ip", "10.0.0.9")]), "10.0.0.1");
         assert_eq!(host(&[("x-real-ip", "2001:db8::1")]), "[2001:db8::1]");
-        assert_eq!(
-            host(&[("forwarded", "for=\"[2001:db8::1]:4711\";proto=http, for=x")]),
-            "[2001:db8::1]"
-        );
-        assert_eq!(
-            host(&[("forwarded", "proto=http; For=192.0.2.60:80")]),
-            "192.0.2.60"
-        );
+        assert_eq!(host(&[("forwarded", "for=\"[2001:db8::1]:4711\";proto=http, for=x")]), "[2001:db8::1]");
+        assert_eq!(host(&[("forwarded", "proto=http; For=192.0.2.60:80")]), "192.0.2.60");
     }
 
     #[test]
     fn request_ids_grow_also_when_the_clock_stands_or_steps_back() {
         let ids = RequestIds::default();
-        let made = [
-            ids.next(0x18E9_FDBC_9F5A_D436),
-            ids.next(0x18E9_FDBC_9F5A_D436),
-            ids.next(5),
-        ];
+        let made = [ids.next(0x18E9_FDBC_9F5A_D436), ids.next(0x18E9_FDBC_9F5A_D436), ids.next(5)];
         assert_eq!(made, ["18E9FDBC9F5AD436", "18E9FDBC9F5AD437", "18E9FDBC9F5AD438"]);
     }
 }

@@ -50,10 +50,7 @@ impl Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
-        Failure {
-            refusal,
-            headers: Vec::new(),
-        }
+        Failure { refusal, headers: Vec::new() }
     }
 }
 
@@ -73,26 +70,23 @@ impl From<store::Error> for Failure {
             Error::NoSuchKey { .. } => ErrorCode::NoSuchKey.into(),
             Error::NoSuchVersion { .. } => ErrorCode::NoSuchVersion.into(),
             Error::NoSuchUpload { .. } => ErrorCode::NoSuchUpload.into(),
-            Error::InvalidPart { number } => Refusal::new(ErrorCode::InvalidPart)
-                .element("PartNumber", number.to_string())
-                .into(),
-            Error::InvalidPartOrder { number } => Refusal::new(ErrorCode::InvalidPartOrder)
-                .element("PartNumber", number.to_string())
-                .into(),
-            Error::EntityTooSmall {
-                number,
-                size_bytes,
-                min_bytes,
-                etag,
-            } => Refusal::new(ErrorCode::EntityTooSmall)
-                .element("ProposedSize", size_bytes.to_string())
-                .element("MinSizeAllowed", min_bytes.to_string())
-                .element("PartNumber", number.to_string())
-                .element("ETag", etag)
-                .into(),
-            Error::PreconditionFailed { condition, .. } => Refusal::new(ErrorCode::PreconditionFailed)
-                .element("Condition", condition)
-                .into(),
+            Error::InvalidPart { number } => {
+                Refusal::new(ErrorCode::InvalidPart).element("PartNumber", number.to_string()).into()
+            }
+            Error::InvalidPartOrder { number } => {
+                Refusal::new(ErrorCode::InvalidPartOrder).element("PartNumber", number.to_string()).into()
+            }
+            Error::EntityTooSmall { number, size_bytes, min_bytes, etag } => {
+                Refusal::new(ErrorCode::EntityTooSmall)
+                    .element("ProposedSize", size_bytes.to_string())
+                    .element("MinSizeAllowed", min_bytes.to_string())
+                    .element("PartNumber", number.to_string())
+                    .element("ETag", etag)
+                    .into()
+            }
+            Error::PreconditionFailed { condition, .. } => {
+                Refusal::new(ErrorCode::PreconditionFailed).element("Condition", condition).into()
+            }
             Error::Contended { .. } => Failure::with(ErrorCode::ConditionalRequestConflict, sentence(&error)),
             Error::Unreadable { .. } => internal(&error),
             Error::Engine(error) => error.into(),
@@ -150,17 +144,12 @@ mod tests {
 
     #[test]
     fn a_lost_write_quorum_says_how_many_drives_answered_and_when_to_retry() {
-        let failure = Failure::from(store::Error::Engine(EngineError::WriteQuorum {
-            answered: 2,
-            needed: 3,
-        }));
+        let failure =
+            Failure::from(store::Error::Engine(EngineError::WriteQuorum { answered: 2, needed: 3 }));
 
         assert_eq!(failure.refusal.code, ErrorCode::SlowDownWrite);
         assert_eq!(failure.refusal.status, 503);
-        assert_eq!(
-            failure.refusal.message,
-            "2 drives answered, 3 are needed to write."
-        );
+        assert_eq!(failure.refusal.message, "2 drives answered, 3 are needed to write.");
         assert_eq!(failure.headers[0].0, "retry-after");
     }
 
@@ -169,19 +158,8 @@ mod tests {
         let status = |error| Failure::from(store::Error::Engine(error)).refusal.status;
 
         assert_eq!(status(EngineError::Full), 507);
-        assert_eq!(
-            status(EngineError::OutcomeUnknown {
-                reason: "a drive hangs".to_owned()
-            }),
-            503
-        );
+        assert_eq!(status(EngineError::OutcomeUnknown { reason: "a drive hangs".to_owned() }), 503);
         assert_eq!(status(EngineError::Undecided), 503);
-        assert_eq!(
-            status(EngineError::ReadQuorum {
-                answered: 1,
-                needed: 4
-            }),
-            503
-        );
+        assert_eq!(status(EngineError::ReadQuorum { answered: 1, needed: 4 }), 503);
     }
 }

@@ -21,17 +21,13 @@ pub(crate) fn respond(gateway: &Gateway, head: &request::Parts) -> Response<Resp
     if head.method != Method::GET && head.method != Method::HEAD {
         return replies::empty(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let wants_maintenance = head
-        .uri
-        .query()
-        .is_some_and(|query| query.split('&').any(|pair| pair == "maintenance=true"));
+    let wants_maintenance =
+        head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "maintenance=true"));
     let answer = answer(head.uri.path(), wants_maintenance, gateway.setup.report.as_ref());
     let mut reply = replies::empty(answer.status);
     if let Some((name, number)) = answer.quorum {
         reply.headers_mut().insert(name, HeaderValue::from(number));
-        reply
-            .headers_mut()
-            .insert(CLASS_DEFAULTS, HeaderValue::from_static("false"));
+        reply.headers_mut().insert(CLASS_DEFAULTS, HeaderValue::from_static("false"));
     }
     reply
 }
@@ -49,16 +45,10 @@ fn answer(path: &str, wants_maintenance: bool, report: &dyn Fn() -> SetReport) -
             true if wants_maintenance && drives::count(report).0 > 0 => StatusCode::PRECONDITION_FAILED,
             true => StatusCode::OK,
         };
-        Answer {
-            status,
-            quorum: Some((name, quorum)),
-        }
+        Answer { status, quorum: Some((name, quorum)) }
     };
     match path {
-        "/minio/health/live" | "/minio/health/ready" => Answer {
-            status: StatusCode::OK,
-            quorum: None,
-        },
+        "/minio/health/live" | "/minio/health/ready" => Answer { status: StatusCode::OK, quorum: None },
         "/minio/health/cluster" => {
             let report = report();
             quorum(report.writable, WRITE_QUORUM, report.write_quorum, &report)
@@ -67,10 +57,7 @@ fn answer(path: &str, wants_maintenance: bool, report: &dyn Fn() -> SetReport) -
             let report = report();
             quorum(report.readable, READ_QUORUM, report.read_quorum, &report)
         }
-        _ => Answer {
-            status: StatusCode::NOT_FOUND,
-            quorum: None,
-        },
+        _ => Answer { status: StatusCode::NOT_FOUND, quorum: None },
     }
 }
 

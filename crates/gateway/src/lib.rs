@@ -153,13 +153,7 @@ impl Gateway {
     fn count(&self, request: &Request, reply: &Response<ResponseBody>, took: Duration) {
         if let Some(operation) = request.operation {
             let sent = respond::content_length(reply);
-            self.counters.count(
-                operation,
-                reply.status().as_u16(),
-                request.body.received(),
-                sent,
-                took,
-            );
+            self.counters.count(operation, reply.status().as_u16(), request.body.received(), sent, took);
         }
     }
 
@@ -203,10 +197,7 @@ impl Gateway {
         if request.header("x-amz-content-sha256").is_none() {
             return Err(ErrorCode::AccessDenied.into());
         }
-        let document = request
-            .body
-            .document(&request.head.headers, ADMIN_BODY_BYTES_MAX)
-            .await?;
+        let document = request.body.document(&request.head.headers, ADMIN_BODY_BYTES_MAX).await?;
         let request = AdminRequest {
             head: request.head.clone(),
             path,
@@ -236,10 +227,7 @@ impl Gateway {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        self.accesses
-            .spawn(work)
-            .await
-            .expect("work on the store does not panic and is never aborted")
+        self.accesses.spawn(work).await.expect("work on the store does not panic and is never aborted")
     }
 
     /// The token that is cancelled when endless streams are to end.

@@ -74,14 +74,8 @@ pub(crate) fn check_supported(request: &Request) -> Result<(), Failure> {
         Some(
             "public-read" | "public-read-write" | "authenticated-read" | "aws-exec-read"
             | "log-delivery-write",
-        ) => Err(Failure::not_implemented(
-            "Canned ACLs other than private are not implemented.",
-        )),
-        Some(acl) => Err(Failure::argument(
-            "x-amz-acl",
-            acl,
-            "The canned ACL is not one that S3 knows.",
-        )),
+        ) => Err(Failure::not_implemented("Canned ACLs other than private are not implemented.")),
+        Some(acl) => Err(Failure::argument("x-amz-acl", acl, "The canned ACL is not one that S3 knows.")),
     }
 }
 
@@ -95,11 +89,7 @@ pub(crate) fn object_headers(request: &Request) -> Result<ObjectHeaders, Failure
     let mut system = Vec::new();
     for name in SYSTEM_HEADERS {
         let value = joined(&request.head.headers, name);
-        let value = if name == "content-encoding" {
-            without_aws_chunked(&value)
-        } else {
-            value
-        };
+        let value = if name == "content-encoding" { without_aws_chunked(&value) } else { value };
         if !value.is_empty() {
             system.push((name.to_owned(), value));
         }
@@ -118,11 +108,7 @@ pub(crate) fn object_headers(request: &Request) -> Result<ObjectHeaders, Failure
             .element("MaxSizeAllowed", USER_METADATA_BYTES_MAX.to_string())
             .into());
     }
-    Ok(ObjectHeaders {
-        system,
-        user,
-        storage_class: storage_class(request)?,
-    })
+    Ok(ObjectHeaders { system, user, storage_class: storage_class(request)? })
 }
 
 /// The storage class a request asks for; `None` for the standard one.
@@ -164,14 +150,8 @@ fn without_aws_chunked(value: &str) -> String {
 /// None yet; conditions that cannot be read match nothing.
 pub(crate) fn write_condition(request: &Request) -> WriteCondition {
     WriteCondition {
-        if_match: request
-            .header("if-match")
-            .filter(|value| !value.is_empty())
-            .map(entity_match),
-        if_none_match: request
-            .header("if-none-match")
-            .filter(|value| !value.is_empty())
-            .map(entity_match),
+        if_match: request.header("if-match").filter(|value| !value.is_empty()).map(entity_match),
+        if_none_match: request.header("if-none-match").filter(|value| !value.is_empty()).map(entity_match),
         ..WriteCondition::default()
     }
 }
@@ -180,12 +160,9 @@ pub(crate) fn write_condition(request: &Request) -> WriteCondition {
 pub(crate) fn entity_match(value: &str) -> EntityMatch {
     match s3::condition::EtagCondition::parse(value) {
         s3::condition::EtagCondition::Any => EntityMatch::Any,
-        s3::condition::EtagCondition::OneOf(tags) => EntityMatch::OneOf(
-            tags.into_iter()
-                .filter(|tag| !tag.is_weak)
-                .map(|tag| tag.tag)
-                .collect(),
-        ),
+        s3::condition::EtagCondition::OneOf(tags) => {
+            EntityMatch::OneOf(tags.into_iter().filter(|tag| !tag.is_weak).map(|tag| tag.tag).collect())
+        }
     }
 }
 
@@ -211,36 +188,20 @@ pub(crate) fn show(headers: &mut HeaderMap, object: &Object) {
 /// Sets what a 304 and a 412 say of the object too: tag and date.
 pub(crate) fn show_identity(headers: &mut HeaderMap, object: &Object) {
     set(headers, ETAG, &s3::etag::quoted(&object.etag.0));
-    set(
-        headers,
-        LAST_MODIFIED,
-        &s3::time::http_date(seconds(object.modified_ms)),
-    );
+    set(headers, LAST_MODIFIED, &s3::time::http_date(seconds(object.modified_ms)));
 }
 
 /// Sets the header of a checksum and of its kind.
 pub(crate) fn show_checksum(headers: &mut HeaderMap, checksum: &store::object::Checksum) {
     let algorithm = from_store(checksum.algorithm);
-    set(
-        headers,
-        HeaderName::from_static(algorithm.header()),
-        &checksum.value,
-    );
-    let kind = if checksum.is_full_object {
-        "FULL_OBJECT"
-    } else {
-        "COMPOSITE"
-    };
+    set(headers, HeaderName::from_static(algorithm.header()), &checksum.value);
+    let kind = if checksum.is_full_object { "FULL_OBJECT" } else { "COMPOSITE" };
     set(headers, HeaderName::from_static("x-amz-checksum-type"), kind);
 }
 
 /// A value as a header can carry it: what is not ASCII as an encoded word. RFC 2047 §4.1.
 fn ascii(value: &str) -> String {
-    if value.is_ascii() {
-        value.to_owned()
-    } else {
-        format!("=?UTF-8?B?{}?=", BASE64.encode(value))
-    }
+    if value.is_ascii() { value.to_owned() } else { format!("=?UTF-8?B?{}?=", BASE64.encode(value)) }
 }
 
 /// Whole seconds of a time in milliseconds.
@@ -279,10 +240,7 @@ pub(crate) fn from_store(algorithm: store::object::ChecksumAlgorithm) -> Checksu
 
 /// The checksum of an object's bytes, as the store keeps it.
 pub(crate) fn full_object(checksum: Checksum) -> store::object::Checksum {
-    stored_checksum(ObjectChecksum {
-        checksum,
-        composite_parts: None,
-    })
+    stored_checksum(ObjectChecksum { checksum, composite_parts: None })
 }
 
 /// The checksum of an object, as the store keeps it.

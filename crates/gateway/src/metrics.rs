@@ -109,34 +109,21 @@ fn pages(path: &str) -> Vec<Write> {
                 return Vec::new();
             };
             let below = |page: &str| {
-                page.strip_prefix(wanted)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                page.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             };
-            V3_PAGES
-                .iter()
-                .filter(|(page, _)| below(page))
-                .map(|(_, write)| *write)
-                .collect()
+            V3_PAGES.iter().filter(|(page, _)| below(page)).map(|(_, write)| *write).collect()
         }
     }
 }
 
 fn is_allowed(gateway: &Gateway, head: &request::Parts) -> bool {
     let kinds = ["TIDINGS_PROMETHEUS_AUTH_TYPE", "MINIO_PROMETHEUS_AUTH_TYPE"];
-    let kind = kinds.iter().find_map(|name| {
-        gateway
-            .setup
-            .environment
-            .get(*name)
-            .filter(|value| !value.is_empty())
-    });
+    let kind =
+        kinds.iter().find_map(|name| gateway.setup.environment.get(*name).filter(|value| !value.is_empty()));
     if kind.is_some_and(|kind| kind == "public") {
         return true;
     }
-    let authorization = head
-        .headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
+    let authorization = head.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
     token.is_some_and(|token| {
         token::is_valid(token.trim(), gateway.now_s(), |access_key| {

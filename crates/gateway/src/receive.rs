@@ -79,11 +79,7 @@ impl Received {
     /// What the engine refuses.
     pub(crate) async fn of(writer: ContentWriter, digests: &Digests) -> Result<Received, Failure> {
         let etag = ETag(s3::etag::of_object(&digests.md5));
-        Ok(Received {
-            content: writer.finish().await?,
-            etag,
-            checksum: digests.checksum,
-        })
+        Ok(Received { content: writer.finish().await?, etag, checksum: digests.checksum })
     }
 }
 
@@ -115,13 +111,7 @@ impl Intake {
     ) -> Result<Intake, Failure> {
         let writer = gateway.setup.store.receive(bucket, size_bytes).await?;
         let hashing = Hashing::Idle(Box::new(digest));
-        Ok(Intake {
-            writer,
-            size_bytes: 0,
-            hashing,
-            gathered: Vec::new(),
-            gathered_bytes: 0,
-        })
+        Ok(Intake { writer, size_bytes: 0, hashing, gathered: Vec::new(), gathered_bytes: 0 })
     }
 
     /// Takes the next bytes.
@@ -167,7 +157,5 @@ impl Intake {
 }
 
 fn too_large() -> Failure {
-    Refusal::new(ErrorCode::EntityTooLarge)
-        .element("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string())
-        .into()
+    Refusal::new(ErrorCode::EntityTooLarge).element("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()).into()
 }

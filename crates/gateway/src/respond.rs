@@ -44,21 +44,14 @@ pub(crate) fn whole(status: StatusCode, content_type: &'static str, body: Bytes)
     let length = body.len();
     let mut reply = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *reply.status_mut() = status;
-    reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    reply
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(length));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     reply
 }
 
 /// The length a response announces; 0 when it announces none.
 pub(crate) fn content_length(reply: &Reply) -> u64 {
-    let length = reply
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok());
+    let length = reply.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     length.and_then(|length| length.parse().ok()).unwrap_or(0)
 }
 
@@ -80,17 +73,9 @@ pub(crate) fn failure(gateway: &Gateway, request: &Request, failure: Failure) ->
     let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut reply = if request.head.method == Method::HEAD {
         let mut reply = empty(status);
-        set(
-            reply.headers_mut(),
-            HeaderName::from_static("x-minio-error-code"),
-            refusal.code.row().name,
-        );
+        set(reply.headers_mut(), HeaderName::from_static("x-minio-error-code"), refusal.code.row().name);
         let description = format!("{:?}", refusal.message);
-        set(
-            reply.headers_mut(),
-            HeaderName::from_static("x-minio-error-desc"),
-            &description,
-        );
+        set(reply.headers_mut(), HeaderName::from_static("x-minio-error-desc"), &description);
         reply
     } else {
         let body = ErrorBody {
@@ -108,9 +93,7 @@ pub(crate) fn failure(gateway: &Gateway, request: &Request, failure: Failure) ->
         }
     };
     if refusal.code == s3::ErrorCode::MethodNotAllowed && !headers.iter().any(|(name, _)| name == ALLOW) {
-        reply
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE"));
+        reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, PUT, POST, DELETE"));
     }
     reply.headers_mut().extend(headers);
     reply
@@ -121,33 +104,15 @@ pub(crate) fn complete(gateway: &Gateway, request: &Request, reply: &mut Reply) 
     let now_s = gateway.now_s();
     let headers = reply.headers_mut();
     set(headers, HeaderName::from_static("x-amz-request-id"), &request.id);
-    set(
-        headers,
-        HeaderName::from_static("x-amz-id-2"),
-        &gateway.setup.node_id,
-    );
+    set(headers, HeaderName::from_static("x-amz-id-2"), &gateway.setup.node_id);
     headers.insert(SERVER, SERVER_NAME);
-    headers
-        .entry(ACCEPT_RANGES)
-        .or_insert(HeaderValue::from_static("bytes"));
-    headers
-        .entry(VARY)
-        .or_insert(HeaderValue::from_static("Origin, Accept-Encoding"));
-    headers.insert(
-        HeaderName::from_static("x-content-type-options"),
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        HeaderName::from_static("x-xss-protection"),
-        HeaderValue::from_static("1; mode=block"),
-    );
+    headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
+    headers.entry(VARY).or_insert(HeaderValue::from_static("Origin, Accept-Encoding"));
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    headers.insert(HeaderName::from_static("x-xss-protection"), HeaderValue::from_static("1; mode=block"));
     set(headers, DATE, &s3::time::http_date(now_s));
     if !gateway.setup.region.is_empty() && request.bucket_text().is_some() {
-        set(
-            headers,
-            HeaderName::from_static("x-amz-bucket-region"),
-            &gateway.setup.region,
-        );
+        set(headers, HeaderName::from_static("x-amz-bucket-region"), &gateway.setup.region);
     }
     if request.body.must_close() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

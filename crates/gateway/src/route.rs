@@ -67,48 +67,27 @@ pub(crate) enum Scope {
 impl Route {
     /// An operation on the service.
     pub(crate) const fn service(method: &'static str) -> Route {
-        Route {
-            scope: Scope::Service,
-            method,
-            selector: None,
-            header: None,
-        }
+        Route { scope: Scope::Service, method, selector: None, header: None }
     }
 
     /// An operation on a bucket.
     pub(crate) const fn bucket(method: &'static str) -> Route {
-        Route {
-            scope: Scope::Bucket,
-            method,
-            selector: None,
-            header: None,
-        }
+        Route { scope: Scope::Bucket, method, selector: None, header: None }
     }
 
     /// An operation on an object.
     pub(crate) const fn object(method: &'static str) -> Route {
-        Route {
-            scope: Scope::Object,
-            method,
-            selector: None,
-            header: None,
-        }
+        Route { scope: Scope::Object, method, selector: None, header: None }
     }
 
     /// … that a query key selects, one of [`selectors`].
     pub(crate) const fn query(self, selector: &'static str) -> Route {
-        Route {
-            selector: Some(selector),
-            ..self
-        }
+        Route { selector: Some(selector), ..self }
     }
 
     /// … that a header selects beside that; its row stands before the one without.
     pub(crate) const fn header(self, header: &'static str) -> Route {
-        Route {
-            header: Some(header),
-            ..self
-        }
+        Route { header: Some(header), ..self }
     }
 
     /// `PUT /bucket/key?uploadId` and the like, for documentation.
@@ -118,14 +97,8 @@ impl Route {
             Scope::Bucket => "/bucket",
             Scope::Object => "/bucket/key",
         };
-        let selector = self
-            .selector
-            .map(|selector| format!("?{selector}"))
-            .unwrap_or_default();
-        let header = self
-            .header
-            .map(|header| format!(" with `{header}`"))
-            .unwrap_or_default();
+        let selector = self.selector.map(|selector| format!("?{selector}")).unwrap_or_default();
+        let header = self.header.map(|header| format!(" with `{header}`")).unwrap_or_default();
         format!("`{} {path}{selector}`{header}", self.method)
     }
 }
@@ -232,21 +205,16 @@ pub(crate) fn route(request: &Request) -> Routed {
         (Some(_), Some(_)) => Scope::Object,
     };
     let method = request.head.method.as_str();
-    let selector = selectors(scope)
-        .iter()
-        .copied()
-        .find(|selector| match request.query(selector) {
-            None => false,
-            Some(value) => *selector != "list-type" || value == "2",
-        });
-    let foreign = FOREIGN_HEADERS
-        .iter()
-        .find(|(in_scope, of_method, header, value)| {
-            let sent = request.header(header);
-            *in_scope == scope
-                && *of_method == method
-                && sent.is_some_and(|sent| value.is_empty() || sent == *value)
-        });
+    let selector = selectors(scope).iter().copied().find(|selector| match request.query(selector) {
+        None => false,
+        Some(value) => *selector != "list-type" || value == "2",
+    });
+    let foreign = FOREIGN_HEADERS.iter().find(|(in_scope, of_method, header, value)| {
+        let sent = request.header(header);
+        *in_scope == scope
+            && *of_method == method
+            && sent.is_some_and(|sent| value.is_empty() || sent == *value)
+    });
     if let Some((_, _, header, _)) = foreign {
         return Routed::NotImplemented { what: header };
     }
@@ -266,9 +234,7 @@ pub(crate) fn route(request: &Request) -> Routed {
 
 /// The answer to a request that means nothing here.
 pub(crate) fn no_operation(request: &Request) -> Failure {
-    Refusal::new(ErrorCode::MethodNotAllowed)
-        .element("Method", request.head.method.as_str())
-        .into()
+    Refusal::new(ErrorCode::MethodNotAllowed).element("Method", request.head.method.as_str()).into()
 }
 
 /// The answer to something S3 knows and this server does not.
@@ -282,17 +248,10 @@ pub(crate) fn not_implemented(what: &str) -> Failure {
 pub fn operations_table() -> String {
     let mut table = String::from("| operation | request | permission | change |\n|---|---|---|---|\n");
     for operation in OPERATIONS {
-        let change = operation
-            .change
-            .map(|change| format!("`{change:?}`"))
-            .unwrap_or_default();
+        let change = operation.change.map(|change| format!("`{change:?}`")).unwrap_or_default();
         let form = operation.route.wire_form();
-        writeln!(
-            table,
-            "| {} | {form} | `{}` | {change} |",
-            operation.name, operation.action
-        )
-        .expect("writing to a string succeeds");
+        writeln!(table, "| {} | {form} | `{}` | {change} |", operation.name, operation.action)
+            .expect("writing to a string succeeds");
     }
     table
 }
@@ -305,9 +264,7 @@ mod tests {
     fn every_selector_of_an_operation_is_one_the_router_tests() {
         for operation in OPERATIONS {
             let route = &operation.route;
-            let known = route
-                .selector
-                .is_none_or(|selector| selectors(route.scope).contains(&selector));
+            let known = route.selector.is_none_or(|selector| selectors(route.scope).contains(&selector));
             assert!(known, "{} is selected by {:?}", operation.name, route.selector);
         }
     }

@@ -47,24 +47,15 @@ impl Server {
         let engine = MemoryEngine::with(clock.clone(), 1);
         let target = MemoryTarget::default();
         let notifier = MemoryTarget::notifier(&[("1", &target)], clock.clone());
-        let store = Store::open(Arc::new(engine.clone()), notifier.clone(), clock.clone())
-            .await
-            .unwrap();
+        let store = Store::open(Arc::new(engine.clone()), notifier.clone(), clock.clone()).await.unwrap();
         let store = Arc::new(store);
         notifier.start(Arc::clone(&store));
-        let target_id = TargetId {
-            id: "1".to_owned(),
-            kind: "memory",
-        };
-        let settings = vec![TargetSettings {
-            target: target_id,
-            values: BTreeMap::new(),
-        }];
+        let target_id = TargetId { id: "1".to_owned(), kind: "memory" };
+        let settings = vec![TargetSettings { target: target_id, values: BTreeMap::new() }];
         assert_eq!(notifier.apply(settings).await, []);
         let environment = Arc::new(BTreeMap::new());
-        let configuration = Configuration::load(store.clone(), notifier.clone(), environment.clone())
-            .await
-            .unwrap();
+        let configuration =
+            Configuration::load(store.clone(), notifier.clone(), environment.clone()).await.unwrap();
         let gateway = Gateway::new(Setup {
             store,
             notifier,
@@ -79,12 +70,7 @@ impl Server {
             environment,
             service: Arc::new(|_| {}),
         });
-        Server {
-            gateway,
-            engine,
-            clock,
-            target,
-        }
+        Server { gateway, engine, clock, target }
     }
 
     /// A server with the bucket `album`.
@@ -141,10 +127,7 @@ impl Server {
 
     /// Everything that was told.
     pub(crate) async fn told(&self) -> Vec<Change> {
-        self.engine
-            .changes(PartitionId(0), Sequence::ZERO, 1000)
-            .await
-            .unwrap()
+        self.engine.changes(PartitionId(0), Sequence::ZERO, 1000).await.unwrap()
     }
 }
 
@@ -241,13 +224,9 @@ impl Call<'_> {
             self.headers.push(("host".to_owned(), HOST.to_owned()));
         }
         if let Some((mode, trailer)) = self.framing {
-            self.headers.push((
-                "x-amz-decoded-content-length".to_owned(),
-                self.body.len().to_string(),
-            ));
+            self.headers.push(("x-amz-decoded-content-length".to_owned(), self.body.len().to_string()));
             if mode.has_trailer() {
-                self.headers
-                    .push(("x-amz-trailer".to_owned(), trailer.header().to_owned()));
+                self.headers.push(("x-amz-trailer".to_owned(), trailer.header().to_owned()));
             }
         }
         let hash = match (&self.payload_hash, self.framing) {
@@ -264,20 +243,11 @@ impl Call<'_> {
                 region: "us-east-1",
                 service: "s3",
             };
-            let wire = Wire {
-                method: self.method.as_str(),
-                path: &path,
-                query: &query,
-                headers: &self.headers,
-            };
+            let wire =
+                Wire { method: self.method.as_str(), path: &path, query: &query, headers: &self.headers };
             let now_s = i64::try_from(self.server.clock.now_ns() / 1_000_000_000).unwrap() + self.skew_s;
             let signed = signer.sign(&wire, &hash, now_s).unwrap();
-            self.headers.extend(
-                signed
-                    .headers
-                    .into_iter()
-                    .map(|(name, value)| (name.to_owned(), value)),
-            );
+            self.headers.extend(signed.headers.into_iter().map(|(name, value)| (name.to_owned(), value)));
             chain = Some(signed.chunk_chain);
         } else if self.framing.is_some() {
             self.headers.push(("x-amz-content-sha256".to_owned(), hash));
@@ -285,10 +255,7 @@ impl Call<'_> {
         let mut body = self.body.to_vec();
         if let Some((mode, trailer)) = self.framing {
             let mut encoder = ChunkEncoder::new(mode, chain);
-            let mut framed: Vec<u8> = body
-                .chunks(64 * 1024)
-                .flat_map(|chunk| encoder.chunk(chunk))
-                .collect();
+            let mut framed: Vec<u8> = body.chunks(64 * 1024).flat_map(|chunk| encoder.chunk(chunk)).collect();
             let mut hasher = Hasher::new(trailer);
             hasher.update(&body);
             framed.extend(encoder.finish(Some(&hasher.finish())));
@@ -304,12 +271,7 @@ impl Call<'_> {
     pub(crate) async fn send_presigned(self, expires_s: u32) -> Answer {
         let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
         let headers = vec![("host".to_owned(), HOST.to_owned())];
-        let wire = Wire {
-            method: self.method.as_str(),
-            path,
-            query,
-            headers: &headers,
-        };
+        let wire = Wire { method: self.method.as_str(), path, query, headers: &headers };
         let signer = RequestSigner {
             access_key: self.access_key,
             secret_key: self.secret.unwrap_or_default(),
@@ -325,11 +287,7 @@ impl Call<'_> {
     }
 
     async fn wire(self, path: &str, query: &str, body: Vec<u8>) -> Answer {
-        let uri = if query.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{query}")
-        };
+        let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         let mut request = http::Request::builder().method(self.method).uri(uri);
         for (name, value) in &self.headers {
             request = request.header(name, value);
@@ -340,31 +298,17 @@ impl Call<'_> {
         }
         // Two frames, so that nothing depends on a body coming in one.
         let (first, second) = body.split_at(body.len() / 2);
-        let body = Full::new(Bytes::copy_from_slice(first))
-            .map_err(|never| match never {})
-            .boxed_unsync();
+        let body = Full::new(Bytes::copy_from_slice(first)).map_err(|never| match never {}).boxed_unsync();
         let frames = futures_util::stream::iter([
-            Ok(http_body::Frame::data(
-                body.collect().await.expect("a whole body").to_bytes(),
-            )),
+            Ok(http_body::Frame::data(body.collect().await.expect("a whole body").to_bytes())),
             Ok(http_body::Frame::data(Bytes::copy_from_slice(second))),
         ]);
-        let request = request
-            .body(http_body_util::StreamBody::new(frames).boxed_unsync())
-            .unwrap();
+        let request = request.body(http_body_util::StreamBody::new(frames).boxed_unsync()).unwrap();
         let peer = SocketAddr::from(([127, 0, 0, 1], 4711));
         let reply = self.server.gateway.respond(request, peer).await;
         let (head, body) = reply.into_parts();
-        let body = body
-            .collect()
-            .await
-            .map(|body| body.to_bytes())
-            .unwrap_or_default();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-        }
+        let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+        Answer { status: head.status, headers: head.headers, body }
     }
 }
 
@@ -408,12 +352,7 @@ impl Answer {
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
         text.split(&open)
             .skip(1)
-            .map(|rest| {
-                rest.split(&close)
-                    .next()
-                    .unwrap_or_default()
-                    .replace("&#34;", "\"")
-            })
+            .map(|rest| rest.split(&close).next().unwrap_or_default().replace("&#34;", "\""))
             .collect()
     }
 
@@ -426,12 +365,7 @@ impl Answer {
 pub(crate) fn wire_request(server: &Server, target: &str) -> http::Request<()> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = vec![("host".to_owned(), HOST.to_owned())];
-    let wire = Wire {
-        method: "GET",
-        path,
-        query,
-        headers: &headers,
-    };
+    let wire = Wire { method: "GET", path, query, headers: &headers };
     let signer = RequestSigner {
         access_key: ACCESS_KEY,
         secret_key: "minioadmin",

@@ -94,13 +94,7 @@ impl Directory {
         if access_key.contains(breaks_headers) {
             return Err(CredentialError::AccessKeyNotPrintable);
         }
-        Ok(Directory {
-            root: Arc::new(Identity {
-                access_key,
-                secret,
-                kind: IdentityKind::Root,
-            }),
-        })
+        Ok(Directory { root: Arc::new(Identity { access_key, secret, kind: IdentityKind::Root }) })
     }
 
     /// The identity with this access key.
@@ -127,10 +121,7 @@ mod tests {
     fn root_is_found_by_its_access_key_and_nobody_else_is_there() {
         let directory = directory("minioadmin", "minioadmin").unwrap();
 
-        assert_eq!(
-            directory.find("minioadmin").map(|root| root.secret.reveal()),
-            Some("minioadmin")
-        );
+        assert_eq!(directory.find("minioadmin").map(|root| root.secret.reveal()), Some("minioadmin"));
         assert!(directory.find("minioadmin").is_some_and(|root| root.is_root()));
         assert_eq!(directory.find("MinioAdmin"), None);
         assert_eq!(directory.find(""), None);
@@ -157,11 +148,7 @@ mod tests {
         assert!(directory("a/b+c", "12345678").is_ok());
         for access_key in ["a b c", "abc\n", "a,b", "a=b"] {
             let refused = directory(access_key, "12345678").map(|_| ());
-            assert_eq!(
-                refused,
-                Err(CredentialError::AccessKeyNotPrintable),
-                "{access_key:?}"
-            );
+            assert_eq!(refused, Err(CredentialError::AccessKeyNotPrintable), "{access_key:?}");
         }
     }
 }

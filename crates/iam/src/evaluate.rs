@@ -88,11 +88,7 @@ pub struct Denied {
 ///
 /// [`Denied`]; the gateway answers it with `AccessDenied` (403).
 pub fn evaluate(caller: &Caller, action: &'static str, resource: Resource<'_>) -> Result<Permit, Denied> {
-    let denied = |caller: &str| Denied {
-        caller: caller.to_owned(),
-        action,
-        resource: resource.to_string(),
-    };
+    let denied = |caller: &str| Denied { caller: caller.to_owned(), action, resource: resource.to_string() };
     match caller {
         Caller::Identity(identity) if identity.is_root() => Ok(Permit { action }),
         Caller::Identity(identity) => Err(denied(&identity.access_key)),
@@ -106,10 +102,7 @@ mod tests {
     use crate::directory::Directory;
     use crate::secret::Secret;
 
-    const ROSE: Resource<'_> = Resource::Object {
-        bucket: "album",
-        key: "rose.jpg",
-    };
+    const ROSE: Resource<'_> = Resource::Object { bucket: "album", key: "rose.jpg" };
 
     fn root() -> Caller {
         let directory = Directory::of_root("minioadmin", Secret::new("minioadmin")).unwrap();
@@ -123,10 +116,7 @@ mod tests {
             ("s3:DeleteBucket", Resource::Bucket("album")),
             ("s3:GetObject", ROSE),
         ] {
-            assert_eq!(
-                evaluate(&root(), action, resource).map(|permit| permit.action()),
-                Ok(action)
-            );
+            assert_eq!(evaluate(&root(), action, resource).map(|permit| permit.action()), Ok(action));
         }
     }
 

@@ -27,11 +27,7 @@ impl Arn {
         let named = fields.next()? == "arn" && fields.next()? == "minio" && fields.next()? == "sqs";
         let (region, id, kind) = (fields.next()?, fields.next()?, fields.next()?);
         let whole = named && fields.next().is_none() && !id.is_empty() && !kind.is_empty();
-        whole.then(|| Arn {
-            region: region.to_owned(),
-            id: id.to_owned(),
-            kind: kind.to_owned(),
-        })
+        whole.then(|| Arn { region: region.to_owned(), id: id.to_owned(), kind: kind.to_owned() })
     }
 
     /// The target as changes name it: `1:kafka`.

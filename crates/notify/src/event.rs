@@ -102,19 +102,11 @@ struct Single {
 }
 
 const fn single(name: &'static str, wildcard: &'static str, kind: ChangeKind) -> Single {
-    Single {
-        name,
-        wildcard: Some(wildcard),
-        kind: Some(kind),
-    }
+    Single { name, wildcard: Some(wildcard), kind: Some(kind) }
 }
 
 const fn unsent(name: &'static str, wildcard: Option<&'static str>) -> Single {
-    Single {
-        name,
-        wildcard,
-        kind: None,
-    }
+    Single { name, wildcard, kind: None }
 }
 
 const CREATED: &str = "s3:ObjectCreated:*";
@@ -132,44 +124,20 @@ const SINGLES: [Single; 32] = [
     single("s3:ObjectCreated:Put", CREATED, ChangeKind::Put),
     single("s3:ObjectCreated:Post", CREATED, ChangeKind::Post),
     single("s3:ObjectCreated:Copy", CREATED, ChangeKind::Copy),
-    single(
-        "s3:ObjectCreated:CompleteMultipartUpload",
-        CREATED,
-        ChangeKind::CompleteMultipartUpload,
-    ),
+    single("s3:ObjectCreated:CompleteMultipartUpload", CREATED, ChangeKind::CompleteMultipartUpload),
     single("s3:ObjectCreated:PutRetention", CREATED, ChangeKind::PutRetention),
     single("s3:ObjectCreated:PutLegalHold", CREATED, ChangeKind::PutLegalHold),
     single("s3:ObjectCreated:PutTagging", CREATED, ChangeKind::PutTagging),
-    single(
-        "s3:ObjectCreated:DeleteTagging",
-        CREATED,
-        ChangeKind::DeleteTagging,
-    ),
+    single("s3:ObjectCreated:DeleteTagging", CREATED, ChangeKind::DeleteTagging),
     single("s3:ObjectAccessed:Get", ACCESSED, ChangeKind::Get),
     single("s3:ObjectAccessed:Head", ACCESSED, ChangeKind::Head),
-    single(
-        "s3:ObjectAccessed:GetRetention",
-        ACCESSED,
-        ChangeKind::GetRetention,
-    ),
-    single(
-        "s3:ObjectAccessed:GetLegalHold",
-        ACCESSED,
-        ChangeKind::GetLegalHold,
-    ),
+    single("s3:ObjectAccessed:GetRetention", ACCESSED, ChangeKind::GetRetention),
+    single("s3:ObjectAccessed:GetLegalHold", ACCESSED, ChangeKind::GetLegalHold),
     single("s3:ObjectAccessed:Attributes", ACCESSED, ChangeKind::Attributes),
     single("s3:ObjectRemoved:Delete", REMOVED, ChangeKind::Delete),
-    single(
-        "s3:ObjectRemoved:DeleteMarkerCreated",
-        REMOVED,
-        ChangeKind::DeleteMarkerCreated,
-    ),
+    single("s3:ObjectRemoved:DeleteMarkerCreated", REMOVED, ChangeKind::DeleteMarkerCreated),
     single("s3:ObjectRemoved:NoOP", REMOVED, ChangeKind::NoOp),
-    single(
-        "s3:ObjectRemoved:DeleteAllVersions",
-        REMOVED,
-        ChangeKind::DeleteAllVersions,
-    ),
+    single("s3:ObjectRemoved:DeleteAllVersions", REMOVED, ChangeKind::DeleteAllVersions),
     Single {
         name: "s3:LifecycleDelMarkerExpiration:Delete",
         wildcard: None,
@@ -178,10 +146,7 @@ const SINGLES: [Single; 32] = [
     unsent("s3:Replication:OperationFailedReplication", Some(REPLICATION)),
     unsent("s3:Replication:OperationCompletedReplication", Some(REPLICATION)),
     unsent("s3:Replication:OperationMissedThreshold", Some(REPLICATION)),
-    unsent(
-        "s3:Replication:OperationReplicatedAfterThreshold",
-        Some(REPLICATION),
-    ),
+    unsent("s3:Replication:OperationReplicatedAfterThreshold", Some(REPLICATION)),
     unsent("s3:Replication:OperationNotTracked", Some(REPLICATION)),
     unsent("s3:ObjectRestore:Post", Some(RESTORE)),
     unsent("s3:ObjectRestore:Completed", Some(RESTORE)),
@@ -190,16 +155,8 @@ const SINGLES: [Single; 32] = [
     unsent("s3:Scanner:ManyVersions", None),
     unsent("s3:Scanner:LargeVersions", None),
     unsent("s3:Scanner:BigPrefix", None),
-    Single {
-        name: "s3:BucketCreated:*",
-        wildcard: None,
-        kind: Some(ChangeKind::BucketCreated),
-    },
-    Single {
-        name: "s3:BucketRemoved:*",
-        wildcard: None,
-        kind: Some(ChangeKind::BucketRemoved),
-    },
+    Single { name: "s3:BucketCreated:*", wildcard: None, kind: Some(ChangeKind::BucketCreated) },
+    Single { name: "s3:BucketRemoved:*", wildcard: None, kind: Some(ChangeKind::BucketRemoved) },
 ];
 
 #[cfg(test)]
@@ -228,20 +185,14 @@ mod tests {
             "s3:IntelligentTiering",
             "",
         ];
-        let accepted: Vec<_> = foreign
-            .into_iter()
-            .filter(|name| Event::parse(name).is_some())
-            .collect();
+        let accepted: Vec<_> = foreign.into_iter().filter(|name| Event::parse(name).is_some()).collect();
         assert_eq!(accepted, Vec::<&str>::new());
     }
 
     #[test]
     fn a_wildcard_stands_for_every_name_of_its_family_and_no_other() {
-        let expanded: Vec<_> = Event::parse("s3:ObjectRemoved:*")
-            .unwrap()
-            .expand()
-            .map(Event::as_str)
-            .collect();
+        let expanded: Vec<_> =
+            Event::parse("s3:ObjectRemoved:*").unwrap().expand().map(Event::as_str).collect();
         assert_eq!(
             expanded,
             [
@@ -263,18 +214,11 @@ mod tests {
 
     #[test]
     fn a_set_of_kinds_holds_what_its_events_ask_for() {
-        let events = [
-            Event::parse("s3:ObjectAccessed:*").unwrap(),
-            Event::parse("s3:ObjectCreated:Put").unwrap(),
-        ];
+        let events =
+            [Event::parse("s3:ObjectAccessed:*").unwrap(), Event::parse("s3:ObjectCreated:Put").unwrap()];
         let set = KindSet::of(&events);
-        let held = [
-            ChangeKind::Head,
-            ChangeKind::Put,
-            ChangeKind::Copy,
-            ChangeKind::Delete,
-        ]
-        .map(|kind| set.contains(kind));
+        let held = [ChangeKind::Head, ChangeKind::Put, ChangeKind::Copy, ChangeKind::Delete]
+            .map(|kind| set.contains(kind));
         assert_eq!(held, [true, true, false, false]);
     }
 }

@@ -90,11 +90,7 @@ impl Health {
         if contact.is_sick {
             tracing::info!(target_id = %self.target, "the target takes records again");
         }
-        *contact = Contact {
-            is_sick: false,
-            reason: String::new(),
-            last: Some(Instant::now()),
-        };
+        *contact = Contact { is_sick: false, reason: String::new(), last: Some(Instant::now()) };
     }
 
     /// A delivery failed because of the target. One log line when it was well before.
@@ -104,11 +100,7 @@ impl Health {
         if !contact.is_sick {
             tracing::warn!(target_id = %self.target, reason, "the target takes no records, they wait in the change log");
         }
-        *contact = Contact {
-            is_sick: true,
-            reason: reason.to_owned(),
-            last: Some(Instant::now()),
-        };
+        *contact = Contact { is_sick: true, reason: reason.to_owned(), last: Some(Instant::now()) };
     }
 
     /// A delivery failed because of its record: the target itself is well.
@@ -136,13 +128,10 @@ impl Health {
 
     /// What waits in all partitions.
     pub(crate) fn wait(&self) -> Wait {
-        self.waits
-            .lock()
-            .values()
-            .fold(Wait::default(), |sum, wait| Wait {
-                changes: sum.changes + wait.changes,
-                oldest_ms: [sum.oldest_ms, wait.oldest_ms].into_iter().flatten().min(),
-            })
+        self.waits.lock().values().fold(Wait::default(), |sum, wait| Wait {
+            changes: sum.changes + wait.changes,
+            oldest_ms: [sum.oldest_ms, wait.oldest_ms].into_iter().flatten().min(),
+        })
     }
 
     /// Whether it was contacted within this time.

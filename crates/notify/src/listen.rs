@@ -42,17 +42,11 @@ impl ListenFilter {
         prefixes: &[String],
         suffixes: &[String],
     ) -> Result<ListenFilter, RuleError> {
-        let events = events
-            .iter()
-            .map(|name| Event::parse(name).ok_or(RuleError::UnknownEvent));
+        let events = events.iter().map(|name| Event::parse(name).ok_or(RuleError::UnknownEvent));
         let events = events.collect::<Result<Vec<_>, _>>()?;
         let prefix = at_most_one(prefixes, RuleError::RepeatedPrefix)?;
         let suffix = at_most_one(suffixes, RuleError::RepeatedSuffix)?;
-        Ok(ListenFilter {
-            bucket,
-            kinds: KindSet::of(&events),
-            keys: KeyPattern::new(prefix, suffix),
-        })
+        Ok(ListenFilter { bucket, kinds: KindSet::of(&events), keys: KeyPattern::new(prefix, suffix) })
     }
 
     /// Whether a change is asked for.
@@ -97,10 +91,7 @@ impl Notifier {
         let newest = self.newest.subscribe();
         let store = self.store.load_full();
         let read_to = store.iter().flat_map(|store| {
-            store
-                .partitions()
-                .into_iter()
-                .map(|partition| (partition, store.newest(partition)))
+            store.partitions().into_iter().map(|partition| (partition, store.newest(partition)))
         });
         Listener {
             read_to: read_to.collect(),
@@ -153,9 +144,8 @@ impl Listener {
         if let Some(last) = changes.last() {
             self.read_to[place].1 = last.sequence;
         }
-        let wanted = changes
-            .iter()
-            .filter(|change| self.filter.matches(&change.bucket, change.kind, &change.key));
+        let wanted =
+            changes.iter().filter(|change| self.filter.matches(&change.bucket, change.kind, &change.key));
         wanted.map(|change| listen_line(change, &self.server)).collect()
     }
 }
@@ -163,11 +153,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.notifier.listeners.rcu(|listeners| {
-            listeners
-                .iter()
-                .filter(|filter| !Arc::ptr_eq(filter, &self.filter))
-                .cloned()
-                .collect::<Vec<_>>()
+            listeners.iter().filter(|filter| !Arc::ptr_eq(filter, &self.filter)).cloned().collect::<Vec<_>>()
         });
     }
 }
@@ -196,10 +182,7 @@ mod tests {
         let keys = lines.iter().map(|line| {
             assert_eq!(line.last(), Some(&b'\n'));
             let told: serde_json::Value = serde_json::from_slice(line).unwrap();
-            told["Records"][0]["s3"]["object"]["key"]
-                .as_str()
-                .unwrap()
-                .to_owned()
+            told["Records"][0]["s3"]["object"]["key"].as_str().unwrap().to_owned()
         });
         keys.collect()
     }
@@ -211,14 +194,7 @@ mod tests {
         let wanted = filter(Some("album"), &["s3:ObjectCreated:*"], &["images/"], &[".jpg"]).unwrap();
         let mut listener = scene.notifier.listen(wanted);
 
-        scene
-            .put_all(&[
-                "images/rose 1.jpg",
-                "images/rose.png",
-                "rose.jpg",
-                "images/rose 2.jpg",
-            ])
-            .await;
+        scene.put_all(&["images/rose 1.jpg", "images/rose.png", "rose.jpg", "images/rose 2.jpg"]).await;
         let mut told = Vec::new();
         while told.len() < 2 {
             told.extend(keys(&within(listener.next()).await));
@@ -230,9 +206,7 @@ mod tests {
     #[tokio::test]
     async fn a_listener_that_waits_is_woken() {
         let scene = Scene::new(&[]).await;
-        let mut listener = scene
-            .notifier
-            .listen(filter(None, &["s3:ObjectCreated:*"], &[], &[]).unwrap());
+        let mut listener = scene.notifier.listen(filter(None, &["s3:ObjectCreated:*"], &[], &[]).unwrap());
         let waiting = tokio::spawn(async move { keys(&listener.next().await) });
         tokio::task::yield_now().await;
 
@@ -248,16 +222,11 @@ mod tests {
         let awaited = |kind| scene.notifier.is_awaited(&album, kind, &key("a"));
 
         let before = awaited(ChangeKind::Get);
-        let listener = scene
-            .notifier
-            .listen(filter(None, &["s3:ObjectAccessed:Get"], &[], &[]).unwrap());
+        let listener = scene.notifier.listen(filter(None, &["s3:ObjectAccessed:Get"], &[], &[]).unwrap());
         let during = (awaited(ChangeKind::Get), awaited(ChangeKind::Head));
         drop(listener);
 
-        assert_eq!(
-            (before, during, awaited(ChangeKind::Get)),
-            (false, (true, false), false)
-        );
+        assert_eq!((before, during, awaited(ChangeKind::Get)), (false, (true, false), false));
     }
 
     #[test]

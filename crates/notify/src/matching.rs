@@ -32,15 +32,10 @@ impl CompiledRules {
     pub(crate) fn new(configuration: &Configuration) -> CompiledRules {
         let rules = configuration.rules.iter().map(|rule| CompiledRule {
             kinds: KindSet::of(&rule.events),
-            keys: KeyPattern::new(
-                rule.prefix.as_deref().unwrap_or(""),
-                rule.suffix.as_deref().unwrap_or(""),
-            ),
+            keys: KeyPattern::new(rule.prefix.as_deref().unwrap_or(""), rule.suffix.as_deref().unwrap_or("")),
             target: rule.target.target(),
         });
-        CompiledRules {
-            rules: rules.collect(),
-        }
+        CompiledRules { rules: rules.collect() }
     }
 
     /// The targets among `live` that want to be told, sorted, each once.
@@ -90,10 +85,7 @@ impl RuleCache {
     fn keep(&self, bucket: &Bucket, rules: &Arc<CompiledRules>) {
         let mut buckets = self.buckets.write();
         // A batch that was built on an older state must not push out what newer ones use.
-        if buckets
-            .get(&bucket.name)
-            .is_some_and(|(sequence, _)| *sequence > bucket.sequence)
-        {
+        if buckets.get(&bucket.name).is_some_and(|(sequence, _)| *sequence > bucket.sequence) {
             return;
         }
         if buckets.len() >= CACHED_BUCKETS_MAX && !buckets.contains_key(&bucket.name) {
@@ -160,10 +152,7 @@ mod tests {
     fn a_rule_matches_nothing_while_its_target_is_gone() {
         let compiled =
             RuleCache::default().rules(&bucket(1, vec![rule("s3:ObjectCreated:*", "", "1:webhook")]));
-        assert_eq!(
-            compiled.targets(ChangeKind::Put, "a", &live(&[])),
-            Vec::<String>::new()
-        );
+        assert_eq!(compiled.targets(ChangeKind::Put, "a", &live(&[])), Vec::<String>::new());
     }
 
     #[test]
@@ -185,10 +174,7 @@ mod tests {
         let cache = RuleCache::default();
         for number in 0..=super::CACHED_BUCKETS_MAX {
             let name = BucketName::new(&format!("bucket-{number}")).unwrap();
-            cache.rules(&Bucket {
-                name,
-                ..bucket(1, vec![])
-            });
+            cache.rules(&Bucket { name, ..bucket(1, vec![]) });
         }
         assert_eq!(cache.buckets.read().len(), super::CACHED_BUCKETS_MAX);
     }

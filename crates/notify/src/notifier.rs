@@ -107,11 +107,7 @@ impl Notifier {
             return vec![("notifier".to_owned(), "it was not started".to_owned())];
         };
         let wanted: BTreeSet<TargetId> = settings.iter().map(|settings| settings.target.clone()).collect();
-        let gone: Vec<TargetId> = targets
-            .keys()
-            .filter(|target| !wanted.contains(target))
-            .cloned()
-            .collect();
+        let gone: Vec<TargetId> = targets.keys().filter(|target| !wanted.contains(target)).cloned().collect();
         for target in gone {
             let running = targets.remove(&target).expect("the target was found just now");
             self.remove(&store, running).await;
@@ -129,8 +125,7 @@ impl Notifier {
             }
             targets.insert(running.settings.target.clone(), running);
         }
-        self.configured
-            .store(Arc::new(targets.keys().map(TargetId::to_string).collect()));
+        self.configured.store(Arc::new(targets.keys().map(TargetId::to_string).collect()));
         told
     }
 
@@ -138,19 +133,9 @@ impl Notifier {
     async fn remove(&self, store: &Store, running: Running) {
         let name = running.settings.target.to_string();
         // First no change names it, then nothing reads for it, then its place is forgotten.
-        self.live.rcu(|live| {
-            live.iter()
-                .filter(|&other| *other != name)
-                .cloned()
-                .collect::<BTreeSet<_>>()
-        });
-        self.configured.rcu(|names| {
-            names
-                .iter()
-                .filter(|&other| *other != name)
-                .cloned()
-                .collect::<BTreeSet<_>>()
-        });
+        self.live.rcu(|live| live.iter().filter(|&other| *other != name).cloned().collect::<BTreeSet<_>>());
+        self.configured
+            .rcu(|names| names.iter().filter(|&other| *other != name).cloned().collect::<BTreeSet<_>>());
         running.stop().await;
         if let Err(error) = store.forget_cursor(&name).await {
             tracing::warn!(target_id = %name, %error, "the cursor of the removed target is still there");
@@ -187,10 +172,7 @@ impl Notifier {
         let targets = self.targets.lock().await;
         join_all(targets.values().map(Running::probe)).await;
         let now_ms = self.clock.now_ms();
-        targets
-            .values()
-            .map(|running| running.report(&self.identity.region, now_ms))
-            .collect()
+        targets.values().map(|running| running.report(&self.identity.region, now_ms)).collect()
     }
 
     /// Sums over all targets since start.
@@ -205,9 +187,7 @@ impl Notifier {
     /// [`RuleError`], whose code and text are the answer.
     pub fn check_rules(&self, raw: &RawConfiguration) -> Result<Configuration, RuleError> {
         let configured = self.configured.load();
-        Configuration::check(raw, &self.identity.region, |arn| {
-            configured.contains(&arn.target())
-        })
+        Configuration::check(raw, &self.identity.region, |arn| configured.contains(&arn.target()))
     }
 
     /// The rules of a bucket as a client may see them: those whose target is configured, with this server's
@@ -221,9 +201,7 @@ impl Notifier {
             Configuration::default()
         });
         let configured = self.configured.load();
-        configuration
-            .rules
-            .retain(|rule| configured.contains(&rule.target.target()));
+        configuration.rules.retain(|rule| configured.contains(&rule.target.target()));
         configuration
     }
 
@@ -349,10 +327,7 @@ mod tests {
         scene.engine.restore_quorum();
 
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(
-            told[0].1.starts_with("its cursor cannot be written: "),
-            "{told:?}"
-        );
+        assert!(told[0].1.starts_with("its cursor cannot be written: "), "{told:?}");
         within(async {
             while target.received().is_empty() {
                 scene.put("a").await;
@@ -366,13 +341,7 @@ mod tests {
     async fn a_target_that_cannot_be_made_is_told_and_its_changes_wait() {
         let scene = Scene::new(&[]).await;
         let told = scene.apply(&["1"]).await;
-        assert_eq!(
-            told,
-            [(
-                "1:memory".to_owned(),
-                "there is no target in memory of the id 1".to_owned()
-            )]
-        );
+        assert_eq!(told, [("1:memory".to_owned(), "there is no target in memory of the id 1".to_owned())]);
 
         scene.announce(&[("", "1")]).await;
         scene.put("a").await;
@@ -395,10 +364,7 @@ mod tests {
         scene.caught_up("1").await;
         scene.caught_up("2").await;
 
-        assert_eq!(
-            (keys(&one.received()), keys(&two.received())),
-            (vec!["album/a"], vec!["album/b"])
-        );
+        assert_eq!((keys(&one.received()), keys(&two.received())), (vec!["album/a"], vec!["album/b"]));
     }
 
     #[tokio::test]
@@ -409,10 +375,7 @@ mod tests {
         let shown = || {
             let bucket = scene.store.bucket(&scene.album).unwrap();
             let rules = scene.notifier.rules_of(&bucket).rules;
-            (
-                rules.len(),
-                scene.notifier.targets(&bucket, ChangeKind::Put, &key("a")),
-            )
+            (rules.len(), scene.notifier.targets(&bucket, ChangeKind::Put, &key("a")))
         };
 
         let with = shown();
@@ -423,19 +386,14 @@ mod tests {
             events: vec!["s3:ObjectCreated:*".to_owned()],
             ..RawRule::default()
         };
-        let refused = scene.notifier.check_rules(&RawConfiguration {
-            rules: vec![rule],
-            ..RawConfiguration::default()
-        });
+        let refused = scene
+            .notifier
+            .check_rules(&RawConfiguration { rules: vec![rule], ..RawConfiguration::default() });
         scene.apply(&["1"]).await;
 
         assert_eq!(
             (with, without, shown()),
-            (
-                (1, vec!["1:memory".to_owned()]),
-                (0, vec![]),
-                (1, vec!["1:memory".to_owned()])
-            )
+            ((1, vec!["1:memory".to_owned()]), (0, vec![]), (1, vec!["1:memory".to_owned()]))
         );
         assert_eq!(refused, Err(RuleError::UnknownArn));
     }

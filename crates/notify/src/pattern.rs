@@ -27,11 +27,7 @@ impl KeyPattern {
     pub fn new(prefix: &str, suffix: &str) -> KeyPattern {
         let is_glob = prefix.contains(['*', '?']) || suffix.contains(['*', '?']);
         let glob = is_glob.then(|| format!("{prefix}*{suffix}").chars().collect());
-        KeyPattern {
-            prefix: prefix.to_owned(),
-            suffix: suffix.to_owned(),
-            glob,
-        }
+        KeyPattern { prefix: prefix.to_owned(), suffix: suffix.to_owned(), glob }
     }
 
     /// Whether a key is meant.

@@ -13,16 +13,11 @@ impl Recorder for Notifier {
         if bucket.document(Bucket::NOTIFICATION).is_none() {
             return Vec::new();
         }
-        self.rules
-            .rules(bucket)
-            .targets(kind, key.as_str(), &self.live.load())
+        self.rules.rules(bucket).targets(kind, key.as_str(), &self.live.load())
     }
 
     fn is_awaited(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
-        self.listeners
-            .load()
-            .iter()
-            .any(|filter| filter.matches(&bucket.name, kind, key.as_str()))
+        self.listeners.load().iter().any(|filter| filter.matches(&bucket.name, kind, key.as_str()))
     }
 
     fn committed(&self, sequence: Sequence) {

@@ -139,11 +139,7 @@ impl Course {
             // Seen before the read: what becomes durable during it wakes the relay again.
             self.relay.newest.borrow_and_update();
             let limit = PAGE_CHANGES.min(self.window.room());
-            let page = self
-                .relay
-                .store
-                .changes(self.relay.partition, self.window.read_to(), limit)
-                .await;
+            let page = self.relay.store.changes(self.relay.partition, self.window.read_to(), limit).await;
             let changes = match page {
                 Ok(changes) => changes,
                 Err(error) => {
@@ -186,11 +182,7 @@ impl Course {
             let in_progress = self.relay.health.begin();
             self.in_flight.push(Box::pin(async move {
                 let outcome = target.deliver(delivery).await;
-                Settled {
-                    key,
-                    outcome,
-                    _in_progress: in_progress,
-                }
+                Settled { key, outcome, _in_progress: in_progress }
             }));
         }
     }
@@ -275,9 +267,8 @@ impl Course {
         let (store, partition) = (Arc::clone(&self.relay.store), self.relay.partition);
         let (name, to) = (self.relay.name.clone(), self.window.acknowledged());
         self.acknowledged_since = 0;
-        self.advancing = Some(Box::pin(async move {
-            store.advance(partition, &name, to).await.map(|()| to)
-        }));
+        self.advancing =
+            Some(Box::pin(async move { store.advance(partition, &name, to).await.map(|()| to) }));
     }
 
     /// A failed commit is no harm: the next one carries a newer cursor.
@@ -317,10 +308,7 @@ impl Course {
     }
 
     fn tell_waiting(&self) {
-        let wait = Wait {
-            changes: self.window.len() as u64,
-            oldest_ms: self.window.oldest_ms(),
-        };
+        let wait = Wait { changes: self.window.len() as u64, oldest_ms: self.window.oldest_ms() };
         self.relay.health.waits(self.relay.partition, wait);
     }
 }
@@ -416,15 +404,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_sick_target_slows_no_other() {
-        let (sick, blocked, well) = (
-            MemoryTarget::default(),
-            MemoryTarget::default(),
-            MemoryTarget::default(),
-        );
+        let (sick, blocked, well) =
+            (MemoryTarget::default(), MemoryTarget::default(), MemoryTarget::default());
         let scene = Scene::new(&[("sick", &sick), ("blocked", &blocked), ("well", &well)]).await;
-        scene
-            .announce(&[("", "sick"), ("", "blocked"), ("", "well")])
-            .await;
+        scene.announce(&[("", "sick"), ("", "blocked"), ("", "well")]).await;
         sick.set(Mood::Away);
         blocked.set(Mood::Blocked);
 
@@ -479,9 +462,7 @@ mod tests {
         let names: Vec<String> = (0..2 * crate::window::WINDOW_CHANGES_MAX + 7)
             .map(|number| format!("{}", number % 300))
             .collect();
-        scene
-            .put_all(&names.iter().map(String::as_str).collect::<Vec<_>>())
-            .await;
+        scene.put_all(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
         target.set(Mood::Well);
         within(target.wait_for(names.len())).await;
 

@@ -162,20 +162,13 @@ impl Configuration {
     pub fn encode(&self) -> Vec<u8> {
         let rules = self.rules.iter().map(|rule| StoredRule {
             id: rule.id.clone(),
-            events: rule
-                .events
-                .iter()
-                .map(|event| event.as_str().to_owned())
-                .collect(),
+            events: rule.events.iter().map(|event| event.as_str().to_owned()).collect(),
             prefix: rule.prefix.clone(),
             suffix: rule.suffix.clone(),
             target_id: rule.target.id.clone(),
             target_kind: rule.target.kind.clone(),
         });
-        let stored = Stored {
-            version: STORED_VERSION,
-            rules: rules.collect(),
-        };
+        let stored = Stored { version: STORED_VERSION, rules: rules.collect() };
         serde_json::to_vec(&stored).expect("a document of strings has a JSON form")
     }
 
@@ -187,10 +180,7 @@ impl Configuration {
     pub fn decode(document: &[u8], region: &str) -> Result<Configuration, String> {
         let stored: Stored = serde_json::from_slice(document).map_err(|error| error.to_string())?;
         if stored.version != STORED_VERSION {
-            return Err(format!(
-                "its version is {}, this server reads {STORED_VERSION}",
-                stored.version
-            ));
+            return Err(format!("its version is {}, this server reads {STORED_VERSION}", stored.version));
         }
         let rules = stored.rules.into_iter().map(|rule| {
             let events = rule
@@ -202,16 +192,10 @@ impl Configuration {
                 id: rule.id,
                 prefix: rule.prefix,
                 suffix: rule.suffix,
-                target: Arn {
-                    region: region.to_owned(),
-                    id: rule.target_id,
-                    kind: rule.target_kind,
-                },
+                target: Arn { region: region.to_owned(), id: rule.target_id, kind: rule.target_kind },
             })
         });
-        Ok(Configuration {
-            rules: rules.collect::<Result<_, String>>()?,
-        })
+        Ok(Configuration { rules: rules.collect::<Result<_, String>>()? })
     }
 }
 
@@ -222,22 +206,13 @@ impl Rule {
         if raw.events.is_empty() {
             return Err(RuleError::NoEvent);
         }
-        let events = raw
-            .events
-            .iter()
-            .map(|name| Event::parse(name).ok_or(RuleError::UnknownEvent));
+        let events = raw.events.iter().map(|name| Event::parse(name).ok_or(RuleError::UnknownEvent));
         let events = events.collect::<Result<Vec<_>, _>>()?;
         if events.iter().collect::<BTreeSet<_>>().len() < events.len() {
             return Err(RuleError::RepeatedEvent);
         }
         let target = Arn::parse(&raw.arn).ok_or(RuleError::UnknownArn)?;
-        Ok(Rule {
-            id: raw.id.clone(),
-            events,
-            prefix,
-            suffix,
-            target,
-        })
+        Ok(Rule { id: raw.id.clone(), events, prefix, suffix, target })
     }
 }
 
@@ -291,18 +266,12 @@ mod tests {
             id: "k1".to_owned(),
             arn: "arn:minio:sqs::P:webhook".to_owned(),
             events: vec!["s3:ObjectCreated:*".to_owned()],
-            filters: vec![
-                ("suffix".to_owned(), ".jpg".to_owned()),
-                ("prefix".to_owned(), "p/".to_owned()),
-            ],
+            filters: vec![("suffix".to_owned(), ".jpg".to_owned()), ("prefix".to_owned(), "p/".to_owned())],
         }
     }
 
     fn check_in(region: &str, rules: Vec<RawRule>) -> Result<Configuration, RuleError> {
-        let raw = RawConfiguration {
-            rules,
-            ..RawConfiguration::default()
-        };
+        let raw = RawConfiguration { rules, ..RawConfiguration::default() };
         Configuration::check(&raw, region, |arn| arn.target() == "P:webhook")
     }
 
@@ -313,10 +282,7 @@ mod tests {
     }
 
     fn filters(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -324,10 +290,7 @@ mod tests {
         let mut bare = raw_rule();
         bare.filters.clear();
         let configuration = check_in("", vec![raw_rule(), bare]).unwrap();
-        assert_eq!(
-            Configuration::decode(&configuration.encode(), "").unwrap(),
-            configuration
-        );
+        assert_eq!(Configuration::decode(&configuration.encode(), "").unwrap(), configuration);
 
         let moved = Configuration::decode(&configuration.encode(), "eu").unwrap();
         assert_eq!(moved.rules[0].target.to_string(), "arn:minio:sqs:eu:P:webhook");
@@ -341,40 +304,20 @@ mod tests {
 
     #[test]
     fn an_arn_that_is_malformed_or_names_no_target_is_refused() {
-        for arn in [
-            "",
-            "arn:aws:sqs::P:webhook",
-            "arn:minio:sqs::Q:webhook",
-            "arn:minio:sqs::P:kafka",
-        ] {
-            assert_eq!(
-                check(|rule| rule.arn = arn.to_owned()),
-                Err(RuleError::UnknownArn),
-                "{arn}"
-            );
+        for arn in ["", "arn:aws:sqs::P:webhook", "arn:minio:sqs::Q:webhook", "arn:minio:sqs::P:kafka"] {
+            assert_eq!(check(|rule| rule.arn = arn.to_owned()), Err(RuleError::UnknownArn), "{arn}");
         }
     }
 
     #[test]
     fn the_region_of_an_arn_must_be_the_servers_where_both_have_one() {
-        let with_region = |region: &str| RawRule {
-            arn: format!("arn:minio:sqs:{region}:P:webhook"),
-            ..raw_rule()
-        };
-        assert_eq!(
-            check_in("eu", vec![with_region("us")]),
-            Err(RuleError::ForeignRegion)
-        );
+        let with_region =
+            |region: &str| RawRule { arn: format!("arn:minio:sqs:{region}:P:webhook"), ..raw_rule() };
+        assert_eq!(check_in("eu", vec![with_region("us")]), Err(RuleError::ForeignRegion));
         let region_of = |server: &str, asked: &str| {
-            check_in(server, vec![with_region(asked)]).unwrap().rules[0]
-                .target
-                .region
-                .clone()
+            check_in(server, vec![with_region(asked)]).unwrap().rules[0].target.region.clone()
         };
-        assert_eq!(
-            [region_of("eu", "eu"), region_of("eu", ""), region_of("", "us")],
-            ["eu", "eu", ""]
-        );
+        assert_eq!([region_of("eu", "eu"), region_of("eu", ""), region_of("", "us")], ["eu", "eu", ""]);
     }
 
     #[test]
@@ -406,37 +349,19 @@ mod tests {
 
     #[test]
     fn rules_that_differ_only_in_their_id_or_overlap_are_accepted() {
-        let renamed = RawRule {
-            id: "k2".to_owned(),
-            ..raw_rule()
-        };
-        let wider = RawRule {
-            filters: filters(&[("prefix", "p")]),
-            ..raw_rule()
-        };
+        let renamed = RawRule { id: "k2".to_owned(), ..raw_rule() };
+        let wider = RawRule { filters: filters(&[("prefix", "p")]), ..raw_rule() };
         let beside = RawRule {
             events: vec!["s3:ObjectCreated:*".to_owned(), "s3:ObjectCreated:Put".to_owned()],
             ..raw_rule()
         };
-        assert_eq!(
-            check_in("", vec![raw_rule(), renamed, wider, beside])
-                .unwrap()
-                .rules
-                .len(),
-            4
-        );
+        assert_eq!(check_in("", vec![raw_rule(), renamed, wider, beside]).unwrap().rules.len(), 4);
     }
 
     #[test]
     fn topics_and_functions_are_refused_with_their_own_code() {
-        let raw = RawConfiguration {
-            has_lambda: true,
-            ..RawConfiguration::default()
-        };
+        let raw = RawConfiguration { has_lambda: true, ..RawConfiguration::default() };
         let refused = Configuration::check(&raw, "", |_| true).unwrap_err();
-        assert_eq!(
-            (refused.code(), refused),
-            ("UnsupportedNotification", RuleError::Unsupported)
-        );
+        assert_eq!((refused.code(), refused), ("UnsupportedNotification", RuleError::Unsupported));
     }
 }

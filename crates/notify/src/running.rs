@@ -63,17 +63,12 @@ impl Running {
             return;
         }
         let found = tokio::time::timeout(PROBE_MAX, target.probe()).await;
-        self.health
-            .probed(found.unwrap_or_else(|_| Err("it did not answer within a second".to_owned())));
+        self.health.probed(found.unwrap_or_else(|_| Err("it did not answer within a second".to_owned())));
     }
 
     pub(crate) fn report(&self, region: &str, now_ms: u64) -> TargetReport {
         let target = self.settings.target.clone();
-        let arn = Arn {
-            region: region.to_owned(),
-            id: target.id.clone(),
-            kind: target.kind.to_owned(),
-        };
+        let arn = Arn { region: region.to_owned(), id: target.id.clone(), kind: target.kind.to_owned() };
         let reason = self.fault.clone().unwrap_or_else(|| self.health.reason());
         let wait = self.health.wait();
         TargetReport {
@@ -84,9 +79,7 @@ impl Running {
             delivered: self.health.delivered.load(Ordering::Relaxed),
             failed: self.health.failed.load(Ordering::Relaxed),
             waiting: wait.changes,
-            oldest_wait_ms: wait
-                .oldest_ms
-                .map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms)),
+            oldest_wait_ms: wait.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms)),
             in_progress: self.health.in_progress.load(Ordering::Relaxed),
         }
     }
@@ -110,19 +103,14 @@ impl Launch {
     /// On return changes name it, unless its cursor could not be written: then that is its fault, and it is
     /// tried again until it works.
     pub(crate) async fn run(self, settings: TargetSettings, health: Arc<Health>) -> Running {
-        let surroundings = Surroundings {
-            ca_directory: self.server.ca_directory.clone(),
-        };
+        let surroundings = Surroundings { ca_directory: self.server.ca_directory.clone() };
         let (target, fault) = match (self.make)(&settings, &surroundings) {
             Ok(target) => (Some(Arc::from(target)), None),
             Err(reason) => (None, Some(reason)),
         };
         let name = settings.target.to_string();
         let begun = self.begin(&name).await;
-        let not_begun = begun
-            .as_ref()
-            .err()
-            .map(|error| format!("its cursor cannot be written: {error}"));
+        let not_begun = begun.as_ref().err().map(|error| format!("its cursor cannot be written: {error}"));
         let stop = CancellationToken::new();
         let relays = tokio::spawn(self.keep_running(
             name,
@@ -131,15 +119,7 @@ impl Launch {
             stop.clone(),
             begun.ok(),
         ));
-        Running {
-            settings,
-            health,
-            fault,
-            not_begun,
-            target,
-            stop,
-            relays,
-        }
+        Running { settings, health, fault, not_begun, target, stop, relays }
     }
 
     /// Finds the target's cursors, makes those that are missing, and lets changes name it.

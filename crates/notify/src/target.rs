@@ -71,31 +71,17 @@ pub struct KeySpec {
 impl KeySpec {
     /// An optional key without default that is no secret.
     pub const fn new(name: &'static str, env: &'static str, kind: KeyKind, help: &'static str) -> KeySpec {
-        KeySpec {
-            name,
-            env,
-            default: "",
-            kind,
-            is_required: false,
-            is_secret: false,
-            help,
-        }
+        KeySpec { name, env, default: "", kind, is_required: false, is_secret: false, help }
     }
 
     /// The same key, required.
     pub const fn required(self) -> KeySpec {
-        KeySpec {
-            is_required: true,
-            ..self
-        }
+        KeySpec { is_required: true, ..self }
     }
 
     /// The same key, never shown.
     pub const fn secret(self) -> KeySpec {
-        KeySpec {
-            is_secret: true,
-            ..self
-        }
+        KeySpec { is_secret: true, ..self }
     }
 
     /// The same key with a default.
@@ -156,9 +142,7 @@ impl TargetSettings {
 
     /// A path, if one is set.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
-        Some(self.value(key))
-            .filter(|path| !path.is_empty())
-            .map(PathBuf::from)
+        Some(self.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
     /// Checks every key by what it takes, and that nothing required is missing.
@@ -183,10 +167,7 @@ impl TargetSettings {
                     return Err(format!("{} is {value}, which is not a whole number", key.name));
                 }
                 KeyKind::Duration if parse_duration(value).is_none() => {
-                    return Err(format!(
-                        "{} is {value}, a duration looks like 10s or 500ms",
-                        key.name
-                    ));
+                    return Err(format!("{} is {value}, a duration looks like 10s or 500ms", key.name));
                 }
                 _ => {}
             }
@@ -201,11 +182,7 @@ impl TargetSettings {
 impl fmt::Debug for TargetSettings {
     /// Shows the names of the keys that are set, never a value: some are secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let set = self
-            .values
-            .iter()
-            .filter(|(_, value)| !value.is_empty())
-            .map(|(name, _)| name);
+        let set = self.values.iter().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name);
         write!(f, "{} ", self.target)?;
         f.debug_list().entries(set).finish()
     }
@@ -341,11 +318,7 @@ pub fn render_keys() -> String {
             row.subsystem, row.help
         );
         for key in row.keys {
-            let default = if key.default.is_empty() {
-                String::new()
-            } else {
-                format!("`{}`", key.default)
-            };
+            let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
             let required = if key.is_required { "**required**; " } else { "" };
             page += &format!(
                 "| `{}` | `TIDINGS_NOTIFY_{}_{}_<ID>` | {default} | {required}{} |\n",
@@ -405,10 +378,7 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Some(Duration::from_secs(90)));
         assert_eq!(parse_duration("500ms"), Some(Duration::from_millis(500)));
         assert_eq!(parse_duration("0s"), Some(Duration::ZERO));
-        assert_eq!(
-            ["", "10", "s", "10 s", "-1s", "1d"].map(parse_duration),
-            [None; 6]
-        );
+        assert_eq!(["", "10", "s", "10 s", "-1s", "1d"].map(parse_duration), [None; 6]);
     }
 
     #[test]
@@ -420,30 +390,16 @@ mod tests {
             KeySpec::QUEUE_DIR,
         ];
         let check = |values: &[(&'static str, &str)]| {
-            let values = values
-                .iter()
-                .map(|&(name, value)| (name, value.to_owned()))
-                .collect();
-            TargetSettings {
-                target: TargetId {
-                    id: "1".to_owned(),
-                    kind: "kafka",
-                },
-                values,
-            }
-            .check_keys(&keys)
+            let values = values.iter().map(|&(name, value)| (name, value.to_owned())).collect();
+            TargetSettings { target: TargetId { id: "1".to_owned(), kind: "kafka" }, values }
+                .check_keys(&keys)
         };
         let told = [
             check(&[]),
             check(&[("brokers", "b:1"), ("tls", "yes")]),
             check(&[("brokers", "b:1"), ("queue_limit", "-1")]),
             check(&[("brokers", "b:1"), ("queue_dir", "events")]),
-            check(&[
-                ("brokers", "b:1"),
-                ("tls", "on"),
-                ("queue_limit", "5"),
-                ("queue_dir", "/events"),
-            ]),
+            check(&[("brokers", "b:1"), ("tls", "on"), ("queue_limit", "5"), ("queue_dir", "/events")]),
         ];
         assert_eq!(
             told.map(|told| told.err().unwrap_or_default()),
@@ -460,13 +416,7 @@ mod tests {
     #[test]
     fn settings_never_show_a_value_in_logs() {
         let values = BTreeMap::from([("auth_token", "geheim".to_owned()), ("endpoint", String::new())]);
-        let settings = TargetSettings {
-            target: TargetId {
-                id: "1".to_owned(),
-                kind: "webhook",
-            },
-            values,
-        };
+        let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: "webhook" }, values };
         assert_eq!(format!("{settings:?}"), r#"1:webhook ["auth_token"]"#);
     }
 

@@ -49,9 +49,7 @@ pub(crate) fn client_config(
     roots.add_parsable_certificates(trusted(surroundings));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots);
+    let builder = versions.map_err(|error| error.to_string())?.with_root_certificates(roots);
     match (settings.path(certificate_key), settings.path(private_key_key)) {
         (Some(certificate), Some(key)) => {
             let chain = certificates_in(&certificate)?;
@@ -75,17 +73,13 @@ pub(crate) fn check_pair(
     if settings.value(certificate_key).is_empty() == settings.value(private_key_key).is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "{certificate_key} and {private_key_key} must both be set or neither"
-    ))
+    Err(format!("{certificate_key} and {private_key_key} must both be set or neither"))
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     let fault = |error| format!("{} holds no certificates: {error}", path.display());
-    let found = CertificateDer::pem_file_iter(path)
-        .map_err(fault)?
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(fault)?;
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(fault)?.collect::<Result<Vec<_>, _>>().map_err(fault)?;
     if found.is_empty() {
         return Err(format!("{} holds no certificates", path.display()));
     }

@@ -168,9 +168,7 @@ mod tests {
     }
 
     fn start(window: &mut Window) -> Option<(Arc<str>, u64)> {
-        window
-            .start(Instant::now())
-            .map(|(key, change)| (key, change.sequence.0))
+        window.start(Instant::now()).map(|(key, change)| (key, change.sequence.0))
     }
 
     fn started(window: &mut Window) -> Vec<(Arc<str>, u64)> {
@@ -183,10 +181,7 @@ mod tests {
         for (sequence, key) in [(6, "a"), (7, "a"), (8, "b")] {
             window.push(change(sequence, key));
         }
-        assert_eq!(
-            started(&mut window),
-            [(Arc::from("b/a"), 6), (Arc::from("b/b"), 8)]
-        );
+        assert_eq!(started(&mut window), [(Arc::from("b/a"), 6), (Arc::from("b/b"), 8)]);
         window.acknowledge(&Arc::from("b/a"));
         assert_eq!(started(&mut window), [(Arc::from("b/a"), 7)]);
     }

@@ -14,11 +14,7 @@ use tidings_s3::sigv4::{
 /// 2026-01-15T12:00:00Z.
 const NOW_S: i64 = 1_768_478_400;
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
-const RULES: Rules<'_> = Rules {
-    now_s: NOW_S,
-    region: "",
-    service: "s3",
-};
+const RULES: Rules<'_> = Rules { now_s: NOW_S, region: "", service: "s3" };
 const CHUNK_BYTES: usize = 64 * 1024;
 const CHUNK_COUNT: usize = 64;
 
@@ -35,27 +31,12 @@ fn signer() -> RequestSigner<'static> {
 fn signature(criterion: &mut Criterion) {
     let host = vec![("host".to_owned(), "s3.tidings.test:9000".to_owned())];
     let (method, path, query) = ("GET", "/bucket/photos/2026/rose.jpg", "partNumber=1");
-    let unsigned = Request {
-        method,
-        path,
-        query,
-        headers: &host,
-    };
-    let added = signer()
-        .sign(&unsigned, EMPTY_SHA256, NOW_S)
-        .expect("the request is well-formed")
-        .headers;
+    let unsigned = Request { method, path, query, headers: &host };
+    let added = signer().sign(&unsigned, EMPTY_SHA256, NOW_S).expect("the request is well-formed").headers;
     let mut headers = host.clone();
     headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), value)));
-    let request = Request {
-        method,
-        path,
-        query,
-        headers: &headers,
-    };
-    let credential = Signed::from_header(&request, &RULES)
-        .expect("the request is signed")
-        .credential;
+    let request = Request { method, path, query, headers: &headers };
+    let credential = Signed::from_header(&request, &RULES).expect("the request is signed").credential;
     let cached = SigningKey::of(SECRET, &credential);
 
     let mut group = criterion.benchmark_group("signature_check");
@@ -77,12 +58,7 @@ fn signature(criterion: &mut Criterion) {
 
 fn chunks(criterion: &mut Criterion) {
     let host = vec![("host".to_owned(), "s3.tidings.test:9000".to_owned())];
-    let unsigned = Request {
-        method: "PUT",
-        path: "/bucket/key",
-        query: "",
-        headers: &host,
-    };
+    let unsigned = Request { method: "PUT", path: "/bucket/key", query: "", headers: &host };
     let chain = signer()
         .sign(&unsigned, ChunkMode::Signed.keyword(), NOW_S)
         .expect("the request is well-formed")
@@ -101,10 +77,7 @@ fn chunks(criterion: &mut Criterion) {
     group.throughput(Throughput::Bytes(decoded_length));
     group.bench_function("signed_64_kib_chunks", |bencher| {
         bencher.iter(|| {
-            let framing = ChunkFraming::Signed {
-                chain: chain.clone(),
-                trailer: None,
-            };
+            let framing = ChunkFraming::Signed { chain: chain.clone(), trailer: None };
             let mut decoder = ChunkDecoder::new(framing, decoded_length);
             let mut input = body.clone();
             while let Some(data) = decoder.decode(&mut input).expect("the body is well-formed") {

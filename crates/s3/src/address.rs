@@ -57,10 +57,7 @@ impl Address {
             None => {
                 let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
                 let bucket = String::from_utf8(percent::decode(bucket)?.into_owned());
-                (
-                    bucket.map_err(|_| Refusal::new(ErrorCode::InvalidBucketName))?,
-                    key,
-                )
+                (bucket.map_err(|_| Refusal::new(ErrorCode::InvalidBucketName))?, key)
             }
         };
         if bucket.is_empty() {
@@ -74,10 +71,7 @@ impl Address {
         if key.is_empty() {
             return Ok(Address::Bucket { bucket });
         }
-        Ok(Address::Object {
-            bucket,
-            key: decode_key(key)?,
-        })
+        Ok(Address::Object { bucket, key: decode_key(key)? })
     }
 
     /// The bucket, when one is addressed.
@@ -137,9 +131,7 @@ pub fn check_bucket_name(name: &str) -> Result<(), Refusal> {
     let length_fits = (BUCKET_NAME_CHARS_MIN..=BUCKET_NAME_CHARS_MAX).contains(&name.len());
     let is_alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = name.as_bytes();
-    let characters_fit = bytes
-        .iter()
-        .all(|byte| is_alphanumeric(byte) || matches!(byte, b'.' | b'-'));
+    let characters_fit = bytes.iter().all(|byte| is_alphanumeric(byte) || matches!(byte, b'.' | b'-'));
     let ends_fit = bytes.first().is_some_and(is_alphanumeric) && bytes.last().is_some_and(is_alphanumeric);
     let marks_fit = !["..", ".-", "-."].iter().any(|pair| name.contains(pair));
     if length_fits && characters_fit && ends_fit && marks_fit && name.parse::<Ipv4Addr>().is_err() {
@@ -183,16 +175,11 @@ mod tests {
     use crate::error::ErrorCode;
 
     fn bucket(bucket: &str) -> Result<Address, ErrorCode> {
-        Ok(Address::Bucket {
-            bucket: bucket.to_owned(),
-        })
+        Ok(Address::Bucket { bucket: bucket.to_owned() })
     }
 
     fn object(bucket: &str, key: &str) -> Result<Address, ErrorCode> {
-        Ok(Address::Object {
-            bucket: bucket.to_owned(),
-            key: key.to_owned(),
-        })
+        Ok(Address::Object { bucket: bucket.to_owned(), key: key.to_owned() })
     }
 
     fn parse(host: &str, path: &str) -> Result<Address, ErrorCode> {
@@ -217,18 +204,9 @@ mod tests {
 
     #[test]
     fn the_longest_domain_parts_the_host_whatever_its_case_and_port() {
-        assert_eq!(
-            parse("Vec.S3.tidings.test:9000", "/a/b.txt"),
-            object("vec", "a/b.txt")
-        );
+        assert_eq!(parse("Vec.S3.tidings.test:9000", "/a/b.txt"), object("vec", "a/b.txt"));
         assert_eq!(parse("a.b.tidings.test", "/"), bucket("a.b"));
-        for host in [
-            "s3.tidings.test",
-            "tidings.test:9000",
-            "elsewhere.test",
-            "[::1]:9000",
-            "",
-        ] {
+        for host in ["s3.tidings.test", "tidings.test:9000", "elsewhere.test", "[::1]:9000", ""] {
             assert_eq!(parse(host, "/b/k"), object("b", "k"), "{host}");
         }
     }
@@ -240,14 +218,8 @@ mod tests {
         assert_eq!(path("/b/%zz"), Err(ErrorCode::InvalidURI));
         assert_eq!(path("/%ff/k"), Err(ErrorCode::InvalidBucketName));
         assert_eq!(path(&format!("/b/{}", "a".repeat(1024))).map(|_| ()), Ok(()));
-        assert_eq!(
-            path(&format!("/b/{}", "a".repeat(1025))),
-            Err(ErrorCode::KeyTooLongError)
-        );
-        assert_eq!(
-            check_key("").unwrap_err().code,
-            ErrorCode::XMinioInvalidObjectName
-        );
+        assert_eq!(path(&format!("/b/{}", "a".repeat(1025))), Err(ErrorCode::KeyTooLongError));
+        assert_eq!(check_key("").unwrap_err().code, ErrorCode::XMinioInvalidObjectName);
     }
 
     #[test]
@@ -257,9 +229,9 @@ mod tests {
             assert!(check_bucket_name(name).is_ok(), "{name}");
         }
         let too_long = "a".repeat(64);
-        for name in [
-            "", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "a.-b", "a-.b", "1.2.3.4", "ä-b", &too_long,
-        ] {
+        for name in
+            ["", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "a.-b", "a-.b", "1.2.3.4", "ä-b", &too_long]
+        {
             assert!(check_bucket_name(name).is_err(), "{name}");
         }
     }

@@ -35,20 +35,13 @@ impl EtagCondition {
         if etag::unquoted(value) == "*" {
             return EtagCondition::Any;
         }
-        let listed = value
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-            .map(|item| {
-                let (is_weak, tag) = match item.strip_prefix("W/") {
-                    Some(tag) => (true, tag),
-                    None => (false, item),
-                };
-                ListedTag {
-                    tag: etag::unquoted(tag).to_owned(),
-                    is_weak,
-                }
-            });
+        let listed = value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|item| {
+            let (is_weak, tag) = match item.strip_prefix("W/") {
+                Some(tag) => (true, tag),
+                None => (false, item),
+            };
+            ListedTag { tag: etag::unquoted(tag).to_owned(), is_weak }
+        });
         EtagCondition::OneOf(listed.collect())
     }
 
@@ -105,15 +98,7 @@ pub enum ReadOutcome {
 impl Conditions {
     /// The conditions on the object a request addresses.
     pub fn from_headers(headers: &dyn Headers) -> Conditions {
-        Conditions::read(
-            headers,
-            [
-                "if-match",
-                "if-none-match",
-                "if-modified-since",
-                "if-unmodified-since",
-            ],
-        )
+        Conditions::read(headers, ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"])
     }
 
     /// The conditions on the source of a copy.
@@ -128,12 +113,7 @@ impl Conditions {
     }
 
     fn read(headers: &dyn Headers, names: [&str; 4]) -> Conditions {
-        let tags = |name| {
-            headers
-                .text(name)
-                .filter(|value| !value.is_empty())
-                .map(EtagCondition::parse)
-        };
+        let tags = |name| headers.text(name).filter(|value| !value.is_empty()).map(EtagCondition::parse);
         let date = |name| headers.text(name).and_then(time::parse_http_date);
         Conditions {
             if_match: tags(names[0]),
@@ -178,11 +158,8 @@ impl Conditions {
                 Err(precondition_failed(&format!("x-amz-copy-source-{condition}")))
             }
             ReadOutcome::NotModified => {
-                let condition = if self.if_none_match.is_some() {
-                    "If-None-Match"
-                } else {
-                    "If-Modified-Since"
-                };
+                let condition =
+                    if self.if_none_match.is_some() { "If-None-Match" } else { "If-Modified-Since" };
                 Err(precondition_failed(&format!("x-amz-copy-source-{condition}")))
             }
         }
@@ -234,10 +211,7 @@ mod tests {
     const THEN: &str = "Thu, 15 Jan 2026 12:00:00 GMT";
     const BEFORE: &str = "Thu, 15 Jan 2026 11:59:59 GMT";
     const AFTER: &str = "Thu, 15 Jan 2026 12:00:01 GMT";
-    const CURRENT: Current<'_> = Current {
-        etag: "abc",
-        modified_s: 1_768_478_400,
-    };
+    const CURRENT: Current<'_> = Current { etag: "abc", modified_s: 1_768_478_400 };
 
     fn conditions(headers: &[(&str, &str)]) -> Conditions {
         Conditions::from_headers(&headers.to_vec())
@@ -251,11 +225,7 @@ mod tests {
     fn tags_match_with_and_without_quotes_in_lists_and_by_a_star() {
         for tags in ["\"abc\"", "abc", "*", "\"x\", \"abc\""] {
             assert_eq!(read(&[("If-Match", tags)]), ReadOutcome::Proceed, "{tags}");
-            assert_eq!(
-                read(&[("If-None-Match", tags)]),
-                ReadOutcome::NotModified,
-                "{tags}"
-            );
+            assert_eq!(read(&[("If-None-Match", tags)]), ReadOutcome::NotModified, "{tags}");
         }
         assert_eq!(read(&[("If-Match", "\"x\"")]), ReadOutcome::Failed("If-Match"));
         assert_eq!(read(&[("If-None-Match", "\"x\"")]), ReadOutcome::Proceed);
@@ -263,10 +233,7 @@ mod tests {
 
     #[test]
     fn a_weak_tag_matches_only_where_none_may_match() {
-        assert_eq!(
-            read(&[("If-Match", "W/\"abc\"")]),
-            ReadOutcome::Failed("If-Match")
-        );
+        assert_eq!(read(&[("If-Match", "W/\"abc\"")]), ReadOutcome::Failed("If-Match"));
         assert_eq!(read(&[("If-None-Match", "W/\"abc\"")]), ReadOutcome::NotModified);
     }
 
@@ -274,27 +241,15 @@ mod tests {
     fn dates_compare_by_the_second_and_unreadable_ones_do_not_count() {
         assert_eq!(read(&[("If-Modified-Since", BEFORE)]), ReadOutcome::Proceed);
         assert_eq!(read(&[("If-Modified-Since", THEN)]), ReadOutcome::NotModified);
-        assert_eq!(
-            read(&[("If-Unmodified-Since", BEFORE)]),
-            ReadOutcome::Failed("If-Unmodified-Since")
-        );
+        assert_eq!(read(&[("If-Unmodified-Since", BEFORE)]), ReadOutcome::Failed("If-Unmodified-Since"));
         assert_eq!(read(&[("If-Unmodified-Since", THEN)]), ReadOutcome::Proceed);
-        assert_eq!(
-            read(&[("If-Unmodified-Since", "soon"), ("If-Modified-Since", "")]),
-            ReadOutcome::Proceed
-        );
+        assert_eq!(read(&[("If-Unmodified-Since", "soon"), ("If-Modified-Since", "")]), ReadOutcome::Proceed);
     }
 
     #[test]
     fn a_tag_counts_instead_of_the_date_beside_it() {
-        assert_eq!(
-            read(&[("If-Match", "abc"), ("If-Unmodified-Since", BEFORE)]),
-            ReadOutcome::Proceed
-        );
-        assert_eq!(
-            read(&[("If-None-Match", "x"), ("If-Modified-Since", AFTER)]),
-            ReadOutcome::Proceed
-        );
+        assert_eq!(read(&[("If-Match", "abc"), ("If-Unmodified-Since", BEFORE)]), ReadOutcome::Proceed);
+        assert_eq!(read(&[("If-None-Match", "x"), ("If-Modified-Since", AFTER)]), ReadOutcome::Proceed);
         assert_eq!(
             read(&[("If-None-Match", "abc"), ("If-Modified-Since", BEFORE)]),
             ReadOutcome::NotModified
@@ -304,23 +259,15 @@ mod tests {
     #[test]
     fn a_write_is_judged_against_what_it_would_replace() {
         let write = |headers: &[(&str, &str)], tag| {
-            conditions(headers)
-                .judge_write(tag)
-                .map_err(|refusal| refusal.code)
+            conditions(headers).judge_write(tag).map_err(|refusal| refusal.code)
         };
 
         assert_eq!(write(&[], None), Ok(()));
         assert_eq!(write(&[("If-Match", "abc")], Some("abc")), Ok(()));
-        assert_eq!(
-            write(&[("If-Match", "abc")], Some("x")),
-            Err(ErrorCode::PreconditionFailed)
-        );
+        assert_eq!(write(&[("If-Match", "abc")], Some("x")), Err(ErrorCode::PreconditionFailed));
         assert_eq!(write(&[("If-Match", "*")], None), Err(ErrorCode::NoSuchKey));
         assert_eq!(write(&[("If-None-Match", "*")], None), Ok(()));
-        assert_eq!(
-            write(&[("If-None-Match", "*")], Some("x")),
-            Err(ErrorCode::PreconditionFailed)
-        );
+        assert_eq!(write(&[("If-None-Match", "*")], Some("x")), Err(ErrorCode::PreconditionFailed));
         assert_eq!(write(&[("If-None-Match", "abc")], Some("x")), Ok(()));
         assert_eq!(write(&[("If-Unmodified-Since", BEFORE)], Some("x")), Ok(()));
     }
@@ -329,9 +276,7 @@ mod tests {
     fn the_source_of_a_copy_never_answers_not_modified() {
         let judged = |name, value| {
             let conditions = Conditions::of_copy_source(&vec![(name, value)]);
-            conditions
-                .judge_copy_source(CURRENT)
-                .map_err(|refusal| (refusal.code, refusal.elements))
+            conditions.judge_copy_source(CURRENT).map_err(|refusal| (refusal.code, refusal.elements))
         };
         let failed = |condition: &str| {
             Err((
@@ -341,29 +286,16 @@ mod tests {
         };
 
         assert_eq!(judged("x-amz-copy-source-if-match", "abc"), Ok(()));
-        assert_eq!(
-            judged("x-amz-copy-source-if-none-match", "abc"),
-            failed("If-None-Match")
-        );
-        assert_eq!(
-            judged("x-amz-copy-source-if-modified-since", THEN),
-            failed("If-Modified-Since")
-        );
-        assert_eq!(
-            judged("x-amz-copy-source-if-unmodified-since", BEFORE),
-            failed("If-Unmodified-Since")
-        );
+        assert_eq!(judged("x-amz-copy-source-if-none-match", "abc"), failed("If-None-Match"));
+        assert_eq!(judged("x-amz-copy-source-if-modified-since", THEN), failed("If-Modified-Since"));
+        assert_eq!(judged("x-amz-copy-source-if-unmodified-since", BEFORE), failed("If-Unmodified-Since"));
         assert_eq!(judged("if-none-match", "abc"), Ok(()));
     }
     #[test]
     fn a_range_counts_only_of_the_object_the_client_knows() {
-        for (value, counts) in [
-            ("\"abc\"", true),
-            ("\"x\"", false),
-            ("W/\"abc\"", false),
-            (THEN, true),
-            (AFTER, false),
-        ] {
+        for (value, counts) in
+            [("\"abc\"", true), ("\"x\"", false), ("W/\"abc\"", false), (THEN, true), (AFTER, false)]
+        {
             assert_eq!(if_range_holds(value, CURRENT), counts, "{value}");
         }
     }

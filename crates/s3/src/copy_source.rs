@@ -34,11 +34,7 @@ impl CopySource {
         };
         let path = percent::decode(path).map_err(|_| invalid())?;
         let path = std::str::from_utf8(&path).map_err(|_| invalid())?;
-        let (bucket, key) = path
-            .strip_prefix('/')
-            .unwrap_or(path)
-            .split_once('/')
-            .ok_or_else(invalid)?;
+        let (bucket, key) = path.strip_prefix('/').unwrap_or(path).split_once('/').ok_or_else(invalid)?;
         if key.is_empty() {
             return Err(invalid());
         }
@@ -66,14 +62,9 @@ pub fn resolve_range(header: &str, source_size: u64) -> Result<RangeInclusive<u6
             .element("ArgumentName", "x-amz-copy-source-range")
             .element("ArgumentValue", header)
     };
-    let (first, last) = header
-        .trim()
-        .strip_prefix("bytes=")
-        .and_then(|range| range.split_once('-'))
-        .ok_or_else(bad)?;
-    let digits_only = [first, last]
-        .iter()
-        .all(|end| end.bytes().all(|byte| byte.is_ascii_digit()));
+    let (first, last) =
+        header.trim().strip_prefix("bytes=").and_then(|range| range.split_once('-')).ok_or_else(bad)?;
+    let digits_only = [first, last].iter().all(|end| end.bytes().all(|byte| byte.is_ascii_digit()));
     let (Ok(first), Ok(last), true) = (first.parse::<u64>(), last.parse::<u64>(), digits_only) else {
         return Err(bad());
     };
@@ -126,10 +117,7 @@ mod tests {
             assert_eq!(parse(header), Err(ErrorCode::InvalidArgument), "{header}");
         }
         assert_eq!(parse("arn:aws:s3:::bkt/a"), Err(ErrorCode::InvalidBucketName));
-        assert_eq!(
-            parse(&format!("bkt/{}", "a".repeat(1025))),
-            Err(ErrorCode::KeyTooLongError)
-        );
+        assert_eq!(parse(&format!("bkt/{}", "a".repeat(1025))), Err(ErrorCode::KeyTooLongError));
     }
 
     #[test]
@@ -137,15 +125,8 @@ mod tests {
         let range = |header| resolve_range(header, 10).map_err(|refusal| refusal.code);
 
         assert_eq!(range("bytes=0-9"), Ok(0..=9));
-        for header in [
-            "bytes=5-",
-            "bytes=-3",
-            "bytes=4-2",
-            "0-4",
-            "bytes=a-b",
-            "bytes=+1-2",
-            "bytes=0-1,3-4",
-        ] {
+        for header in ["bytes=5-", "bytes=-3", "bytes=4-2", "0-4", "bytes=a-b", "bytes=+1-2", "bytes=0-1,3-4"]
+        {
             assert_eq!(range(header), Err(ErrorCode::InvalidArgument), "{header}");
         }
         assert_eq!(range("bytes=0-10"), Err(ErrorCode::InvalidRange));

@@ -38,11 +38,7 @@ impl Expected {
             Payload::Sha256(hash) => Some(hash),
             Payload::Unsigned | Payload::Chunked(_) => None,
         };
-        Ok(Expected {
-            md5: content_md5(headers)?,
-            sha256,
-            checksum: Checksum::from_headers(headers)?,
-        })
+        Ok(Expected { md5: content_md5(headers)?, sha256, checksum: Checksum::from_headers(headers)? })
     }
 
     /// Whether the request promises anything that its own signature does not: what operations ask
@@ -97,10 +93,7 @@ fn content_md5(headers: &dyn Headers) -> Result<Option<[u8; 16]>, Refusal> {
     let Some(value) = headers.first("content-md5") else {
         return Ok(None);
     };
-    let md5 = BASE64
-        .decode(value.trim_ascii())
-        .ok()
-        .and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+    let md5 = BASE64.decode(value.trim_ascii()).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
     md5.map(Some).ok_or_else(|| ErrorCode::InvalidDigest.into())
 }
 
@@ -177,9 +170,7 @@ mod tests {
     const SHA256: &str = "981263258597828ae5dc57ca83f41a1360dd2751dbd4f4454d8dfc949428d9c1";
 
     fn check(headers: &[(&str, &str)], sha256: Option<&str>, body: &[u8]) -> Result<(), ErrorCode> {
-        let payload = sha256
-            .map_or(Ok(Payload::Unsigned), Payload::parse)
-            .map_err(|refusal| refusal.code)?;
+        let payload = sha256.map_or(Ok(Payload::Unsigned), Payload::parse).map_err(|refusal| refusal.code)?;
         let expected = Expected::from_headers(&headers.to_vec(), payload).map_err(|refusal| refusal.code)?;
         let mut digest = BodyDigest::for_expected(&expected, None);
         for piece in body.chunks(5) {
@@ -190,10 +181,7 @@ mod tests {
 
     #[test]
     fn a_body_that_keeps_every_promise_is_accepted() {
-        let headers = [
-            ("Content-MD5", "Kc+SAVQwV2WzZEHVynDvRg=="),
-            ("x-amz-checksum-crc32c", "HBaNew=="),
-        ];
+        let headers = [("Content-MD5", "Kc+SAVQwV2WzZEHVynDvRg=="), ("x-amz-checksum-crc32c", "HBaNew==")];
 
         assert_eq!(check(&headers, Some(SHA256), b"hello tidings"), Ok(()));
         assert_eq!(check(&[], None, b"hello tidings"), Ok(()));
@@ -203,10 +191,7 @@ mod tests {
     fn each_broken_promise_has_its_code() {
         let body = b"hello tidingz";
 
-        assert_eq!(
-            check(&[], Some(SHA256), body),
-            Err(ErrorCode::XAmzContentSHA256Mismatch)
-        );
+        assert_eq!(check(&[], Some(SHA256), body), Err(ErrorCode::XAmzContentSHA256Mismatch));
         let md5 = [("content-md5", "Kc+SAVQwV2WzZEHVynDvRg==")];
         assert_eq!(check(&md5, None, body), Err(ErrorCode::BadDigest));
         let crc = [("x-amz-checksum-crc32", "vHVg6Q==")];
@@ -216,11 +201,7 @@ mod tests {
     #[test]
     fn a_content_md5_that_is_none_is_invalid() {
         for value in ["", "bad", "Kc+SAVQwV2WzZEHVynDvRg", "AAAAAA=="] {
-            assert_eq!(
-                check(&[("content-md5", value)], None, b""),
-                Err(ErrorCode::InvalidDigest),
-                "{value}"
-            );
+            assert_eq!(check(&[("content-md5", value)], None, b""), Err(ErrorCode::InvalidDigest), "{value}");
         }
     }
 
@@ -231,10 +212,7 @@ mod tests {
 
         let digests = digest.finish();
 
-        assert_eq!(
-            digests.checksum.map(|checksum| checksum.to_string()),
-            Some("y/Q5Jg==".to_owned())
-        );
+        assert_eq!(digests.checksum.map(|checksum| checksum.to_string()), Some("y/Q5Jg==".to_owned()));
         assert_eq!((digests.sha256, digests.size_bytes), (None, 9));
     }
 }

@@ -256,12 +256,7 @@ impl Refusal {
 
     /// A refusal that says what exactly is wrong.
     pub fn with(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal {
-            code,
-            status: code.row().status,
-            message: message.into(),
-            elements: Vec::new(),
-        }
+        Refusal { code, status: code.row().status, message: message.into(), elements: Vec::new() }
     }
 
     /// The same refusal with one more element in its answer.
@@ -335,10 +330,7 @@ impl ErrorBody<'_> {
     fn members(&self) -> Vec<(&'static str, &str)> {
         let own_region = self.refusal.elements.iter().find(|(name, _)| *name == "Region");
         let region = own_region.map_or(self.region, |(_, region)| region.as_str());
-        let mut members = vec![
-            ("Code", self.refusal.code.row().name),
-            ("Message", &*self.refusal.message),
-        ];
+        let mut members = vec![("Code", self.refusal.code.row().name), ("Message", &*self.refusal.message)];
         members.extend(self.key.map(|key| ("Key", key)));
         members.extend(self.bucket.map(|bucket| ("BucketName", bucket)));
         members.push(("Resource", self.resource));
@@ -382,22 +374,14 @@ mod tests {
         for code in ErrorCode::ALL {
             let row = code.row();
             assert!(names.insert(row.name), "{} stands twice", row.name);
-            assert!(
-                (300..600).contains(&row.status),
-                "{} has status {}",
-                row.name,
-                row.status
-            );
+            assert!((300..600).contains(&row.status), "{} has status {}", row.name, row.status);
             assert!(row.message.ends_with('.'), "{} has no sentence", row.name);
         }
     }
 
     #[test]
     fn a_code_may_have_a_name_that_is_no_identifier() {
-        assert_eq!(
-            ErrorCode::KmsNotFoundException.to_string(),
-            "KMS.NotFoundException"
-        );
+        assert_eq!(ErrorCode::KmsNotFoundException.to_string(), "KMS.NotFoundException");
     }
 
     fn body<'a>(refusal: &'a Refusal, region: &'a str) -> ErrorBody<'a> {
@@ -432,10 +416,7 @@ mod tests {
 
         let document = body(&refusal, "us-east-1").to_xml();
 
-        assert!(
-            document.contains("</Resource><Region>eu-north-1</Region><RequestId>"),
-            "{document}"
-        );
+        assert!(document.contains("</Resource><Region>eu-north-1</Region><RequestId>"), "{document}");
         assert_eq!(document.matches("<Region>").count(), 1);
     }
 

@@ -25,9 +25,7 @@ pub trait Headers {
     /// The first value of the field `name` as text without surrounding blanks; `None` when it was
     /// not sent or is not UTF-8.
     fn text<'a>(&'a self, name: &str) -> Option<&'a str> {
-        self.first(name)
-            .and_then(|value| std::str::from_utf8(value).ok())
-            .map(str::trim)
+        self.first(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
     }
 }
 

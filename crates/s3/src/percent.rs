@@ -11,11 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use crate::error::{ErrorCode, Refusal};
 
 /// What a query component encodes: everything but the unreserved characters.
-const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What a path encodes: as [`COMPONENT`], with the slash kept.
 const PATH: &AsciiSet = &COMPONENT.remove(b'/');
@@ -66,9 +62,7 @@ pub fn query_pairs(raw: &str) -> Result<Vec<(String, String)>, Refusal> {
 
 /// The pairs of a raw query string, still encoded, in the order sent; empty pairs are left out.
 pub fn raw_pairs(raw: &str) -> impl Iterator<Item = (&str, &str)> {
-    raw.split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 fn utf8(bytes: Cow<'_, [u8]>) -> Result<String, Refusal> {
@@ -78,10 +72,7 @@ fn utf8(bytes: Cow<'_, [u8]>) -> Result<String, Refusal> {
 
 fn decode_with(text: &str, plus_is_space: bool) -> Result<Cow<'_, [u8]>, Refusal> {
     let bytes = text.as_bytes();
-    if !bytes
-        .iter()
-        .any(|&byte| byte == b'%' || (plus_is_space && byte == b'+'))
-    {
+    if !bytes.iter().any(|&byte| byte == b'%' || (plus_is_space && byte == b'+')) {
         return Ok(Cow::Borrowed(bytes));
     }
     let mut decoded = Vec::with_capacity(bytes.len());
@@ -89,9 +80,7 @@ fn decode_with(text: &str, plus_is_space: bool) -> Result<Cow<'_, [u8]>, Refusal
     while at < bytes.len() {
         match bytes[at] {
             b'%' => {
-                let digits = bytes
-                    .get(at + 1..at + 3)
-                    .and_then(|pair| Some((hex(pair[0])?, hex(pair[1])?)));
+                let digits = bytes.get(at + 1..at + 3).and_then(|pair| Some((hex(pair[0])?, hex(pair[1])?)));
                 let Some((high, low)) = digits else {
                     return Err(Refusal::new(ErrorCode::InvalidURI));
                 };
@@ -112,9 +101,7 @@ fn decode_with(text: &str, plus_is_space: bool) -> Result<Cow<'_, [u8]>, Refusal
 }
 
 fn hex(digit: u8) -> Option<u8> {
-    char::from(digit)
-        .to_digit(16)
-        .and_then(|value| u8::try_from(value).ok())
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -139,11 +126,7 @@ mod tests {
     #[test]
     fn a_broken_escape_is_refused() {
         for broken in ["%", "%4", "%zz", "a%4", "%+1"] {
-            assert_eq!(
-                decode(broken).unwrap_err().code,
-                ErrorCode::InvalidURI,
-                "{broken}"
-            );
+            assert_eq!(decode(broken).unwrap_err().code, ErrorCode::InvalidURI, "{broken}");
         }
     }
 
@@ -152,10 +135,7 @@ mod tests {
         let pairs = query_pairs("acl&&prefix=a%20b&prefix=&x=1=2").unwrap();
 
         let expected = [("acl", ""), ("prefix", "a b"), ("prefix", ""), ("x", "1=2")];
-        assert_eq!(
-            pairs,
-            expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
-        );
+        assert_eq!(pairs, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     proptest! {

@@ -46,11 +46,7 @@ pub fn resolve(header: &str, object_size: u64) -> Result<Option<RangeInclusive<u
     };
     let is_empty =
         object_size == 0 || spec == Spec::Last(0) || range.is_empty() || *range.start() >= object_size;
-    if is_empty {
-        Err(RangeError::Unsatisfiable)
-    } else {
-        Ok(Some(range))
-    }
+    if is_empty { Err(RangeError::Unsatisfiable) } else { Ok(Some(range)) }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,36 +98,19 @@ mod tests {
 
     #[test]
     fn a_range_without_a_byte_of_the_object_is_unsatisfiable() {
-        for header in [
-            "bytes=-0",
-            "bytes=10-",
-            "bytes=10-20",
-            "bytes=5-2",
-            "bytes=99999999999999999999-",
-        ] {
+        for header in ["bytes=-0", "bytes=10-", "bytes=10-20", "bytes=5-2", "bytes=99999999999999999999-"] {
             assert_eq!(resolve(header, 10), Err(RangeError::Unsatisfiable), "{header}");
         }
         for header in ["bytes=0-", "bytes=0-0", "bytes=-5"] {
-            assert_eq!(
-                resolve(header, 0),
-                Err(RangeError::Unsatisfiable),
-                "{header} of nothing"
-            );
+            assert_eq!(resolve(header, 0), Err(RangeError::Unsatisfiable), "{header} of nothing");
         }
     }
 
     #[test]
     fn what_is_not_one_byte_range_is_ignored() {
-        for header in [
-            "bytes=0-1,3-4",
-            "items=0-1",
-            "bytes=abc",
-            "bytes=",
-            "bytes=-",
-            "bytes = 0-1",
-            "bytes=+1-2",
-            "",
-        ] {
+        for header in
+            ["bytes=0-1,3-4", "items=0-1", "bytes=abc", "bytes=", "bytes=-", "bytes = 0-1", "bytes=+1-2", ""]
+        {
             assert_eq!(resolve(header, 10), Ok(None), "{header}");
         }
     }

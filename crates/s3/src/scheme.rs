@@ -61,10 +61,9 @@ fn header_scheme(value: &[u8]) -> Result<AuthScheme, Refusal> {
         b"AWS4-HMAC-SHA256" => Ok(AuthScheme::SigV4Header),
         b"AWS" => Ok(AuthScheme::SigV2Header),
         b"Bearer" => Ok(AuthScheme::Bearer),
-        b"AWS4-ECDSA-P256-SHA256" => Err(Refusal::with(
-            ErrorCode::NotImplemented,
-            "AWS4-ECDSA-P256-SHA256 is not implemented.",
-        )),
+        b"AWS4-ECDSA-P256-SHA256" => {
+            Err(Refusal::with(ErrorCode::NotImplemented, "AWS4-ECDSA-P256-SHA256 is not implemented."))
+        }
         _ => Err(Refusal::with(
             ErrorCode::InvalidRequest,
             "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
@@ -94,9 +93,7 @@ fn is_form(request: &Request<'_>) -> bool {
     let content_type = request.headers.first("content-type").unwrap_or_default();
     let form = b"multipart/form-data";
     request.method == "POST"
-        && content_type
-            .get(..form.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(form))
+        && content_type.get(..form.len()).is_some_and(|start| start.eq_ignore_ascii_case(form))
 }
 
 #[cfg(test)]
@@ -107,13 +104,8 @@ mod tests {
 
     fn detect(method: &str, query: &str, headers: &[(&str, &str)]) -> Result<AuthScheme, ErrorCode> {
         let headers: Vec<_> = headers.to_vec();
-        AuthScheme::detect(&Request {
-            method,
-            path: "/b/k",
-            query,
-            headers: &headers,
-        })
-        .map_err(|refusal| refusal.code)
+        AuthScheme::detect(&Request { method, path: "/b/k", query, headers: &headers })
+            .map_err(|refusal| refusal.code)
     }
 
     #[test]
@@ -121,20 +113,11 @@ mod tests {
         let authorization = |value| detect("GET", "", &[("Authorization", value)]);
 
         assert_eq!(detect("GET", "acl", &[]), Ok(AuthScheme::Anonymous));
-        assert_eq!(
-            authorization("AWS4-HMAC-SHA256 Credential=x"),
-            Ok(AuthScheme::SigV4Header)
-        );
+        assert_eq!(authorization("AWS4-HMAC-SHA256 Credential=x"), Ok(AuthScheme::SigV4Header));
         assert_eq!(authorization("AWS key:signature"), Ok(AuthScheme::SigV2Header));
         assert_eq!(authorization("Bearer e30"), Ok(AuthScheme::Bearer));
-        assert_eq!(
-            detect("GET", "X-Amz-Credential=x", &[]),
-            Ok(AuthScheme::SigV4Presigned)
-        );
-        assert_eq!(
-            detect("GET", "AWSAccessKeyId=x", &[]),
-            Ok(AuthScheme::SigV2Presigned)
-        );
+        assert_eq!(detect("GET", "X-Amz-Credential=x", &[]), Ok(AuthScheme::SigV4Presigned));
+        assert_eq!(detect("GET", "AWSAccessKeyId=x", &[]), Ok(AuthScheme::SigV2Presigned));
         let form = [("Content-Type", "multipart/form-data; boundary=x")];
         assert_eq!(detect("POST", "", &form), Ok(AuthScheme::PostForm));
         assert_eq!(detect("PUT", "", &form), Ok(AuthScheme::Anonymous));
@@ -144,18 +127,9 @@ mod tests {
     fn two_schemes_at_once_an_unknown_one_and_an_empty_header_are_refused() {
         let header = [("Authorization", "AWS4-HMAC-SHA256 Credential=x")];
 
-        assert_eq!(
-            detect("GET", "X-Amz-Credential=x", &header),
-            Err(ErrorCode::InvalidRequest)
-        );
-        assert_eq!(
-            detect("GET", "", &[("Authorization", "Basic eA==")]),
-            Err(ErrorCode::InvalidRequest)
-        );
-        assert_eq!(
-            detect("GET", "", &[("Authorization", "")]),
-            Err(ErrorCode::AccessDenied)
-        );
+        assert_eq!(detect("GET", "X-Amz-Credential=x", &header), Err(ErrorCode::InvalidRequest));
+        assert_eq!(detect("GET", "", &[("Authorization", "Basic eA==")]), Err(ErrorCode::InvalidRequest));
+        assert_eq!(detect("GET", "", &[("Authorization", "")]), Err(ErrorCode::AccessDenied));
         let asymmetric = [("Authorization", "AWS4-ECDSA-P256-SHA256 Credential=x")];
         assert_eq!(detect("GET", "", &asymmetric), Err(ErrorCode::NotImplemented));
     }

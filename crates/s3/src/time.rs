@@ -14,9 +14,8 @@ const UNIX_SECONDS_MIN: i64 = -62_135_596_800;
 const UNIX_SECONDS_MAX: i64 = 253_402_300_799;
 
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = [
-    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Writes a header date: `Thu, 15 Jan 2026 12:00:00 GMT`. RFC 9110 §5.6.7, IMF-fixdate.
 pub fn http_date(unix_s: i64) -> String {
@@ -49,11 +48,7 @@ pub fn iso8601_ms(unix_ms: i64) -> String {
     out.push('T');
     colons(&mut out, moment.time());
     out.push('.');
-    digits(
-        &mut out,
-        u32::try_from(unix_ms.rem_euclid(1000)).expect("a remainder of 1000 fits"),
-        3,
-    );
+    digits(&mut out, u32::try_from(unix_ms.rem_euclid(1000)).expect("a remainder of 1000 fits"), 3);
     out.push('Z');
     out
 }
@@ -79,11 +74,7 @@ pub fn amz_date(unix_s: i64) -> String {
 /// The day's name is not compared with the date, and `UTC` is accepted for `GMT`, because clients
 /// send both.
 pub fn parse_http_date(text: &str) -> Option<i64> {
-    let words: Vec<&str> = text
-        .split([' ', ',', '-'])
-        .filter(|word| !word.is_empty())
-        .take(7)
-        .collect();
+    let words: Vec<&str> = text.split([' ', ',', '-']).filter(|word| !word.is_empty()).take(7).collect();
     match words.as_slice() {
         // Sun, 06 Nov 1994 08:49:37 GMT and Sunday, 06-Nov-94 08:49:37 GMT
         [_, day, month, year, clock, "GMT" | "UTC"] => {
@@ -97,12 +88,9 @@ pub fn parse_http_date(text: &str) -> Option<i64> {
             seconds(year, month_number(month)?, number(day)?, parse_clock(clock)?)
         }
         // Sun Nov  6 08:49:37 1994
-        [_, month, day, clock, year] if year.len() == 4 => seconds(
-            number(year)?,
-            month_number(month)?,
-            number(day)?,
-            parse_clock(clock)?,
-        ),
+        [_, month, day, clock, year] if year.len() == 4 => {
+            seconds(number(year)?, month_number(month)?, number(day)?, parse_clock(clock)?)
+        }
         _ => None,
     }
 }
@@ -120,11 +108,7 @@ pub fn parse_iso8601_ms(text: &str) -> Option<i64> {
     if fraction.is_empty() || fraction.len() > 9 || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let ms = fraction
-        .bytes()
-        .chain([b'0'; 2])
-        .take(3)
-        .fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    let ms = fraction.bytes().chain([b'0'; 2]).take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
     let s = seconds(number(year)?, number(month)?, number(day)?, parse_clock(clock)?)?;
     Some(s * 1000 + ms)
 }
@@ -136,12 +120,7 @@ pub fn parse_amz_date(text: &str) -> Option<i64> {
         return None;
     }
     let clock = Time::from_hms(small(&text[9..11])?, small(&text[11..13])?, small(&text[13..15])?).ok()?;
-    seconds(
-        number(&text[..4])?,
-        number(&text[4..6])?,
-        number(&text[6..8])?,
-        clock,
-    )
+    seconds(number(&text[..4])?, number(&text[4..6])?, number(&text[6..8])?, clock)
 }
 
 fn moment(unix_s: i64) -> OffsetDateTime {
@@ -215,40 +194,22 @@ mod tests {
 
     #[test]
     fn all_three_header_forms_name_the_same_second() {
-        for text in [
-            "Sun, 06 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Sun Nov  6 08:49:37 1994",
-        ] {
+        for text in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
             assert_eq!(parse_http_date(text), Some(784_111_777), "{text}");
         }
     }
 
     #[test]
     fn what_is_not_a_date_is_none() {
-        for text in [
-            "",
-            "now",
-            "Sun, 31 Feb 1994 08:49:37 GMT",
-            "Sun, 06 Nov 1994 24:49:37 GMT",
-            "ä",
-        ] {
+        for text in ["", "now", "Sun, 31 Feb 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "ä"] {
             assert_eq!(parse_http_date(text), None, "{text}");
         }
-        for text in [
-            "20260115T120000",
-            "20260115T126000Z",
-            "2026ä115T12000Z",
-            "+0260115T120000Z",
-        ] {
+        for text in ["20260115T120000", "20260115T126000Z", "2026ä115T12000Z", "+0260115T120000Z"] {
             assert_eq!(parse_amz_date(text), None, "{text}");
         }
-        for text in [
-            "2026-01-15T12:00:00",
-            "2026-1-15T12:00:00Z",
-            "2026-01-15T12:00:00.Z",
-            "2026-01-15",
-        ] {
+        for text in ["2026-01-15T12:00:00", "2026-1-15T12:00:00Z", "2026-01-15T12:00:00.Z", "2026-01-15"] {
             assert_eq!(parse_iso8601_ms(text), None, "{text}");
         }
     }
@@ -256,14 +217,8 @@ mod tests {
     #[test]
     fn an_iso_time_may_have_any_fraction() {
         assert_eq!(parse_iso8601_ms("2026-01-15T12:00:00Z"), Some(NOON_S * 1000));
-        assert_eq!(
-            parse_iso8601_ms("2026-01-15T12:00:00.5Z"),
-            Some(NOON_S * 1000 + 500)
-        );
-        assert_eq!(
-            parse_iso8601_ms("2026-01-15T12:00:00.123456Z"),
-            Some(NOON_S * 1000 + 123)
-        );
+        assert_eq!(parse_iso8601_ms("2026-01-15T12:00:00.5Z"), Some(NOON_S * 1000 + 500));
+        assert_eq!(parse_iso8601_ms("2026-01-15T12:00:00.123456Z"), Some(NOON_S * 1000 + 123));
     }
 
     #[test]

@@ -42,36 +42,17 @@ impl Bucket {
     }
 
     pub(crate) fn from_entry(partition: PartitionId, key: &[u8], entry: &Entry) -> Result<Bucket, Error> {
-        let name = std::str::from_utf8(&key[schema::BUCKETS.len()..])
-            .ok()
-            .and_then(BucketName::new);
+        let name = std::str::from_utf8(&key[schema::BUCKETS.len()..]).ok().and_then(BucketName::new);
         let name = name.ok_or_else(|| schema::unreadable(key, "its key names no bucket"))?;
         let row: BucketRow = schema::decode(key, &entry.value)?;
-        let documents = row
-            .documents
-            .into_iter()
-            .map(|(name, text)| (name, Bytes::from(text)))
-            .collect();
-        Ok(Bucket {
-            name,
-            created_ms: row.created_ms,
-            partition,
-            documents,
-            sequence: entry.sequence,
-        })
+        let documents = row.documents.into_iter().map(|(name, text)| (name, Bytes::from(text))).collect();
+        Ok(Bucket { name, created_ms: row.created_ms, partition, documents, sequence: entry.sequence })
     }
 
     /// The mutation that writes this state.
     fn to_put(&self) -> Mutation {
-        let documents = self
-            .documents
-            .iter()
-            .map(|(name, text)| (name.clone(), text.to_vec()))
-            .collect();
-        let row = BucketRow {
-            created_ms: self.created_ms,
-            documents,
-        };
+        let documents = self.documents.iter().map(|(name, text)| (name.clone(), text.to_vec())).collect();
+        let row = BucketRow { created_ms: self.created_ms, documents };
         Mutation::Put(Put {
             key: schema::bucket_key(&self.name),
             value: schema::encode(&row),
@@ -128,10 +109,7 @@ impl Store {
         loop {
             let bucket = self.bucket(name)?;
             let batch = Batch {
-                preconditions: vec![
-                    bucket_unchanged(&bucket),
-                    Precondition::Empty(schema::objects(name)),
-                ],
+                preconditions: vec![bucket_unchanged(&bucket), Precondition::Empty(schema::objects(name))],
                 mutations: vec![
                     Mutation::Delete(schema::bucket_key(name)),
                     Mutation::DeletePrefix(schema::uploads(name)),
@@ -220,25 +198,16 @@ impl Store {
 
     fn remember(&self, bucket: Bucket) -> Arc<Bucket> {
         let bucket = Arc::new(bucket);
-        self.buckets
-            .write()
-            .insert(bucket.name.clone(), Arc::clone(&bucket));
+        self.buckets.write().insert(bucket.name.clone(), Arc::clone(&bucket));
         bucket
     }
 
     /// New buckets go where the fewest are.
     fn partition_of_new_bucket(&self) -> PartitionId {
         let buckets = self.buckets.read();
-        let count_in = |partition| {
-            buckets
-                .values()
-                .filter(|bucket| bucket.partition == partition)
-                .count()
-        };
+        let count_in = |partition| buckets.values().filter(|bucket| bucket.partition == partition).count();
         let partitions = self.engine.partitions().into_iter();
-        partitions
-            .min_by_key(|&partition| count_in(partition))
-            .expect("an engine has a partition")
+        partitions.min_by_key(|&partition| count_in(partition)).expect("an engine has a partition")
     }
 
     /// The change of a bucket itself. No rule can name a target for it: only listeners hear of it.
@@ -276,32 +245,17 @@ mod tests {
     async fn a_bucket_is_made_once_and_goes_when_it_is_empty() {
         let fixture = Fixture::new().await;
         let (store, album) = (&fixture.store, &fixture.album);
-        let exists = Error::BucketExists {
-            bucket: album.clone(),
-        };
-        assert_eq!(
-            store.create_bucket(album.clone(), Origin::default()).await,
-            Err(exists)
-        );
+        let exists = Error::BucketExists { bucket: album.clone() };
+        assert_eq!(store.create_bucket(album.clone(), Origin::default()).await, Err(exists));
 
         fixture.put("rose.jpg", b"ab").await;
-        let not_empty = Error::BucketNotEmpty {
-            bucket: album.clone(),
-        };
-        assert_eq!(
-            store.delete_bucket(album, Origin::default()).await,
-            Err(not_empty)
-        );
+        let not_empty = Error::BucketNotEmpty { bucket: album.clone() };
+        assert_eq!(store.delete_bucket(album, Origin::default()).await, Err(not_empty));
 
         fixture.delete("rose.jpg").await.unwrap();
         store.delete_bucket(album, Origin::default()).await.unwrap();
-        let gone = Error::NoSuchBucket {
-            bucket: album.clone(),
-        };
-        assert_eq!(
-            store.delete_bucket(album, Origin::default()).await,
-            Err(gone.clone())
-        );
+        let gone = Error::NoSuchBucket { bucket: album.clone() };
+        assert_eq!(store.delete_bucket(album, Origin::default()).await, Err(gone.clone()));
         assert_eq!(store.set_document(album, "notification", None).await, Err(gone));
         assert_eq!(store.buckets(), []);
     }
@@ -311,16 +265,8 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.put("rose.jpg", b"ab").await;
         let short = bucket("alb");
-        fixture
-            .store
-            .create_bucket(short.clone(), Origin::default())
-            .await
-            .unwrap();
-        fixture
-            .store
-            .delete_bucket(&short, Origin::default())
-            .await
-            .unwrap();
+        fixture.store.create_bucket(short.clone(), Origin::default()).await.unwrap();
+        fixture.store.delete_bucket(&short, Origin::default()).await.unwrap();
         assert!(fixture.object("rose.jpg").await.is_ok());
     }
 
@@ -329,20 +275,9 @@ mod tests {
         let fixture = Fixture::new().await;
         let attic = bucket("attic");
         let other = fixture.another_store().await;
-        let made = other
-            .create_bucket(attic.clone(), Origin::default())
-            .await
-            .unwrap();
-        let exists = Error::BucketExists {
-            bucket: attic.clone(),
-        };
-        assert_eq!(
-            fixture
-                .store
-                .create_bucket(attic.clone(), Origin::default())
-                .await,
-            Err(exists)
-        );
+        let made = other.create_bucket(attic.clone(), Origin::default()).await.unwrap();
+        let exists = Error::BucketExists { bucket: attic.clone() };
+        assert_eq!(fixture.store.create_bucket(attic.clone(), Origin::default()).await, Err(exists));
         assert_eq!(fixture.store.bucket(&attic), Ok(made));
     }
 
@@ -351,10 +286,7 @@ mod tests {
         let fixture = Fixture::new().await;
         let (store, album) = (&fixture.store, &fixture.album);
         let text = |text: &'static str| Some(Bytes::from_static(text.as_bytes()));
-        store
-            .set_document(album, "notification", text("rules"))
-            .await
-            .unwrap();
+        store.set_document(album, "notification", text("rules")).await.unwrap();
         store.set_document(album, "policy", text("all")).await.unwrap();
         store.set_document(album, "notification", None).await.unwrap();
         let bucket = store.bucket(album).unwrap();
@@ -369,23 +301,12 @@ mod tests {
         let open = || Store::open(Arc::new(engine.clone()), Arc::new(Silent), Arc::new(SystemClock));
         let store = open().await.unwrap();
         for name in ["a", "b", "c"] {
-            store
-                .create_bucket(bucket(name), Origin::default())
-                .await
-                .unwrap();
+            store.create_bucket(bucket(name), Origin::default()).await.unwrap();
         }
-        let places = |store: &Store| {
-            store
-                .buckets()
-                .iter()
-                .map(|bucket| bucket.partition.0)
-                .collect::<Vec<_>>()
-        };
+        let places =
+            |store: &Store| store.buckets().iter().map(|bucket| bucket.partition.0).collect::<Vec<_>>();
         assert_eq!(places(&store), [0, 1, 0]);
         assert_eq!(places(&open().await.unwrap()), [0, 1, 0]);
-        assert_eq!(
-            store.changes(PartitionId(1), Sequence::ZERO, 10).await.unwrap()[0].bucket,
-            bucket("b")
-        );
+        assert_eq!(store.changes(PartitionId(1), Sequence::ZERO, 10).await.unwrap()[0].bucket, bucket("b"));
     }
 }

@@ -56,36 +56,22 @@ impl Store {
     /// differs), `EntityTooSmall` (a part but the last under 5 MiB).
     pub async fn choose_parts(&self, upload: &Upload, listed: &[ListedPart]) -> Result<Vec<Part>, Error> {
         if let Some(pair) = listed.windows(2).find(|pair| pair[0].number >= pair[1].number) {
-            return Err(Error::InvalidPartOrder {
-                number: pair[1].number,
-            });
+            return Err(Error::InvalidPartOrder { number: pair[1].number });
         }
         let partition = self.bucket(&upload.bucket)?.partition;
-        let entries = scan_all(
-            &*self.engine,
-            partition,
-            &schema::parts(&upload.bucket, upload.id),
-        )
-        .await?;
+        let entries = scan_all(&*self.engine, partition, &schema::parts(&upload.bucket, upload.id)).await?;
         let mut entries = entries.iter();
         let mut chosen = Vec::with_capacity(listed.len());
         for wanted in listed {
             let key = schema::part_key(&upload.bucket, upload.id, wanted.number);
             // Both ascend: what was passed over is not listed.
-            let entry = entries
-                .by_ref()
-                .find(|(have, _)| *have >= key)
-                .filter(|(have, _)| *have == key);
-            let (key, entry) = entry.ok_or(Error::InvalidPart {
-                number: wanted.number,
-            })?;
+            let entry = entries.by_ref().find(|(have, _)| *have >= key).filter(|(have, _)| *have == key);
+            let (key, entry) = entry.ok_or(Error::InvalidPart { number: wanted.number })?;
             let part = read_part(key, entry)?;
             let differs =
                 part.etag.0 != wanted.etag || wanted.checksum.is_some() && wanted.checksum != part.checksum;
             if differs {
-                return Err(Error::InvalidPart {
-                    number: wanted.number,
-                });
+                return Err(Error::InvalidPart { number: wanted.number });
             }
             chosen.push(part);
         }
@@ -100,14 +86,7 @@ impl Store {
     /// `NoSuchUpload` when it ended meanwhile, `InvalidPart` when a chosen part was replaced meanwhile,
     /// `EntityTooSmall`, `NoSuchKey` and `PreconditionFailed` (the upload stays usable).
     pub async fn complete_upload(&self, complete: CompleteUpload) -> Result<Object, Error> {
-        let CompleteUpload {
-            upload,
-            parts,
-            etag,
-            checksum,
-            condition,
-            origin,
-        } = complete;
+        let CompleteUpload { upload, parts, etag, checksum, condition, origin } = complete;
         check_sizes(&parts)?;
         let partition = self.bucket(&upload.bucket)?.partition;
         let gathered = self.gather(&upload, &parts, partition).await?;
@@ -147,9 +126,9 @@ impl Store {
                 Error::NoSuchUpload { upload: upload.id }
             }
             // Precondition 0 is the bucket's, 1 the upload's, the parts' follow.
-            Error::Engine(EngineError::Precondition { index }) => Error::InvalidPart {
-                number: parts[index - 2].number,
-            },
+            Error::Engine(EngineError::Precondition { index }) => {
+                Error::InvalidPart { number: parts[index - 2].number }
+            }
             other => other,
         })
     }
@@ -179,21 +158,13 @@ impl Store {
         parts: &[Part],
         partition: PartitionId,
     ) -> Result<Gathered, Error> {
-        let entries = scan_all(
-            &*self.engine,
-            partition,
-            &schema::parts(&upload.bucket, upload.id),
-        )
-        .await?;
+        let entries = scan_all(&*self.engine, partition, &schema::parts(&upload.bucket, upload.id)).await?;
         let mut entries = entries.into_iter();
         let mut gathered = Gathered::default();
         for part in parts {
             let replaced = Error::InvalidPart { number: part.number };
             let key = schema::part_key(&upload.bucket, upload.id, part.number);
-            let entry = entries
-                .by_ref()
-                .find(|(have, _)| *have >= key)
-                .filter(|(have, _)| *have == key);
+            let entry = entries.by_ref().find(|(have, _)| *have >= key).filter(|(have, _)| *have == key);
             let Some((_, entry)) = entry.filter(|(_, entry)| entry.sequence == part.sequence) else {
                 return Err(self
                     .upload(&upload.bucket, &upload.key, upload.id)
@@ -203,9 +174,7 @@ impl Store {
             };
             if entry.locations.is_empty() && part.size_bytes > 0 {
                 let whole = self.engine.get(partition, &key).await?;
-                let whole = whole
-                    .filter(|whole| whole.sequence == part.sequence)
-                    .ok_or(replaced)?;
+                let whole = whole.filter(|whole| whole.sequence == part.sequence).ok_or(replaced)?;
                 // Inline bytes stand behind all staged ones: only the last part may be that small.
                 gathered.inline = whole.payload;
             }
@@ -263,11 +232,7 @@ pub(crate) mod tests {
     const MIN: usize = PART_BYTES_MIN as usize;
 
     fn listed(numbers: &[u32]) -> Vec<ListedPart> {
-        let part = |&number| ListedPart {
-            number,
-            etag: format!("{number:032x}"),
-            checksum: None,
-        };
+        let part = |&number| ListedPart { number, etag: format!("{number:032x}"), checksum: None };
         numbers.iter().map(part).collect()
     }
 
@@ -289,11 +254,7 @@ pub(crate) mod tests {
         for (number, &size_bytes) in (1u8..).zip(sizes_bytes) {
             parts.push(part(fixture, &upload, number.into(), &vec![number; size_bytes]).await);
         }
-        fixture
-            .store
-            .complete_upload(to_complete(&upload, parts))
-            .await
-            .unwrap()
+        fixture.store.complete_upload(to_complete(&upload, parts)).await.unwrap()
     }
 
     #[tokio::test]
@@ -305,28 +266,16 @@ pub(crate) mod tests {
         part(&fixture, &upload, 7, &[7; 10]).await;
         part(&fixture, &upload, 5, &vec![5; MIN + 1]).await;
         part(&fixture, &upload, 9, &vec![9; 200_000]).await;
-        let chosen = fixture
-            .store
-            .choose_parts(&upload, &listed(&[2, 5, 7]))
-            .await
-            .unwrap();
+        let chosen = fixture.store.choose_parts(&upload, &listed(&[2, 5, 7])).await.unwrap();
 
-        let object = fixture
-            .store
-            .complete_upload(to_complete(&upload, chosen))
-            .await
-            .unwrap();
+        let object = fixture.store.complete_upload(to_complete(&upload, chosen)).await.unwrap();
 
         let whole = [vec![2; MIN], vec![5; MIN + 1], vec![7; 10]].concat();
         let found = fixture.object("film").await.unwrap();
         assert_eq!(format!("{found:?}"), format!("{object:?}"));
         assert_eq!(found.upload, Some(upload.id));
         assert_eq!(found.headers, upload.headers);
-        let parts: Vec<_> = found
-            .parts
-            .iter()
-            .map(|part| (part.number, part.size_bytes as usize))
-            .collect();
+        let parts: Vec<_> = found.parts.iter().map(|part| (part.number, part.size_bytes as usize)).collect();
         assert_eq!(parts, [(2, MIN), (5, MIN + 1), (7, 10)]);
         assert!(fixture.body(&found).await == whole, "the bytes differ");
         let (start, end) = (MIN - 3, 2 * MIN + 4);
@@ -334,15 +283,9 @@ pub(crate) mod tests {
             fixture.range(&found, start as u64..end as u64).await == whole[start..end],
             "a range differs"
         );
-        assert_eq!(
-            keys(&fixture).await,
-            ["oalbum\\x00film\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00"]
-        );
+        assert_eq!(keys(&fixture).await, ["oalbum\\x00film\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00"]);
         assert_eq!(fixture.engine.body_count(), 2);
-        assert_eq!(
-            fixture.told().await,
-            ["BucketCreated album/", "CompleteMultipartUpload album/film"]
-        );
+        assert_eq!(fixture.told().await, ["BucketCreated album/", "CompleteMultipartUpload album/film"]);
     }
 
     #[tokio::test]
@@ -354,28 +297,13 @@ pub(crate) mod tests {
         let choose =
             async |listed: &[ListedPart]| fixture.store.choose_parts(&upload, listed).await.unwrap_err();
 
-        assert_eq!(
-            choose(&listed(&[3, 1])).await,
-            Error::InvalidPartOrder { number: 1 }
-        );
-        assert_eq!(
-            choose(&listed(&[1, 1])).await,
-            Error::InvalidPartOrder { number: 1 }
-        );
-        assert_eq!(
-            choose(&listed(&[1, 2, 3])).await,
-            Error::InvalidPart { number: 2 }
-        );
+        assert_eq!(choose(&listed(&[3, 1])).await, Error::InvalidPartOrder { number: 1 });
+        assert_eq!(choose(&listed(&[1, 1])).await, Error::InvalidPartOrder { number: 1 });
+        assert_eq!(choose(&listed(&[1, 2, 3])).await, Error::InvalidPart { number: 2 });
         assert_eq!(choose(&listed(&[3, 4])).await, Error::InvalidPart { number: 4 });
-        let other = ListedPart {
-            etag: "x".to_owned(),
-            ..listed(&[3])[0].clone()
-        };
+        let other = ListedPart { etag: "x".to_owned(), ..listed(&[3])[0].clone() };
         assert_eq!(choose(&[other]).await, Error::InvalidPart { number: 3 });
-        let summed = ListedPart {
-            checksum: Some("AAAA".to_owned()),
-            ..listed(&[3])[0].clone()
-        };
+        let summed = ListedPart { checksum: Some("AAAA".to_owned()), ..listed(&[3])[0].clone() };
         assert_eq!(choose(&[summed]).await, Error::InvalidPart { number: 3 });
         let too_small = Error::EntityTooSmall {
             number: 1,
@@ -384,15 +312,7 @@ pub(crate) mod tests {
             etag: format!("{:032x}", 1),
         };
         assert_eq!(choose(&listed(&[1, 3])).await, too_small);
-        assert_eq!(
-            fixture
-                .store
-                .choose_parts(&upload, &listed(&[1]))
-                .await
-                .unwrap()
-                .len(),
-            1
-        );
+        assert_eq!(fixture.store.choose_parts(&upload, &listed(&[1])).await.unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -401,18 +321,10 @@ pub(crate) mod tests {
         let upload = create(&fixture, "film").await;
         let chosen = vec![part(&fixture, &upload, 1, &[1; 200_000]).await];
         part(&fixture, &upload, 1, &[2; 200_000]).await;
-        let refused = fixture
-            .store
-            .complete_upload(to_complete(&upload, chosen))
-            .await
-            .unwrap_err();
+        let refused = fixture.store.complete_upload(to_complete(&upload, chosen)).await.unwrap_err();
         assert_eq!(refused, Error::InvalidPart { number: 1 });
         let chosen = fixture.store.choose_parts(&upload, &listed(&[1])).await.unwrap();
-        fixture
-            .store
-            .complete_upload(to_complete(&upload, chosen))
-            .await
-            .unwrap();
+        fixture.store.complete_upload(to_complete(&upload, chosen)).await.unwrap();
     }
 
     #[tokio::test]
@@ -420,30 +332,14 @@ pub(crate) mod tests {
         let fixture = Fixture::new().await;
         let upload = create(&fixture, "film").await;
         let chosen = vec![part(&fixture, &upload, 1, b"ab").await];
-        let object = fixture
-            .store
-            .complete_upload(to_complete(&upload, chosen.clone()))
-            .await
-            .unwrap();
-        let again = fixture
-            .store
-            .complete_upload(to_complete(&upload, chosen))
-            .await
-            .unwrap_err();
+        let object = fixture.store.complete_upload(to_complete(&upload, chosen.clone())).await.unwrap();
+        let again = fixture.store.complete_upload(to_complete(&upload, chosen)).await.unwrap_err();
         assert_eq!(again, Error::NoSuchUpload { upload: upload.id });
 
-        let found = fixture
-            .store
-            .completed_object(&fixture.album, &upload.key, upload.id)
-            .await
-            .unwrap();
+        let found = fixture.store.completed_object(&fixture.album, &upload.key, upload.id).await.unwrap();
         assert_eq!(found.map(|found| found.sequence), Some(object.sequence));
         fixture.put("film", b"other").await;
-        let found = fixture
-            .store
-            .completed_object(&fixture.album, &upload.key, upload.id)
-            .await
-            .unwrap();
+        let found = fixture.store.completed_object(&fixture.album, &upload.key, upload.id).await.unwrap();
         assert!(found.is_none());
     }
 
@@ -453,25 +349,11 @@ pub(crate) mod tests {
         fixture.put("film", b"old").await;
         let upload = create(&fixture, "film").await;
         let chosen = vec![part(&fixture, &upload, 1, &[1; 200_000]).await];
-        let condition = WriteCondition {
-            if_none_match: Some(EntityMatch::Any),
-            ..WriteCondition::default()
-        };
-        let conditional = || CompleteUpload {
-            condition: condition.clone(),
-            ..to_complete(&upload, chosen.clone())
-        };
+        let condition = WriteCondition { if_none_match: Some(EntityMatch::Any), ..WriteCondition::default() };
+        let conditional =
+            || CompleteUpload { condition: condition.clone(), ..to_complete(&upload, chosen.clone()) };
         let refused = fixture.store.complete_upload(conditional()).await.unwrap_err();
-        assert!(
-            matches!(
-                refused,
-                Error::PreconditionFailed {
-                    condition: "If-None-Match",
-                    ..
-                }
-            ),
-            "{refused}"
-        );
+        assert!(matches!(refused, Error::PreconditionFailed { condition: "If-None-Match", .. }), "{refused}");
         fixture.delete("film").await.unwrap();
         fixture.store.complete_upload(conditional()).await.unwrap();
     }

@@ -57,9 +57,8 @@ impl Store {
     ) -> Result<ContentWriter, Error> {
         self.bucket(bucket)?;
         self.reclaim_abandoned().await;
-        let fits_inline = size_bytes
-            .and_then(|size| usize::try_from(size).ok())
-            .filter(|&size| size <= INLINE_BYTES_MAX);
+        let fits_inline =
+            size_bytes.and_then(|size| usize::try_from(size).ok()).filter(|&size| size <= INLINE_BYTES_MAX);
         Ok(ContentWriter {
             engine: Arc::clone(&self.engine),
             abandoned: Arc::clone(&self.abandoned),
@@ -115,9 +114,7 @@ impl ContentWriter {
         let stage = match &mut self.stage {
             Some(stage) => stage,
             None => {
-                let hint = StageHint {
-                    size_bytes: self.announced_bytes,
-                };
+                let hint = StageHint { size_bytes: self.announced_bytes };
                 self.stage.insert(self.engine.stage(hint).await?)
             }
         };
@@ -139,18 +136,10 @@ impl ContentWriter {
             None => None,
             Some(stage) => {
                 let location = stage.finish().await?;
-                Some(Staged {
-                    location,
-                    is_ours: true,
-                    abandoned: self.abandoned,
-                })
+                Some(Staged { location, is_ours: true, abandoned: self.abandoned })
             }
         };
-        Ok(Content {
-            size_bytes: self.size_bytes,
-            inline: self.gathered.freeze(),
-            staged,
-        })
+        Ok(Content { size_bytes: self.size_bytes, inline: self.gathered.freeze(), staged })
     }
 }
 
@@ -162,11 +151,7 @@ impl Content {
 
     /// Bytes that are their own place: nothing is staged for them.
     pub(crate) fn of_inline(inline: Bytes, size_bytes: u64) -> Content {
-        Content {
-            size_bytes,
-            inline,
-            staged: None,
-        }
+        Content { size_bytes, inline, staged: None }
     }
 
     /// Where the staged body is, for the batch that names it.
@@ -244,16 +229,11 @@ mod tests {
     #[tokio::test]
     async fn a_refused_put_gives_its_body_back_and_one_of_unknown_outcome_does_not() {
         let fixture = Fixture::new().await;
-        let unknown = EngineError::OutcomeUnknown {
-            reason: "short of quorum".to_owned(),
-        };
+        let unknown = EngineError::OutcomeUnknown { reason: "short of quorum".to_owned() };
         for (error, kept) in [(EngineError::Full, 0), (unknown, 1)] {
             let put = fixture.to_put("rose.jpg", &[1; 200_000]).await;
             fixture.engine.fail_commits([error.clone()]);
-            assert_eq!(
-                fixture.store.put_object(put).await.unwrap_err(),
-                Error::Engine(error)
-            );
+            assert_eq!(fixture.store.put_object(put).await.unwrap_err(), Error::Engine(error));
             assert_eq!(fixture.engine.body_count(), kept);
         }
     }

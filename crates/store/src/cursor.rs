@@ -55,11 +55,7 @@ impl Store {
             value: schema::encode(&CursorRow { acknowledged: to }),
             ..Put::default()
         };
-        let batch = Batch {
-            mutations: vec![Mutation::Put(put)],
-            rides: true,
-            ..Batch::default()
-        };
+        let batch = Batch { mutations: vec![Mutation::Put(put)], rides: true, ..Batch::default() };
         self.commit(partition, batch).await?;
         Ok(())
     }
@@ -97,15 +93,9 @@ mod tests {
             store.advance(partition, "1:kafka", Sequence(to)).await.unwrap();
             assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(to))));
         }
-        store
-            .advance(partition, "1:kafkaesque", Sequence(1))
-            .await
-            .unwrap();
+        store.advance(partition, "1:kafkaesque", Sequence(1)).await.unwrap();
         store.forget_cursor("1:kafka").await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
-        assert_eq!(
-            store.cursor(partition, "1:kafkaesque").await,
-            Ok(Some(Sequence(1)))
-        );
+        assert_eq!(store.cursor(partition, "1:kafkaesque").await, Ok(Some(Sequence(1))));
     }
 }

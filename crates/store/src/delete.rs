@@ -108,9 +108,8 @@ impl Store {
         for _ in 0..COMMIT_TRIES_MAX {
             let bucket = self.bucket(name)?;
             let named = deletes.iter().filter_map(|delete| record_key(name, delete));
-            let changes = deletes
-                .iter()
-                .map(|delete| self.delete_change(&bucket, ChangeKind::Delete, delete, origin));
+            let changes =
+                deletes.iter().map(|delete| self.delete_change(&bucket, ChangeKind::Delete, delete, origin));
             let batch = Batch {
                 preconditions: vec![bucket_unchanged(&bucket)],
                 mutations: named.map(Mutation::Delete).collect(),
@@ -142,16 +141,9 @@ impl Store {
                 None => None,
             };
             if let Some((_, row)) = &there {
-                delete
-                    .condition
-                    .judge(Some(row))
-                    .map_err(|unmet| unmet_error(unmet, name, &delete.key))?;
+                delete.condition.judge(Some(row)).map_err(|unmet| unmet_error(unmet, name, &delete.key))?;
             }
-            let kind = if there.is_some() {
-                ChangeKind::Delete
-            } else {
-                when_absent
-            };
+            let kind = if there.is_some() { ChangeKind::Delete } else { when_absent };
             let guard = record_key.clone().map(|record_key| match &there {
                 None => Precondition::Absent(record_key),
                 Some(_) if delete.condition.is_empty() => Precondition::Exists(record_key),
@@ -166,9 +158,7 @@ impl Store {
             };
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => {
-                    return Ok(Deleted {
-                        existed: there.is_some(),
-                    });
+                    return Ok(Deleted { existed: there.is_some() });
                 }
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
                 // It came or went since it was looked at: look again.
@@ -188,10 +178,7 @@ impl Store {
         origin: &Origin,
     ) -> Change {
         let change = self.change(bucket, kind, &delete.key, origin);
-        Change {
-            version: delete.version.or(change.version),
-            ..change
-        }
+        Change { version: delete.version.or(change.version), ..change }
     }
 }
 
@@ -216,10 +203,7 @@ mod tests {
     fn if_match(name: &str, etag: &str) -> DeleteObject {
         let if_match = Some(EntityMatch::OneOf(vec![etag.to_owned()]));
         DeleteObject {
-            condition: WriteCondition {
-                if_match,
-                ..WriteCondition::default()
-            },
+            condition: WriteCondition { if_match, ..WriteCondition::default() },
             ..to_delete(name)
         }
     }
@@ -230,18 +214,10 @@ mod tests {
         fixture.put("rose.jpg", b"ab").await;
         assert_eq!(fixture.delete("rose.jpg").await, Ok(Deleted { existed: true }));
         assert_eq!(fixture.delete("rose.jpg").await, Ok(Deleted { existed: false }));
-        let told = [
-            "BucketCreated album/",
-            "Put album/rose.jpg",
-            "Delete album/rose.jpg",
-            "NoOp album/rose.jpg",
-        ];
+        let told =
+            ["BucketCreated album/", "Put album/rose.jpg", "Delete album/rose.jpg", "NoOp album/rose.jpg"];
         assert_eq!(fixture.told().await, told);
-        assert!(
-            fixture.changes().await[2..]
-                .iter()
-                .all(|change| change.object.is_none())
-        );
+        assert!(fixture.changes().await[2..].iter().all(|change| change.object.is_none()));
     }
 
     #[tokio::test]
@@ -249,22 +225,10 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.put("rose.jpg", b"ab").await;
         for version in [VersionId::Id(7), VersionId::Null] {
-            let delete = DeleteObject {
-                version: Some(version),
-                ..to_delete("rose.jpg")
-            };
-            fixture
-                .store
-                .delete_object(&fixture.album, delete, Origin::default())
-                .await
-                .unwrap();
+            let delete = DeleteObject { version: Some(version), ..to_delete("rose.jpg") };
+            fixture.store.delete_object(&fixture.album, delete, Origin::default()).await.unwrap();
         }
-        let told: Vec<_> = fixture
-            .changes()
-            .await
-            .into_iter()
-            .map(|change| change.version)
-            .collect();
+        let told: Vec<_> = fixture.changes().await.into_iter().map(|change| change.version).collect();
         assert_eq!(told, [None, None, Some(VersionId::Id(7)), Some(VersionId::Null)]);
         let kinds = fixture.told().await;
         assert_eq!(kinds[2..], ["NoOp album/rose.jpg", "Delete album/rose.jpg"]);
@@ -274,25 +238,15 @@ mod tests {
     async fn a_condition_on_what_is_not_there_asks_nothing() {
         let fixture = Fixture::new().await;
         let (store, album) = (&fixture.store, &fixture.album);
-        let gone = store
-            .delete_object(album, if_match("rose.jpg", "x"), Origin::default())
-            .await;
+        let gone = store.delete_object(album, if_match("rose.jpg", "x"), Origin::default()).await;
         assert_eq!(gone, Ok(Deleted { existed: false }));
 
         let etag = fixture.put("rose.jpg", b"ab").await.etag;
-        let refused = store
-            .delete_object(album, if_match("rose.jpg", "x"), Origin::default())
-            .await;
+        let refused = store.delete_object(album, if_match("rose.jpg", "x"), Origin::default()).await;
         let condition = "If-Match";
-        let failed = Error::PreconditionFailed {
-            bucket: album.clone(),
-            key: key("rose.jpg"),
-            condition,
-        };
+        let failed = Error::PreconditionFailed { bucket: album.clone(), key: key("rose.jpg"), condition };
         assert_eq!(refused, Err(failed));
-        let deleted = store
-            .delete_object(album, if_match("rose.jpg", &etag.0), Origin::default())
-            .await;
+        let deleted = store.delete_object(album, if_match("rose.jpg", &etag.0), Origin::default()).await;
         assert_eq!(deleted, Ok(Deleted { existed: true }));
     }
 
@@ -303,40 +257,22 @@ mod tests {
         fixture.put("c", b"ab").await;
         let deletes = vec![to_delete("a"), to_delete("b"), if_match("c", "x"), to_delete("d")];
 
-        let answers = fixture
-            .store
-            .delete_objects(&fixture.album, deletes, Origin::default())
-            .await
-            .unwrap();
+        let answers = fixture.store.delete_objects(&fixture.album, deletes, Origin::default()).await.unwrap();
 
         let condition = "If-Match";
-        let failed = Error::PreconditionFailed {
-            bucket: fixture.album.clone(),
-            key: key("c"),
-            condition,
-        };
+        let failed = Error::PreconditionFailed { bucket: fixture.album.clone(), key: key("c"), condition };
         let gone = Ok(Deleted { existed: true });
         assert_eq!(answers, [gone.clone(), gone.clone(), Err(failed), gone]);
         let told = fixture.told().await;
         assert_eq!(told[3..], ["Delete album/a", "Delete album/b", "Delete album/d"]);
-        assert_eq!(
-            fixture.recorder.woken().len(),
-            5,
-            "bucket, two puts, two batches of deletes"
-        );
+        assert_eq!(fixture.recorder.woken().len(), 5, "bucket, two puts, two batches of deletes");
     }
 
     #[tokio::test]
     async fn a_thousand_of_the_longest_keys_are_cut_into_batches() {
         let fixture = Fixture::new().await;
-        let deletes = (0..1000)
-            .map(|number| to_delete(&format!("{number:01024}")))
-            .collect();
-        let answers = fixture
-            .store
-            .delete_objects(&fixture.album, deletes, Origin::default())
-            .await
-            .unwrap();
+        let deletes = (0..1000).map(|number| to_delete(&format!("{number:01024}"))).collect();
+        let answers = fixture.store.delete_objects(&fixture.album, deletes, Origin::default()).await.unwrap();
         assert!(answers.iter().all(Result::is_ok));
         assert_eq!(fixture.told().await.len(), 1001);
         let batches = fixture.recorder.woken().len() - 1;

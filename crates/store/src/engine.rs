@@ -158,10 +158,7 @@ pub struct KeyRange {
 impl KeyRange {
     /// All keys that begin with `prefix`.
     pub fn prefix(prefix: &[u8]) -> KeyRange {
-        KeyRange {
-            start: Bytes::copy_from_slice(prefix),
-            end: successor(prefix),
-        }
+        KeyRange { start: Bytes::copy_from_slice(prefix), end: successor(prefix) }
     }
 
     /// Whether `key` lies in the range.

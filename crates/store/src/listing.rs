@@ -86,11 +86,8 @@ impl Store {
             None | Some(VersionId::Id(_)) => None,
         };
         let mut page = self.list(bucket, query, after_place).await?;
-        page.last_version = page
-            .entries
-            .last()
-            .filter(|entry| entry.key == page.last)
-            .map(|entry| entry.version);
+        page.last_version =
+            page.entries.last().filter(|entry| entry.key == page.last).map(|entry| entry.version);
         Ok(page)
     }
 
@@ -108,15 +105,9 @@ impl Store {
             prefix: &query.prefix,
             delimiter: &query.delimiter,
         };
-        let after = After {
-            name: &query.after,
-            suffix: after_place,
-        };
+        let after = After { name: &query.after, suffix: after_place };
         let (steps, is_truncated) = walk.steps(after, query.limit).await?;
-        let mut page = ListPage {
-            is_truncated,
-            ..ListPage::default()
-        };
+        let mut page = ListPage { is_truncated, ..ListPage::default() };
         let resumed_within = after_place.map(|_| query.after.as_str());
         for step in steps {
             match step {
@@ -125,11 +116,7 @@ impl Store {
                     page.common_prefixes.push(group);
                 }
                 Step::Entry { name, entry, .. } => {
-                    let previous = page
-                        .entries
-                        .last()
-                        .map(|entry| entry.key.as_str())
-                        .or(resumed_within);
+                    let previous = page.entries.last().map(|entry| entry.key.as_str()).or(resumed_within);
                     let is_latest = previous != Some(name.as_str());
                     page.last.clone_from(&name);
                     page.entries.push(listed(name, &entry, is_latest)?);
@@ -182,9 +169,7 @@ mod tests {
     /// What a page shows: keys and common prefixes in one order, and a dot when there is more.
     fn shown(page: &ListPage) -> Vec<&str> {
         let keys = page.entries.iter().map(|entry| entry.key.as_str());
-        let mut shown: Vec<&str> = keys
-            .chain(page.common_prefixes.iter().map(String::as_str))
-            .collect();
+        let mut shown: Vec<&str> = keys.chain(page.common_prefixes.iter().map(String::as_str)).collect();
         shown.sort_unstable();
         assert_eq!(page.last, *shown.last().unwrap_or(&""));
         shown.extend(page.is_truncated.then_some("…"));
@@ -211,10 +196,7 @@ mod tests {
         assert_eq!(list(&fixture, query("", "", "", 2)).await, ["a", "b", "…"]);
         assert_eq!(list(&fixture, query("", "", "b", 2)).await, ["c"]);
         assert_eq!(list(&fixture, query("", "", "", 3)).await, ["a", "b", "c"]);
-        assert_eq!(
-            list(&fixture, query("", "", "", usize::MAX)).await,
-            ["a", "b", "c"]
-        );
+        assert_eq!(list(&fixture, query("", "", "", usize::MAX)).await, ["a", "b", "c"]);
     }
 
     #[tokio::test]
@@ -230,45 +212,26 @@ mod tests {
     #[tokio::test]
     async fn a_marker_that_is_a_group_skips_the_group_and_one_within_it_does_not() {
         let fixture = holding(&["La/a", "La/b", "La/c", "Lb", "Lc/a", "Ld/a"]).await;
-        assert_eq!(
-            list(&fixture, query("L", "/", "", 9)).await,
-            ["La/", "Lb", "Lc/", "Ld/"]
-        );
-        assert_eq!(
-            list(&fixture, query("L", "/", "La/", 9)).await,
-            ["Lb", "Lc/", "Ld/"]
-        );
-        assert_eq!(
-            list(&fixture, query("L", "/", "La/b", 9)).await,
-            ["La/", "Lb", "Lc/", "Ld/"]
-        );
-        assert_eq!(
-            list(&fixture, query("L", "/", "La/c", 9)).await,
-            ["Lb", "Lc/", "Ld/"]
-        );
+        assert_eq!(list(&fixture, query("L", "/", "", 9)).await, ["La/", "Lb", "Lc/", "Ld/"]);
+        assert_eq!(list(&fixture, query("L", "/", "La/", 9)).await, ["Lb", "Lc/", "Ld/"]);
+        assert_eq!(list(&fixture, query("L", "/", "La/b", 9)).await, ["La/", "Lb", "Lc/", "Ld/"]);
+        assert_eq!(list(&fixture, query("L", "/", "La/c", 9)).await, ["Lb", "Lc/", "Ld/"]);
         // Without a delimiter the same marker is a key like any other.
-        assert_eq!(
-            list(&fixture, query("L", "", "La/", 2)).await,
-            ["La/a", "La/b", "…"]
-        );
+        assert_eq!(list(&fixture, query("L", "", "La/", 2)).await, ["La/a", "La/b", "…"]);
     }
 
     #[tokio::test]
     async fn a_delimiter_is_any_text_and_a_prefix_that_ends_in_it_lists_the_inside() {
         let fixture = holding(&["a--", "a--b--c", "a--b-c", "a-b", "a--é--é"]).await;
         assert_eq!(list(&fixture, query("", "--", "", 9)).await, ["a--", "a-b"]);
-        assert_eq!(
-            list(&fixture, query("a--", "--", "", 9)).await,
-            ["a--", "a--b--", "a--b-c", "a--é--"]
-        );
+        assert_eq!(list(&fixture, query("a--", "--", "", 9)).await, ["a--", "a--b--", "a--b-c", "a--é--"]);
         assert_eq!(list(&fixture, query("a--\0", "--", "", 9)).await, [""; 0]);
     }
 
     #[tokio::test]
     async fn pages_of_any_size_put_together_are_the_whole_listing() {
-        let keys: Vec<String> = (0..200u32)
-            .map(|number| format!("{}/{}", number % 7, number * 37 % 200))
-            .collect();
+        let keys: Vec<String> =
+            (0..200u32).map(|number| format!("{}/{}", number % 7, number * 37 % 200)).collect();
         let mut keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         keys.extend(["0", "3a", "9"]);
         let fixture = holding(&keys).await;
@@ -308,10 +271,7 @@ mod tests {
         assert_eq!(cost(query("", "", "5/", 10)).await, (10, 11));
         let (groups, scanned) = cost(query("", "/", "", 1000)).await;
         assert_eq!(groups, 20);
-        assert!(
-            scanned <= 100,
-            "{scanned} entries were read for {groups} groups of 100"
-        );
+        assert!(scanned <= 100, "{scanned} entries were read for {groups} groups of 100");
         let (keys, scanned) = cost(query("7/", "/", "", 1000)).await;
         assert_eq!((keys, scanned), (100, 100));
     }
@@ -321,33 +281,18 @@ mod tests {
         let fixture = holding(&["a", "b", "c"]).await;
         let first = query("", "", "", 2);
         let page = fixture.store.list_versions(&fixture.album, &first).await.unwrap();
-        let versions: Vec<_> = page
-            .entries
-            .iter()
-            .map(|entry| (entry.version, entry.is_latest))
-            .collect();
+        let versions: Vec<_> = page.entries.iter().map(|entry| (entry.version, entry.is_latest)).collect();
         assert_eq!(versions, [(VersionId::Null, true), (VersionId::Null, true)]);
-        assert_eq!(
-            (page.last.as_str(), page.last_version),
-            ("b", Some(VersionId::Null))
-        );
+        assert_eq!((page.last.as_str(), page.last_version), ("b", Some(VersionId::Null)));
 
         for after_version in [None, page.last_version, Some(VersionId::Id(7))] {
-            let next = ListQuery {
-                after: page.last.clone(),
-                after_version,
-                ..first.clone()
-            };
+            let next = ListQuery { after: page.last.clone(), after_version, ..first.clone() };
             let page = fixture.store.list_versions(&fixture.album, &next).await.unwrap();
             assert_eq!(shown(&page), ["c"]);
             assert!(page.entries[0].is_latest);
         }
         let grouped = query("", "b", "", 2);
-        let page = fixture
-            .store
-            .list_versions(&fixture.album, &grouped)
-            .await
-            .unwrap();
+        let page = fixture.store.list_versions(&fixture.album, &grouped).await.unwrap();
         assert_eq!((shown(&page), page.last_version), (vec!["a", "b", "…"], None));
     }
 }

@@ -122,27 +122,13 @@ impl Store {
     ///
     /// `NoSuchBucket`, and what the engine refuses.
     pub async fn create_upload(&self, create: CreateUpload) -> Result<Upload, Error> {
-        let CreateUpload {
-            bucket: name,
-            key,
-            headers,
-            checksum,
-            initiator,
-        } = create;
+        let CreateUpload { bucket: name, key, headers, checksum, initiator } = create;
         let bucket = self.bucket(&name)?;
         let initiated_ms = self.clock().now_ms();
         let id = new_upload_id(initiated_ms);
-        let row = UploadRow {
-            initiated_ms,
-            initiator,
-            headers,
-            checksum,
-        };
-        let put = Put {
-            key: schema::upload_key(&name, &key, id),
-            value: schema::encode(&row),
-            ..Put::default()
-        };
+        let row = UploadRow { initiated_ms, initiator, headers, checksum };
+        let put =
+            Put { key: schema::upload_key(&name, &key, id), value: schema::encode(&row), ..Put::default() };
         let batch = Batch {
             preconditions: vec![Precondition::Exists(schema::bucket_key(&name))],
             mutations: vec![Mutation::Put(put)],
@@ -178,15 +164,7 @@ impl Store {
     ///
     /// `NoSuchUpload` also when the upload ended meanwhile.
     pub async fn put_part(&self, put: PutPart) -> Result<Part, Error> {
-        let PutPart {
-            upload,
-            bucket,
-            key,
-            number,
-            mut content,
-            etag,
-            checksum,
-        } = put;
+        let PutPart { upload, bucket, key, number, mut content, etag, checksum } = put;
         let partition = self.bucket(&bucket)?.partition;
         let row = PartRow {
             size_bytes: content.size_bytes,
@@ -249,10 +227,7 @@ impl Store {
         let record_key = schema::upload_key(bucket, key, id);
         let batch = Batch {
             preconditions: vec![Precondition::Exists(record_key.clone())],
-            mutations: vec![
-                Mutation::Delete(record_key),
-                Mutation::DeletePrefix(schema::parts(bucket, id)),
-            ],
+            mutations: vec![Mutation::Delete(record_key), Mutation::DeletePrefix(schema::parts(bucket, id))],
             ..Batch::default()
         };
         match self.commit(partition, batch).await {
@@ -277,10 +252,7 @@ impl Store {
             delimiter: &query.delimiter,
         };
         let marker = query.upload_marker.map(|id| id.0.to_be_bytes());
-        let after = After {
-            name: &query.key_marker,
-            suffix: marker.as_ref().map(|id| &id[..]),
-        };
+        let after = After { name: &query.key_marker, suffix: marker.as_ref().map(|id| &id[..]) };
         let (steps, is_truncated) = walk.steps(after, query.limit).await?;
         let mut page = UploadPage::default();
         for step in steps {
@@ -309,60 +281,27 @@ fn new_upload_id(initiated_ms: u64) -> UploadId {
 }
 
 fn upload_of(id: UploadId, bucket: BucketName, key: ObjectKey, row: UploadRow, sequence: Sequence) -> Upload {
-    let UploadRow {
-        initiated_ms,
-        initiator,
-        headers,
-        checksum,
-    } = row;
-    Upload {
-        id,
-        bucket,
-        key,
-        headers,
-        checksum,
-        initiator,
-        initiated_ms,
-        sequence,
-    }
+    let UploadRow { initiated_ms, initiator, headers, checksum } = row;
+    Upload { id, bucket, key, headers, checksum, initiator, initiated_ms, sequence }
 }
 
 fn read_upload(bucket: &BucketName, name: &str, suffix: &[u8], entry: &Entry) -> Result<Upload, Error> {
     let row = schema::decode(name.as_bytes(), &entry.value)?;
     let malformed = || schema::unreadable(name.as_bytes(), "its key is not that of an upload");
     let key = ObjectKey::new(name).ok_or_else(malformed)?;
-    let id = suffix
-        .try_into()
-        .map(u128::from_be_bytes)
-        .map_err(|_| malformed())?;
+    let id = suffix.try_into().map(u128::from_be_bytes).map_err(|_| malformed())?;
     Ok(upload_of(UploadId(id), bucket.clone(), key, row, entry.sequence))
 }
 
 fn part_of(number: u32, row: PartRow, sequence: Sequence) -> Part {
-    let PartRow {
-        size_bytes,
-        etag,
-        checksum,
-        modified_ms,
-    } = row;
-    Part {
-        number,
-        size_bytes,
-        etag: ETag::from(&etag),
-        checksum,
-        modified_ms,
-        sequence,
-    }
+    let PartRow { size_bytes, etag, checksum, modified_ms } = row;
+    Part { number, size_bytes, etag: ETag::from(&etag), checksum, modified_ms, sequence }
 }
 
 pub(crate) fn read_part(key: &[u8], entry: &Entry) -> Result<Part, Error> {
     let number = key.last_chunk::<4>().copied().map(u32::from_be_bytes);
     let number = number.ok_or_else(|| schema::unreadable(key, "its key is not that of a part"))?;
-    Ok(part_of(
-        number,
-        schema::decode(key, &entry.value)?,
-        entry.sequence,
-    ))
+    Ok(part_of(number, schema::decode(key, &entry.value)?, entry.sequence))
 }
 
 #[cfg(test)]
@@ -419,19 +358,11 @@ pub(crate) mod tests {
         let fixture = Fixture::new().await;
         let upload = create(&fixture, "film").await;
         part(&fixture, &upload, 1, &[1; 200_000]).await;
-        let abort = async || {
-            fixture
-                .store
-                .abort_upload(&fixture.album, &upload.key, upload.id)
-                .await
-        };
+        let abort = async || fixture.store.abort_upload(&fixture.album, &upload.key, upload.id).await;
         abort().await.unwrap();
         let gone = Error::NoSuchUpload { upload: upload.id };
         assert_eq!(abort().await.unwrap_err(), gone);
-        assert_eq!(
-            try_part(&fixture, &upload, 2, &[2; 200_000]).await.unwrap_err(),
-            gone
-        );
+        assert_eq!(try_part(&fixture, &upload, 2, &[2; 200_000]).await.unwrap_err(), gone);
         let found = fixture.store.upload(&fixture.album, &upload.key, upload.id).await;
         assert_eq!(found, Err(gone));
         assert_eq!(fixture.engine.body_count(), 0);
@@ -444,11 +375,7 @@ pub(crate) mod tests {
         let upload = create(&fixture, "film").await;
         part(&fixture, &upload, 1, &[1; 200_000]).await;
         part(&fixture, &upload, 2, b"inline").await;
-        fixture
-            .store
-            .delete_bucket(&fixture.album, Origin::default())
-            .await
-            .unwrap();
+        fixture.store.delete_bucket(&fixture.album, Origin::default()).await.unwrap();
         assert_eq!(fixture.engine.body_count(), 0);
         assert_eq!(keys(&fixture).await, [""; 0]);
     }
@@ -462,10 +389,7 @@ pub(crate) mod tests {
         }
         let page = async |after, limit| {
             let (parts, more) = fixture.store.parts(&upload, after, limit).await.unwrap();
-            (
-                parts.into_iter().map(|part| part.number).collect::<Vec<_>>(),
-                more,
-            )
+            (parts.into_iter().map(|part| part.number).collect::<Vec<_>>(), more)
         };
         assert_eq!(page(0, 1000).await, (vec![1, 2, 300, 10_000], false));
         assert_eq!(page(0, 3).await, (vec![1, 2, 300], true));
@@ -485,18 +409,10 @@ pub(crate) mod tests {
         let list = async |delimiter: &str, marker: Option<(String, Option<UploadId>)>, limit| {
             let (key_marker, upload_marker) = marker.unwrap_or_default();
             let delimiter = delimiter.to_owned();
-            let query = UploadQuery {
-                delimiter,
-                key_marker,
-                upload_marker,
-                limit,
-                ..UploadQuery::default()
-            };
+            let query = UploadQuery { delimiter, key_marker, upload_marker, limit, ..UploadQuery::default() };
             fixture.store.uploads(&fixture.album, &query).await.unwrap()
         };
-        let ordered: Vec<Upload> = [1, 0, 2, 3, 4, 5]
-            .map(|index: usize| made[index].clone())
-            .to_vec();
+        let ordered: Vec<Upload> = [1, 0, 2, 3, 4, 5].map(|index: usize| made[index].clone()).to_vec();
         assert_eq!(list("", None, 100).await.uploads, ordered);
 
         let (mut together, mut next) = (Vec::new(), None);
@@ -510,14 +426,8 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(together, ordered);
-        assert_eq!(
-            list("", Some(("b".to_owned(), None)), 100).await.uploads,
-            ordered[4..]
-        );
+        assert_eq!(list("", Some(("b".to_owned(), None)), 100).await.uploads, ordered[4..]);
         let page = list("/", Some(("b".to_owned(), Some(made[2].id))), 100).await;
-        assert_eq!(
-            (page.uploads, page.common_prefixes),
-            (vec![made[3].clone()], vec!["c/".to_owned()])
-        );
+        assert_eq!((page.uploads, page.common_prefixes), (vec![made[3].clone()], vec!["c/".to_owned()]));
     }
 }

@@ -83,9 +83,7 @@ impl VersionId {
         if !shape {
             return None;
         }
-        u128::from_str_radix(&text.replace('-', ""), 16)
-            .ok()
-            .map(VersionId::Id)
+        u128::from_str_radix(&text.replace('-', ""), 16).ok().map(VersionId::Id)
     }
 }
 

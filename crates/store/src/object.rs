@@ -68,10 +68,7 @@ pub struct ObjectHeaders {
 impl ObjectHeaders {
     /// A system header by its lower-case name.
     pub fn system(&self, name: &str) -> Option<&str> {
-        self.system
-            .iter()
-            .find(|(have, _)| have == name)
-            .map(|(_, value)| value.as_str())
+        self.system.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -148,17 +145,7 @@ impl Store {
     /// `NoSuchBucket`, `PreconditionFailed`, `NoSuchKey` (If-Match on a key that is not there), `Contended`,
     /// and what the engine refuses. On an error the old object stands; the content is given back.
     pub async fn put_object(&self, put: PutObject) -> Result<Object, Error> {
-        let PutObject {
-            bucket,
-            key,
-            content,
-            etag,
-            headers,
-            checksum,
-            condition,
-            kind,
-            origin,
-        } = put;
+        let PutObject { bucket, key, content, etag, headers, checksum, condition, kind, origin } = put;
         let locations = content.locations();
         let head = ObjectHead {
             headers,
@@ -206,15 +193,10 @@ impl Store {
         };
         match (entry, version) {
             (Some(entry), _) => read_object(bucket.clone(), key.clone(), partition, &record_key, entry),
-            (None, None) => Err(Error::NoSuchKey {
-                bucket: bucket.clone(),
-                key: key.clone(),
-            }),
-            (None, Some(version)) => Err(Error::NoSuchVersion {
-                bucket: bucket.clone(),
-                key: key.clone(),
-                version,
-            }),
+            (None, None) => Err(Error::NoSuchKey { bucket: bucket.clone(), key: key.clone() }),
+            (None, Some(version)) => {
+                Err(Error::NoSuchVersion { bucket: bucket.clone(), key: key.clone(), version })
+            }
         }
     }
 
@@ -280,20 +262,8 @@ fn read_object(
         let reason = format!("it holds {held_bytes} bytes of {}", row.size_bytes);
         return Err(schema::unreadable(record_key, &reason));
     }
-    let staged = entry
-        .locations
-        .into_iter()
-        .zip(head.staged_bytes.iter().copied())
-        .collect();
-    Ok(assemble(
-        bucket,
-        key,
-        partition,
-        entry.sequence,
-        row,
-        head,
-        Body { staged, inline },
-    ))
+    let staged = entry.locations.into_iter().zip(head.staged_bytes.iter().copied()).collect();
+    Ok(assemble(bucket, key, partition, entry.sequence, row, head, Body { staged, inline }))
 }
 
 pub(crate) fn assemble(
@@ -344,11 +314,7 @@ mod tests {
     use crate::testing::fixture::{Fixture, key};
 
     fn origin() -> Origin {
-        Origin {
-            principal: "minioadmin".to_owned(),
-            request_id: "18E9".to_owned(),
-            ..Origin::default()
-        }
+        Origin { principal: "minioadmin".to_owned(), request_id: "18E9".to_owned(), ..Origin::default() }
     }
 
     #[tokio::test]
@@ -405,12 +371,7 @@ mod tests {
         let fixture = Fixture::new().await;
         fixture.put("folder/", b"").await;
         fixture.delete("folder/").await.unwrap();
-        let versions: Vec<_> = fixture
-            .changes()
-            .await
-            .into_iter()
-            .map(|change| change.version)
-            .collect();
+        let versions: Vec<_> = fixture.changes().await.into_iter().map(|change| change.version).collect();
         assert_eq!(versions, [None, Some(VersionId::Null), Some(VersionId::Null)]);
     }
 
@@ -419,40 +380,19 @@ mod tests {
         let fixture = Fixture::new().await;
         let written = fixture.put("rose.jpg", b"ab").await;
         let (album, rose) = (&fixture.album, key("rose.jpg"));
-        let null = fixture
-            .store
-            .object(album, &rose, Some(VersionId::Null))
-            .await
-            .unwrap();
+        let null = fixture.store.object(album, &rose, Some(VersionId::Null)).await.unwrap();
         assert_eq!(null.sequence, written.sequence);
         let version = VersionId::Id(7);
-        let missing = fixture
-            .store
-            .object(album, &rose, Some(version))
-            .await
-            .unwrap_err();
-        assert_eq!(
-            missing,
-            Error::NoSuchVersion {
-                bucket: album.clone(),
-                key: rose,
-                version
-            }
-        );
+        let missing = fixture.store.object(album, &rose, Some(version)).await.unwrap_err();
+        assert_eq!(missing, Error::NoSuchVersion { bucket: album.clone(), key: rose, version });
     }
 
     #[tokio::test]
     async fn a_condition_is_judged_by_what_is_there_and_a_failed_one_changes_nothing() {
         let fixture = Fixture::new().await;
         let tag = |size: u32| Some(EntityMatch::OneOf(vec![format!("{size:032x}")]));
-        let absent = WriteCondition {
-            if_none_match: Some(EntityMatch::Any),
-            ..WriteCondition::default()
-        };
-        let two_bytes = WriteCondition {
-            if_match: tag(2),
-            ..WriteCondition::default()
-        };
+        let absent = WriteCondition { if_none_match: Some(EntityMatch::Any), ..WriteCondition::default() };
+        let two_bytes = WriteCondition { if_match: tag(2), ..WriteCondition::default() };
         let names = (fixture.album.clone(), key("rose.jpg"));
         let failed = |condition| Error::PreconditionFailed {
             bucket: names.0.clone(),
@@ -460,31 +400,13 @@ mod tests {
             condition,
         };
 
-        let missing = fixture
-            .put_if("rose.jpg", b"ab", two_bytes.clone())
-            .await
-            .unwrap_err();
-        assert_eq!(
-            missing,
-            Error::NoSuchKey {
-                bucket: names.0.clone(),
-                key: names.1.clone()
-            }
-        );
+        let missing = fixture.put_if("rose.jpg", b"ab", two_bytes.clone()).await.unwrap_err();
+        assert_eq!(missing, Error::NoSuchKey { bucket: names.0.clone(), key: names.1.clone() });
         fixture.put_if("rose.jpg", b"ab", absent.clone()).await.unwrap();
-        let refused = fixture
-            .put_if("rose.jpg", &[1; 200_000], absent)
-            .await
-            .unwrap_err();
+        let refused = fixture.put_if("rose.jpg", &[1; 200_000], absent).await.unwrap_err();
         assert_eq!(refused, failed("If-None-Match"));
-        fixture
-            .put_if("rose.jpg", b"abc", two_bytes.clone())
-            .await
-            .unwrap();
-        assert_eq!(
-            fixture.put_if("rose.jpg", b"x", two_bytes).await.unwrap_err(),
-            failed("If-Match")
-        );
+        fixture.put_if("rose.jpg", b"abc", two_bytes.clone()).await.unwrap();
+        assert_eq!(fixture.put_if("rose.jpg", b"x", two_bytes).await.unwrap_err(), failed("If-Match"));
 
         let object = fixture.object("rose.jpg").await.unwrap();
         assert_eq!(fixture.body(&object).await, b"abc");
@@ -502,64 +424,38 @@ mod tests {
         let bucket = fixture.store.bucket(&fixture.album).unwrap();
         let announce = async |bucket: &Arc<Bucket>| {
             let bucket = Arc::clone(bucket);
-            fixture
-                .store
-                .announce_access(bucket, ChangeKind::Get, object.clone(), origin())
-                .await
+            fixture.store.announce_access(bucket, ChangeKind::Get, object.clone(), origin()).await
         };
         assert_eq!(announce(&bucket).await, Ok(false));
 
         let rules = Some(Bytes::from_static(b"1:kafka"));
-        fixture
-            .store
-            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
-            .await
-            .unwrap();
+        fixture.store.set_document(&fixture.album, Bucket::NOTIFICATION, rules).await.unwrap();
         let now = fixture.store.bucket(&fixture.album).unwrap();
         assert_eq!(announce(&now).await, Ok(true));
         let told = fixture.changes().await.pop().unwrap();
-        assert_eq!(
-            (told.kind, told.targets),
-            (ChangeKind::Get, vec!["1:kafka".to_owned()])
-        );
+        assert_eq!((told.kind, told.targets), (ChangeKind::Get, vec!["1:kafka".to_owned()]));
         assert_eq!(told.object.map(|object| object.size_bytes), Some(2));
 
-        fixture
-            .store
-            .set_document(&fixture.album, Bucket::NOTIFICATION, None)
-            .await
-            .unwrap();
-        assert_eq!(
-            announce(&now).await,
-            Ok(false),
-            "the rule that asked for it is gone"
-        );
+        fixture.store.set_document(&fixture.album, Bucket::NOTIFICATION, None).await.unwrap();
+        assert_eq!(announce(&now).await, Ok(false), "the rule that asked for it is gone");
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn of_many_who_put_where_nothing_is_one_does() {
         let fixture = Arc::new(Fixture::new().await);
-        let condition = WriteCondition {
-            if_none_match: Some(EntityMatch::Any),
-            ..WriteCondition::default()
-        };
+        let condition = WriteCondition { if_none_match: Some(EntityMatch::Any), ..WriteCondition::default() };
         for round in 0..20 {
             let writers = (0..8).map(|_| {
                 let (fixture, condition) = (Arc::clone(&fixture), condition.clone());
-                tokio::spawn(async move {
-                    fixture
-                        .put_if(&format!("{round}"), &[1; 200_000], condition)
-                        .await
-                })
+                tokio::spawn(
+                    async move { fixture.put_if(&format!("{round}"), &[1; 200_000], condition).await },
+                )
             });
             let mut written = 0;
             for answer in join_all(writers.collect::<Vec<_>>()).await {
                 match answer.unwrap() {
                     Ok(_) => written += 1,
-                    Err(Error::PreconditionFailed {
-                        condition: "If-None-Match",
-                        ..
-                    }) => {}
+                    Err(Error::PreconditionFailed { condition: "If-None-Match", .. }) => {}
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -51,21 +51,14 @@ impl WriteCondition {
         if self.if_match.as_ref().is_some_and(|wanted| !wanted.holds(&etag)) {
             return Err(Unmet::Differs("If-Match"));
         }
-        if self
-            .if_none_match
-            .as_ref()
-            .is_some_and(|unwanted| unwanted.holds(&etag))
-        {
+        if self.if_none_match.as_ref().is_some_and(|unwanted| unwanted.holds(&etag)) {
             return Err(Unmet::Differs("If-None-Match"));
         }
         if self.if_size_bytes.is_some_and(|wanted| wanted != row.size_bytes) {
             return Err(Unmet::Differs("x-amz-if-match-size"));
         }
         // HTTP dates have whole seconds.
-        if self
-            .if_modified_s
-            .is_some_and(|wanted| wanted != row.modified_ms / 1000)
-        {
+        if self.if_modified_s.is_some_and(|wanted| wanted != row.modified_ms / 1000) {
             return Err(Unmet::Differs("x-amz-if-match-last-modified-time"));
         }
         Ok(())
@@ -108,69 +101,37 @@ mod tests {
     }
 
     fn one_of(tags: &[&str]) -> Option<EntityMatch> {
-        Some(EntityMatch::OneOf(
-            tags.iter().map(|&tag| tag.to_owned()).collect(),
-        ))
+        Some(EntityMatch::OneOf(tags.iter().map(|&tag| tag.to_owned()).collect()))
     }
 
     #[test]
     fn if_match_wants_an_object_with_one_of_the_tags() {
-        let condition = WriteCondition {
-            if_match: one_of(&["x", "tag"]),
-            ..WriteCondition::default()
-        };
+        let condition = WriteCondition { if_match: one_of(&["x", "tag"]), ..WriteCondition::default() };
         assert_eq!(condition.judge(Some(&row())), Ok(()));
         assert_eq!(condition.judge(None), Err(Unmet::Missing));
 
-        let condition = WriteCondition {
-            if_match: one_of(&["x"]),
-            ..WriteCondition::default()
-        };
+        let condition = WriteCondition { if_match: one_of(&["x"]), ..WriteCondition::default() };
         assert_eq!(condition.judge(Some(&row())), Err(Unmet::Differs("If-Match")));
     }
 
     #[test]
     fn if_none_match_any_wants_nothing_there_and_a_delete_marker_is_nothing() {
-        let condition = WriteCondition {
-            if_none_match: Some(EntityMatch::Any),
-            ..WriteCondition::default()
-        };
+        let condition = WriteCondition { if_none_match: Some(EntityMatch::Any), ..WriteCondition::default() };
         assert_eq!(condition.judge(None), Ok(()));
-        assert_eq!(
-            condition.judge(Some(&row())),
-            Err(Unmet::Differs("If-None-Match"))
-        );
-        let marker = ObjectRow {
-            flags: ObjectRow::DELETE_MARKER,
-            ..row()
-        };
+        assert_eq!(condition.judge(Some(&row())), Err(Unmet::Differs("If-None-Match")));
+        let marker = ObjectRow { flags: ObjectRow::DELETE_MARKER, ..row() };
         assert_eq!(condition.judge(Some(&marker)), Ok(()));
     }
 
     #[test]
     fn size_and_whole_second_of_modification_are_compared() {
-        let condition = WriteCondition {
-            if_size_bytes: Some(5),
-            if_modified_s: Some(7),
-            ..WriteCondition::default()
-        };
+        let condition =
+            WriteCondition { if_size_bytes: Some(5), if_modified_s: Some(7), ..WriteCondition::default() };
         assert_eq!(condition.judge(Some(&row())), Ok(()));
 
-        let condition = WriteCondition {
-            if_size_bytes: Some(6),
-            ..WriteCondition::default()
-        };
-        assert_eq!(
-            condition.judge(Some(&row())),
-            Err(Unmet::Differs("x-amz-if-match-size"))
-        );
-        let condition = WriteCondition {
-            if_modified_s: Some(8),
-            ..WriteCondition::default()
-        };
-        assert_eq!(
-            condition.judge(Some(&row())),
-            Err(Unmet::Differs("x-amz-if-match-last-modified-time"))
-        );
+        let condition = WriteCondition { if_size_bytes: Some(6), ..WriteCondition::default() };
+        assert_eq!(condition.judge(Some(&row())), Err(Unmet::Differs("x-amz-if-match-size")));
+        let condition = WriteCondition { if_modified_s: Some(8), ..WriteCondition::default() };
+        assert_eq!(condition.judge(Some(&row())), Err(Unmet::Differs("x-amz-if-match-last-modified-time")));
     }
 }

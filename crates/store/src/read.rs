@@ -39,21 +39,15 @@ impl Store {
         // The first piece is opened now, so that an object that is gone is an error and no empty stream.
         let current = match pieces.next() {
             Some(first) => source.open(&first).await.map_err(|error| match error {
-                EngineError::NoSuchLocation { .. } => Error::NoSuchKey {
-                    bucket: object.bucket.clone(),
-                    key: object.key.clone(),
-                },
+                EngineError::NoSuchLocation { .. } => {
+                    Error::NoSuchKey { bucket: object.bucket.clone(), key: object.key.clone() }
+                }
                 error => Error::Engine(error),
             })?,
             None => Box::pin(stream::empty()),
         };
         let inline = Some(inline).filter(|inline| !inline.is_empty());
-        let reading = Reading {
-            source,
-            current,
-            pieces,
-            inline,
-        };
+        let reading = Reading { source, current, pieces, inline };
         Ok(Box::pin(stream::try_unfold(reading, |mut reading| async move {
             Ok(reading.next().await?.map(|bytes| (bytes, reading)))
         })))
@@ -100,11 +94,7 @@ fn pieces(object: &Object, range: Range<u64>) -> (Vec<Piece>, Bytes) {
         let covered = range.start.max(begin)..range.end.min(end);
         if !covered.is_empty() {
             let range = covered.start - begin..covered.end - begin;
-            pieces.push(Piece {
-                index,
-                location: location.clone(),
-                range,
-            });
+            pieces.push(Piece { index, location: location.clone(), range });
         }
         begin = end;
     }
@@ -143,16 +133,8 @@ impl Source {
 
     async fn current_location(&self, index: usize) -> Result<Option<Location>, EngineError> {
         let end = schema::just_after(&self.record_key);
-        let range = KeyRange {
-            start: self.record_key.clone(),
-            end: Some(end),
-        };
-        let entry = self
-            .engine
-            .scan(self.partition, range, 1)
-            .await?
-            .pop()
-            .map(|(_, entry)| entry);
+        let range = KeyRange { start: self.record_key.clone(), end: Some(end) };
+        let entry = self.engine.scan(self.partition, range, 1).await?.pop().map(|(_, entry)| entry);
         let same = entry.filter(|entry| entry.sequence == self.sequence);
         Ok(same.and_then(|entry| entry.locations.into_iter().nth(index)))
     }
@@ -177,13 +159,7 @@ mod tests {
             let body = body(size_bytes);
             let object = fixture.put("rose.jpg", &body).await;
             assert_eq!(fixture.object("rose.jpg").await.unwrap().body, object.body);
-            for (start, end) in [
-                (0, size_bytes),
-                (0, 1),
-                (3, 7),
-                (size_bytes - 1, size_bytes),
-                (4, 4),
-            ] {
+            for (start, end) in [(0, size_bytes), (0, 1), (3, 7), (size_bytes - 1, size_bytes), (4, 4)] {
                 let read = fixture.range(&object, start as u64..end as u64).await;
                 assert_eq!(read, body[start..end], "{start}..{end} of {size_bytes}");
             }
@@ -206,10 +182,7 @@ mod tests {
         fixture.put("rose.jpg", &body(300_000)).await;
 
         let refused = fixture.store.read(&object, 0..200_000).await.err();
-        let gone = Error::NoSuchKey {
-            bucket: fixture.album.clone(),
-            key: key("rose.jpg"),
-        };
+        let gone = Error::NoSuchKey { bucket: fixture.album.clone(), key: key("rose.jpg") };
         assert_eq!(refused, Some(gone));
         let chunks: Vec<_> = open.try_collect().await.unwrap();
         assert_eq!(chunks.concat(), body(200_000));

@@ -50,14 +50,7 @@ pub(crate) fn objects(bucket: &BucketName) -> Bytes {
 
 /// Key of the null version of an object.
 pub(crate) fn object_key(bucket: &BucketName, key: &ObjectKey) -> Bytes {
-    join(&[
-        b"o",
-        bucket.as_str().as_bytes(),
-        b"\0",
-        key.as_str().as_bytes(),
-        b"\0",
-        &NULL_PLACE,
-    ])
+    join(&[b"o", bucket.as_str().as_bytes(), b"\0", key.as_str().as_bytes(), b"\0", &NULL_PLACE])
 }
 
 /// Prefix of all uploads of a bucket; the object's key and [`UPLOAD_ID_BYTES`] more follow.
@@ -67,14 +60,7 @@ pub(crate) fn uploads(bucket: &BucketName) -> Bytes {
 
 /// Key of an upload. Its id begins with the time of its creation: uploads of a key sort by it.
 pub(crate) fn upload_key(bucket: &BucketName, key: &ObjectKey, id: UploadId) -> Bytes {
-    join(&[
-        b"u",
-        bucket.as_str().as_bytes(),
-        b"\0",
-        key.as_str().as_bytes(),
-        b"\0",
-        &id.0.to_be_bytes(),
-    ])
+    join(&[b"u", bucket.as_str().as_bytes(), b"\0", key.as_str().as_bytes(), b"\0", &id.0.to_be_bytes()])
 }
 
 /// Prefix of all parts of all uploads of a bucket.
@@ -218,10 +204,9 @@ impl From<&ETag> for CompactETag {
         };
         let compact = match (from_hex(digest), parts) {
             (Some(digest), None) => Some(CompactETag::Md5(digest)),
-            (Some(digest), Some(parts)) => parts
-                .parse()
-                .ok()
-                .map(|parts| CompactETag::Md5OfParts(digest, parts)),
+            (Some(digest), Some(parts)) => {
+                parts.parse().ok().map(|parts| CompactETag::Md5OfParts(digest, parts))
+            }
             (None, _) => None,
         };
         // Only what reads back as it was is kept compact: not `-007`, not upper-case digits.
@@ -243,9 +228,7 @@ impl From<&CompactETag> for ETag {
 
 fn from_hex(text: &str) -> Option<[u8; 16]> {
     let is_digest = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_digest
-        .then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes))
-        .flatten()
+    is_digest.then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)).flatten()
 }
 
 fn to_hex(digest: &[u8; 16]) -> String {
@@ -296,10 +279,9 @@ pub(crate) fn decode_payload(key: &[u8], payload: &Bytes) -> Result<(ObjectHead,
 fn check_format<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], Error> {
     match value.split_first() {
         Some((&FORMAT, rest)) => Ok(rest),
-        Some((format, _)) => Err(unreadable(
-            key,
-            &format!("its form is {format}, this version reads {FORMAT}"),
-        )),
+        Some((format, _)) => {
+            Err(unreadable(key, &format!("its form is {format}, this version reads {FORMAT}")))
+        }
         None => Err(unreadable(key, "it is empty")),
     }
 }
@@ -314,10 +296,7 @@ fn from_postcard<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, Err
 
 /// The error of a record that cannot be read.
 pub(crate) fn unreadable(key: &[u8], reason: &str) -> Error {
-    Error::Unreadable {
-        key: key.escape_ascii().to_string(),
-        reason: reason.to_owned(),
-    }
+    Error::Unreadable { key: key.escape_ascii().to_string(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -380,24 +359,12 @@ mod tests {
 
     #[test]
     fn digests_are_kept_in_sixteen_bytes_and_only_if_they_are_spelled_as_digests_are() {
-        let digest = [
-            0x5d, 0x41, 0x40, 0x2a, 0xbc, 0x4b, 0x2a, 0x76, 0xb9, 0x71, 0x9d, 0x91, 0x10, 0x17, 0xc5, 0x92,
-        ];
+        let digest =
+            [0x5d, 0x41, 0x40, 0x2a, 0xbc, 0x4b, 0x2a, 0x76, 0xb9, 0x71, 0x9d, 0x91, 0x10, 0x17, 0xc5, 0x92];
         let compact = |text: &str| CompactETag::from(&ETag(text.to_owned()));
-        assert_eq!(
-            compact("5d41402abc4b2a76b9719d911017c592"),
-            CompactETag::Md5(digest)
-        );
-        assert_eq!(
-            compact("5d41402abc4b2a76b9719d911017c592-12"),
-            CompactETag::Md5OfParts(digest, 12)
-        );
-        for opaque in [
-            "5D41402abc4b2a76b9719d911017c592",
-            "5d41402abc4b2a76b9719d911017c592-07",
-            "x",
-            "",
-        ] {
+        assert_eq!(compact("5d41402abc4b2a76b9719d911017c592"), CompactETag::Md5(digest));
+        assert_eq!(compact("5d41402abc4b2a76b9719d911017c592-12"), CompactETag::Md5OfParts(digest, 12));
+        for opaque in ["5D41402abc4b2a76b9719d911017c592", "5d41402abc4b2a76b9719d911017c592-07", "x", ""] {
             assert_eq!(compact(opaque), CompactETag::Opaque(opaque.to_owned()));
         }
     }
@@ -452,37 +419,22 @@ mod tests {
             ..ObjectHead::default()
         };
         let payload = encode_payload(&head, b"inline");
-        assert_eq!(
-            decode_payload(b"o", &payload),
-            Ok((head, Bytes::from_static(b"inline")))
-        );
+        assert_eq!(decode_payload(b"o", &payload), Ok((head, Bytes::from_static(b"inline"))));
         for cut in 0..payload.len() - b"inline".len() {
-            assert!(
-                decode_payload(b"o", &payload.slice(..cut)).is_err(),
-                "cut to {cut} bytes"
-            );
+            assert!(decode_payload(b"o", &payload.slice(..cut)).is_err(), "cut to {cut} bytes");
         }
     }
 
     #[test]
     fn what_is_not_of_a_known_form_is_unreadable_and_says_why() {
-        let row = encode(&BucketRow {
-            created_ms: 7,
-            documents: BTreeMap::new(),
-        });
+        let row = encode(&BucketRow { created_ms: 7, documents: BTreeMap::new() });
         let reason = |value: &[u8]| match decode::<BucketRow>(b"balbum\0", value) {
             Err(Error::Unreadable { key, reason }) => format!("{key}: {reason}"),
             other => panic!("{other:?}"),
         };
         assert_eq!(reason(b""), "balbum\\x00: it is empty");
-        assert_eq!(
-            reason(b"\x02\x07\x00"),
-            "balbum\\x00: its form is 2, this version reads 1"
-        );
-        assert_eq!(
-            reason(&[&row[..], b"xy"].concat()),
-            "balbum\\x00: 2 bytes follow it"
-        );
+        assert_eq!(reason(b"\x02\x07\x00"), "balbum\\x00: its form is 2, this version reads 1");
+        assert_eq!(reason(&[&row[..], b"xy"].concat()), "balbum\\x00: 2 bytes follow it");
         assert!(reason(&row[..2]).starts_with("balbum\\x00: "));
     }
 }

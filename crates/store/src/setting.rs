@@ -29,12 +29,7 @@ impl Store {
     ///
     /// As [`Store::setting`].
     pub async fn settings(&self, prefix: &str) -> Result<Vec<(String, Bytes)>, Error> {
-        let entries = scan_all(
-            &*self.engine,
-            self.first_partition(),
-            &schema::setting_key(prefix),
-        )
-        .await?;
+        let entries = scan_all(&*self.engine, self.first_partition(), &schema::setting_key(prefix)).await?;
         let named = entries.into_iter().map(|(key, entry)| {
             let name = std::str::from_utf8(&key[schema::SETTINGS.len()..])
                 .map_err(|_| schema::unreadable(&key, "its name is not text"))?;
@@ -52,28 +47,19 @@ impl Store {
         let mutations = settings.into_iter().map(|(name, text)| {
             let key = schema::setting_key(&name);
             match text {
-                Some(text) => Mutation::Put(Put {
-                    key,
-                    value: schema::encode_document(&text),
-                    ..Put::default()
-                }),
+                Some(text) => {
+                    Mutation::Put(Put { key, value: schema::encode_document(&text), ..Put::default() })
+                }
                 None => Mutation::Delete(key),
             }
         });
-        let batch = Batch {
-            mutations: mutations.collect(),
-            ..Batch::default()
-        };
+        let batch = Batch { mutations: mutations.collect(), ..Batch::default() };
         self.commit(self.first_partition(), batch).await?;
         Ok(())
     }
 
     fn first_partition(&self) -> PartitionId {
-        *self
-            .engine
-            .partitions()
-            .first()
-            .expect("an engine has a partition")
+        *self.engine.partitions().first().expect("an engine has a partition")
     }
 }
 
@@ -96,19 +82,10 @@ mod tests {
         store.change_settings(settings).await.unwrap();
         assert_eq!(store.setting("config").await, Ok(Some(text("now"))));
         assert_eq!(store.setting("conf").await, Ok(None));
-        let history = vec![
-            ("history/1".to_owned(), text("")),
-            ("history/2".to_owned(), text("b")),
-        ];
+        let history = vec![("history/1".to_owned(), text("")), ("history/2".to_owned(), text("b"))];
         assert_eq!(store.settings("history/").await, Ok(history));
 
-        store
-            .change_settings(vec![named("history/1", None), named("gone", None)])
-            .await
-            .unwrap();
-        assert_eq!(
-            store.settings("history/").await,
-            Ok(vec![("history/2".to_owned(), text("b"))])
-        );
+        store.change_settings(vec![named("history/1", None), named("gone", None)]).await.unwrap();
+        assert_eq!(store.settings("history/").await, Ok(vec![("history/2".to_owned(), text("b"))]));
     }
 }

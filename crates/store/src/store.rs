@@ -95,10 +95,7 @@ impl Store {
 
     /// The newest sequence a partition has committed; zero for a partition that is not there.
     pub fn newest(&self, partition: PartitionId) -> Sequence {
-        let newest = self
-            .newest
-            .get(&partition)
-            .map_or(0, |newest| newest.load(Ordering::Acquire));
+        let newest = self.newest.get(&partition).map_or(0, |newest| newest.load(Ordering::Acquire));
         Sequence(newest)
     }
 
@@ -226,10 +223,7 @@ mod tests {
         let fixture = Fixture::new().await;
         let other = fixture.another_store().await;
         let rules = Some(Bytes::from_static(b"1:kafka,2:mqtt"));
-        other
-            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
-            .await
-            .unwrap();
+        other.set_document(&fixture.album, Bucket::NOTIFICATION, rules).await.unwrap();
 
         fixture.put("rose.jpg", b"ab").await;
         fixture.delete("rose.jpg").await.unwrap();
@@ -244,46 +238,26 @@ mod tests {
     async fn a_bucket_that_went_meanwhile_is_not_written_to() {
         let fixture = Fixture::new().await;
         let other = fixture.another_store().await;
-        other
-            .delete_bucket(&fixture.album, Origin::default())
-            .await
-            .unwrap();
-        let gone = Error::NoSuchBucket {
-            bucket: fixture.album.clone(),
-        };
+        other.delete_bucket(&fixture.album, Origin::default()).await.unwrap();
+        let gone = Error::NoSuchBucket { bucket: fixture.album.clone() };
 
         let put = fixture.to_put("rose.jpg", &[1; 200_000]).await;
         assert_eq!(fixture.store.put_object(put).await.unwrap_err(), gone);
         assert_eq!(fixture.store.bucket(&fixture.album), Err(gone));
         assert_eq!(fixture.engine.body_count(), 0);
-        assert_eq!(
-            fixture.told().await,
-            ["BucketCreated album/", "BucketRemoved album/"]
-        );
+        assert_eq!(fixture.told().await, ["BucketCreated album/", "BucketRemoved album/"]);
     }
 
     #[tokio::test]
     async fn an_operation_gives_up_after_its_tries() {
         let fixture = Fixture::new().await;
         let refusals = vec![EngineError::Precondition { index: 1 }; COMMIT_TRIES_MAX as usize];
-        let contended = Error::Contended {
-            bucket: fixture.album.clone(),
-            key: key("rose.jpg"),
-            tries: COMMIT_TRIES_MAX,
-        };
-        let condition = WriteCondition {
-            if_none_match: Some(EntityMatch::Any),
-            ..WriteCondition::default()
-        };
+        let contended =
+            Error::Contended { bucket: fixture.album.clone(), key: key("rose.jpg"), tries: COMMIT_TRIES_MAX };
+        let condition = WriteCondition { if_none_match: Some(EntityMatch::Any), ..WriteCondition::default() };
 
         fixture.engine.fail_commits(refusals.clone());
-        assert_eq!(
-            fixture
-                .put_if("rose.jpg", b"ab", condition.clone())
-                .await
-                .unwrap_err(),
-            contended
-        );
+        assert_eq!(fixture.put_if("rose.jpg", b"ab", condition.clone()).await.unwrap_err(), contended);
         fixture.engine.fail_commits(refusals.clone());
         assert_eq!(fixture.delete("rose.jpg").await.unwrap_err(), contended);
         fixture.engine.fail_commits(refusals[1..].to_vec());
@@ -295,33 +269,15 @@ mod tests {
         let fixture = Fixture::new().await;
         let store = &fixture.store;
         let object = fixture.put("rose.jpg", b"ab").await;
+        store.set_document(&fixture.album, Bucket::NOTIFICATION, None).await.unwrap();
+        store.advance(PartitionId(0), "1:kafka", object.sequence).await.unwrap();
+        store.change_settings(vec![("config".to_owned(), Some(Bytes::new()))]).await.unwrap();
         store
-            .set_document(&fixture.album, Bucket::NOTIFICATION, None)
-            .await
-            .unwrap();
-        store
-            .advance(PartitionId(0), "1:kafka", object.sequence)
-            .await
-            .unwrap();
-        store
-            .change_settings(vec![("config".to_owned(), Some(Bytes::new()))])
-            .await
-            .unwrap();
-        store
-            .delete_objects(
-                &fixture.album,
-                vec![to_delete("a"), to_delete("b")],
-                Origin::default(),
-            )
+            .delete_objects(&fixture.album, vec![to_delete("a"), to_delete("b")], Origin::default())
             .await
             .unwrap();
 
-        let told: Vec<_> = fixture
-            .changes()
-            .await
-            .iter()
-            .map(|change| change.sequence)
-            .collect();
+        let told: Vec<_> = fixture.changes().await.iter().map(|change| change.sequence).collect();
         assert_eq!(fixture.recorder.woken(), [told[0], told[1], told[3]]);
         assert_eq!(store.newest(PartitionId(0)), told[3]);
     }
@@ -330,16 +286,8 @@ mod tests {
     async fn a_store_that_opens_knows_its_buckets_and_the_newest_change() {
         let fixture = Fixture::new().await;
         let rules = Some(Bytes::from_static(b"1:kafka"));
-        fixture
-            .store
-            .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
-            .await
-            .unwrap();
-        fixture
-            .store
-            .create_bucket(bucket("attic"), Origin::default())
-            .await
-            .unwrap();
+        fixture.store.set_document(&fixture.album, Bucket::NOTIFICATION, rules).await.unwrap();
+        fixture.store.create_bucket(bucket("attic"), Origin::default()).await.unwrap();
         fixture.put("rose.jpg", b"ab").await;
 
         let again = fixture.another_store().await;
@@ -364,27 +312,15 @@ mod tests {
         let writers: Vec<_> = writers.collect();
         for number in 1..=20 {
             let rules = Some(Bytes::from(format!("{number:02}:kafka")));
-            fixture
-                .store
-                .set_document(&fixture.album, Bucket::NOTIFICATION, rules)
-                .await
-                .unwrap();
+            fixture.store.set_document(&fixture.album, Bucket::NOTIFICATION, rules).await.unwrap();
             tokio::task::yield_now().await;
         }
         for writer in writers {
             writer.await.unwrap();
         }
-        let targets: Vec<_> = fixture
-            .changes()
-            .await
-            .into_iter()
-            .map(|change| change.targets)
-            .collect();
+        let targets: Vec<_> = fixture.changes().await.into_iter().map(|change| change.targets).collect();
         assert_eq!(targets.len(), 401);
-        assert!(
-            targets.is_sorted(),
-            "an old rule decided after a new one: {targets:?}"
-        );
+        assert!(targets.is_sorted(), "an old rule decided after a new one: {targets:?}");
     }
 
     /// So that a task may drive an operation to its end when its caller goes away.

@@ -7,12 +7,8 @@ use crate::object::{ETag, ObjectHeaders};
 pub const CONTENT_TYPE_DEFAULT: &str = "binary/octet-stream";
 
 /// System headers that records tell beside the content type; `expires` is not among them.
-const SYSTEM_TOLD: [&str; 4] = [
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-];
+const SYSTEM_TOLD: [&str; 4] =
+    ["cache-control", "content-disposition", "content-encoding", "content-language"];
 
 /// The summary of an object, in the form that MinIO's records have.
 pub(crate) fn summary(size_bytes: u64, etag: &ETag, headers: &ObjectHeaders) -> ObjectSummary {
@@ -28,31 +24,18 @@ pub(crate) fn summary(size_bytes: u64, etag: &ETag, headers: &ObjectHeaders) -> 
         }
     }
     metadata.push(("content-type".to_owned(), content_type.to_owned()));
-    if let Some(class) = headers
-        .storage_class
-        .as_deref()
-        .filter(|&class| class != "STANDARD")
-    {
+    if let Some(class) = headers.storage_class.as_deref().filter(|&class| class != "STANDARD") {
         metadata.push(("x-amz-storage-class".to_owned(), class.to_owned()));
     }
     metadata.sort();
-    ObjectSummary {
-        size_bytes,
-        etag: etag.0.clone(),
-        content_type: content_type.to_owned(),
-        metadata,
-    }
+    ObjectSummary { size_bytes, etag: etag.0.clone(), content_type: content_type.to_owned(), metadata }
 }
 
 /// A header's name with the first letter and every letter after a dash in upper case, the rest in lower.
 fn canonical(name: &str) -> String {
     let mut begins_word = true;
     let letters = name.chars().map(|letter| {
-        let cased = if begins_word {
-            letter.to_ascii_uppercase()
-        } else {
-            letter.to_ascii_lowercase()
-        };
+        let cased = if begins_word { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
         begins_word = letter == '-';
         cased
     });
@@ -66,10 +49,7 @@ mod tests {
     use crate::object::{ETag, ObjectHeaders};
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
     #[test]
@@ -111,10 +91,8 @@ mod tests {
 
     #[test]
     fn an_object_without_headers_still_tells_a_content_type_and_no_class() {
-        let headers = ObjectHeaders {
-            storage_class: Some("STANDARD".to_owned()),
-            ..ObjectHeaders::default()
-        };
+        let headers =
+            ObjectHeaders { storage_class: Some("STANDARD".to_owned()), ..ObjectHeaders::default() };
         let told = summary(0, &ETag(String::new()), &headers);
         assert_eq!(told.content_type, "binary/octet-stream");
         assert_eq!(told.metadata, pairs(&[("content-type", "binary/octet-stream")]));

@@ -33,11 +33,7 @@ pub(crate) struct After<'a> {
 #[derive(Debug)]
 pub(crate) enum Step {
     /// An entry.
-    Entry {
-        name: String,
-        suffix: Bytes,
-        entry: Entry,
-    },
+    Entry { name: String, suffix: Bytes, entry: Entry },
     /// All names that begin with this.
     Group(String),
 }
@@ -57,18 +53,11 @@ impl Walk<'_> {
         }
         let mut range = KeyRange::prefix(&self.key(self.prefix));
         range.start = range.start.max(self.start(after));
-        let mut pace = if self.delimiter.is_empty() {
-            SCAN_ENTRIES + 1
-        } else {
-            FIRST_PAGE_ENTRIES
-        };
+        let mut pace = if self.delimiter.is_empty() { SCAN_ENTRIES + 1 } else { FIRST_PAGE_ENTRIES };
         while range.end.as_ref().is_none_or(|end| range.start < *end) {
             // One beyond the limit tells whether there is more.
             let page_entries = pace.min((limit - steps.len()).saturating_add(1));
-            let page = self
-                .engine
-                .scan(self.partition, range.clone(), page_entries)
-                .await?;
+            let page = self.engine.scan(self.partition, range.clone(), page_entries).await?;
             let is_last = page.len() < page_entries;
             let mut group_ends_in_page = true;
             for (key, entry) in page {
@@ -87,11 +76,7 @@ impl Walk<'_> {
                 };
                 steps.push(match group {
                     Some(group) => Step::Group(group.to_owned()),
-                    None => Step::Entry {
-                        name: name.to_owned(),
-                        suffix: key.slice_ref(suffix),
-                        entry,
-                    },
+                    None => Step::Entry { name: name.to_owned(), suffix: key.slice_ref(suffix), entry },
                 });
             }
             if is_last {

@@ -26,9 +26,7 @@ impl Store {
         let guard_index = 1 + draft.demands.len();
         for _ in 0..COMMIT_TRIES_MAX {
             let bucket = self.bucket(&draft.bucket)?;
-            let guard = self
-                .guard(&bucket, &draft.key, &record_key, &draft.condition)
-                .await?;
+            let guard = self.guard(&bucket, &draft.key, &record_key, &draft.condition).await?;
             let change = self.change(&bucket, draft.kind, &draft.key, &draft.origin);
             let modified_ms = change.time_ms;
             let put = Put {
@@ -43,20 +41,9 @@ impl Store {
             let mut mutations = draft.removals.clone();
             mutations.push(Mutation::Put(put));
             let summary = summary(draft.content.size_bytes, &draft.etag, &draft.head.headers);
-            let changes = vec![Change {
-                object: Some(summary),
-                ..change
-            }];
-            let batch = Batch {
-                preconditions,
-                mutations,
-                changes,
-                rides: false,
-            };
-            match self
-                .commit_naming(&mut draft.content, bucket.partition, batch)
-                .await
-            {
+            let changes = vec![Change { object: Some(summary), ..change }];
+            let batch = Batch { preconditions, mutations, changes, rides: false };
+            match self.commit_naming(&mut draft.content, bucket.partition, batch).await {
                 Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
                 // The object was replaced since it was judged: judge what is there now.
@@ -80,9 +67,7 @@ impl Store {
         }
         let there = self.row(bucket.partition, record_key).await?;
         let row = there.as_ref().map(|(_, row)| row);
-        condition
-            .judge(row)
-            .map_err(|unmet| unmet_error(unmet, &bucket.name, key))?;
+        condition.judge(row).map_err(|unmet| unmet_error(unmet, &bucket.name, key))?;
         Ok(Some(match there {
             Some((sequence, _)) => Precondition::Unchanged(record_key.clone(), sequence),
             None => Precondition::Absent(record_key.clone()),
@@ -107,16 +92,8 @@ impl Store {
         partition: PartitionId,
         key: &Bytes,
     ) -> Result<Option<Entry>, EngineError> {
-        let range = KeyRange {
-            start: key.clone(),
-            end: Some(schema::just_after(key)),
-        };
-        Ok(self
-            .engine
-            .scan(partition, range, 1)
-            .await?
-            .pop()
-            .map(|(_, entry)| entry))
+        let range = KeyRange { start: key.clone(), end: Some(schema::just_after(key)) };
+        Ok(self.engine.scan(partition, range, 1).await?.pop().map(|(_, entry)| entry))
     }
 }
 
@@ -159,41 +136,21 @@ impl Draft {
     fn into_object(self, bucket: &Bucket, sequence: Sequence, modified_ms: u64) -> Object {
         let row = self.row(modified_ms);
         let body = Body {
-            staged: self
-                .locations
-                .into_iter()
-                .zip(self.head.staged_bytes.iter().copied())
-                .collect(),
+            staged: self.locations.into_iter().zip(self.head.staged_bytes.iter().copied()).collect(),
             inline: self.content.inline,
         };
-        assemble(
-            self.bucket,
-            self.key,
-            bucket.partition,
-            sequence,
-            row,
-            self.head,
-            body,
-        )
+        assemble(self.bucket, self.key, bucket.partition, sequence, row, self.head, body)
     }
 }
 
 pub(crate) fn contended(bucket: &BucketName, key: &ObjectKey) -> Error {
-    Error::Contended {
-        bucket: bucket.clone(),
-        key: key.clone(),
-        tries: COMMIT_TRIES_MAX,
-    }
+    Error::Contended { bucket: bucket.clone(), key: key.clone(), tries: COMMIT_TRIES_MAX }
 }
 
 pub(crate) fn unmet_error(unmet: Unmet, bucket: &BucketName, key: &ObjectKey) -> Error {
     let (bucket, key) = (bucket.clone(), key.clone());
     match unmet {
         Unmet::Missing => Error::NoSuchKey { bucket, key },
-        Unmet::Differs(condition) => Error::PreconditionFailed {
-            bucket,
-            key,
-            condition,
-        },
+        Unmet::Differs(condition) => Error::PreconditionFailed { bucket, key, condition },
     }
 }

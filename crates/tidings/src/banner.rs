@@ -52,11 +52,7 @@ pub fn print(summary: &Summary, output: Output) {
 
 fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
     let set = &summary.set;
-    let online = set
-        .drives
-        .iter()
-        .filter(|drive| drive.state == DriveState::Online)
-        .count();
+    let online = set.drives.iter().filter(|drive| drive.state == DriveState::Online).count();
     let offline = set.drives.len() - online;
     let mut lines = vec![
         format!("tidings {}", env!("CARGO_PKG_VERSION")),
@@ -85,16 +81,9 @@ fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
         lines.push(format!("SQS ARNs: {}", summary.arns.join(" ")));
     }
     if !is_anonymous {
-        let secret = if summary.has_default_keys {
-            DEFAULT_KEY
-        } else {
-            "\"$MINIO_ROOT_PASSWORD\""
-        };
+        let secret = if summary.has_default_keys { DEFAULT_KEY } else { "\"$MINIO_ROOT_PASSWORD\"" };
         let url = summary.urls.last().map_or("", String::as_str);
-        lines.push(format!(
-            "Connect: mc alias set tidings {url} {} {secret}",
-            summary.user
-        ));
+        lines.push(format!("Connect: mc alias set tidings {url} {} {secret}", summary.user));
     }
     lines
 }
@@ -143,15 +132,10 @@ mod tests {
     }
 
     fn summary() -> Summary {
-        let drives = vec![
-            drive("/d1", DriveState::Online, ""),
-            drive("/d2", DriveState::Offline, "it is absent"),
-        ];
+        let drives =
+            vec![drive("/d1", DriveState::Online, ""), drive("/d2", DriveState::Offline, "it is absent")];
         Summary {
-            urls: vec![
-                "http://192.0.2.2:9000".to_owned(),
-                "http://127.0.0.1:9000".to_owned(),
-            ],
+            urls: vec!["http://192.0.2.2:9000".to_owned(), "http://127.0.0.1:9000".to_owned()],
             user: DEFAULT_KEY.to_owned(),
             has_default_keys: true,
             set: SetReport {
@@ -185,11 +169,7 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_the_default_is_not_printed() {
-        let summary = Summary {
-            user: "admin".to_owned(),
-            has_default_keys: false,
-            ..summary()
-        };
+        let summary = Summary { user: "admin".to_owned(), has_default_keys: false, ..summary() };
         let last = lines(&summary, false).pop().unwrap();
         assert_eq!(
             last,
@@ -200,10 +180,7 @@ mod tests {
     #[test]
     fn an_anonymous_start_names_no_address_and_no_user() {
         let text = lines(&summary(), true).join("\n");
-        assert!(
-            !text.contains("127.0.0.1") && !text.contains(DEFAULT_KEY),
-            "{text}"
-        );
+        assert!(!text.contains("127.0.0.1") && !text.contains(DEFAULT_KEY), "{text}");
     }
 
     #[test]

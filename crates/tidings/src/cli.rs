@@ -136,17 +136,12 @@ hidden_flags! {
 /// clap's, which also carries the answers to `--help` and `--version`: print it and leave with its status.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLine, clap::Error> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    if arguments
-        .get(1)
-        .is_some_and(|first| first == "minio" || first == "tidings")
-    {
+    if arguments.get(1).is_some_and(|first| first == "minio" || first == "tidings") {
         arguments.remove(1);
     }
     let mut command = CommandLine::command();
-    let names: Vec<String> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_long().map(str::to_owned))
-        .collect();
+    let names: Vec<String> =
+        command.get_arguments().filter_map(|argument| argument.get_long().map(str::to_owned)).collect();
     for argument in arguments.iter_mut().skip(1) {
         if argument == "--" {
             break;
@@ -197,9 +192,7 @@ mod tests {
     }
 
     fn server(drives: &[&str]) -> Option<Command> {
-        Some(Command::Server {
-            drives: drives.iter().map(|drive| (*drive).to_owned()).collect(),
-        })
+        Some(Command::Server { drives: drives.iter().map(|drive| (*drive).to_owned()).collect() })
     }
 
     #[test]

@@ -103,21 +103,14 @@ impl Address {
     ///
     /// What is wrong with it, a clause.
     pub fn parse(text: &str) -> Result<Address, String> {
-        let (host, port) = text
-            .rsplit_once(':')
-            .ok_or_else(|| format!("'{text}' has no port"))?;
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("'{text}' has no port"))?;
         let port = port.parse().map_err(|_| format!("'{port}' is no port number"))?;
         let host = match host.strip_prefix('[') {
-            Some(v6) => v6
-                .strip_suffix(']')
-                .ok_or_else(|| format!("'{host}' has no closing bracket"))?,
+            Some(v6) => v6.strip_suffix(']').ok_or_else(|| format!("'{host}' has no closing bracket"))?,
             None if host.contains(':') => return Err(format!("'{host}' needs brackets around it")),
             None => host,
         };
-        Ok(Address {
-            host: host.to_owned(),
-            port,
-        })
+        Ok(Address { host: host.to_owned(), port })
     }
 
     /// Whether it stands for every interface.
@@ -133,10 +126,7 @@ impl Address {
     /// A name that does not resolve.
     pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
         if self.host.is_empty() {
-            let wildcards = [
-                IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-                IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            ];
+            let wildcards = [IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(Ipv4Addr::UNSPECIFIED)];
             return Ok(wildcards.map(|ip| SocketAddr::new(ip, self.port)).to_vec());
         }
         Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
@@ -171,11 +161,8 @@ impl Settings {
     /// [`Fatal`] with a remedy for whatever cannot be right.
     pub fn new(flags: &Flags, drives: &[String], environment: Variables) -> Result<Option<Settings>, Fatal> {
         if let Some(flag) = flags.refused.given().first() {
-            return Err(Fatal::new(
-                "Unable to read the command line",
-                format!("{flag} is not supported"),
-            )
-            .remedy("Start without it; this server has no such feature yet."));
+            return Err(Fatal::new("Unable to read the command line", format!("{flag} is not supported"))
+                .remedy("Start without it; this server has no such feature yet."));
         }
         let set_size = set_size(&environment)?;
         let Some(given) = given_drives(drives, &environment) else {
@@ -193,11 +180,8 @@ impl Settings {
             address: address(flags, &environment)?,
             directory: root_keys(&environment)?,
             domains: domains(&environment),
-            region: first(
-                &environment,
-                &["MINIO_SITE_REGION", "MINIO_REGION", "MINIO_REGION_NAME"],
-            )
-            .map(str::to_owned),
+            region: first(&environment, &["MINIO_SITE_REGION", "MINIO_REGION", "MINIO_REGION_NAME"])
+                .map(str::to_owned),
             certs_dir: certs_dir(flags, &environment),
             timeouts: timeouts(flags)?,
             without_effect: flags.without_effect.given(),
@@ -215,9 +199,7 @@ fn given_drives(drives: &[String], environment: &Variables) -> Option<Vec<String
         return Some(volumes.split_whitespace().map(str::to_owned).collect());
     }
     let (directory, volumes) = DEVELOPMENT_DRIVES;
-    std::path::Path::new(directory)
-        .is_dir()
-        .then(|| vec![volumes.to_owned()])
+    std::path::Path::new(directory).is_dir().then(|| vec![volumes.to_owned()])
 }
 
 fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
@@ -228,14 +210,9 @@ fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
     match text.parse() {
         Ok(0) => Ok(None),
         Ok(size) if size <= ellipses::SET_DRIVES_MAX => Ok(Some(size)),
-        _ => Err(Fatal::new(
-            format!("Invalid value in {name}"),
-            format!("'{text}' is no set size"),
-        )
-        .remedy(format!(
-            "Give the number of drives, at most {}, or leave it out.",
-            ellipses::SET_DRIVES_MAX
-        ))),
+        _ => Err(Fatal::new(format!("Invalid value in {name}"), format!("'{text}' is no set size")).remedy(
+            format!("Give the number of drives, at most {}, or leave it out.", ellipses::SET_DRIVES_MAX),
+        )),
     }
 }
 
@@ -260,33 +237,22 @@ fn storage_class(environment: &Variables, name: &str, drives: usize) -> Result<O
         return Ok(None);
     };
     let invalid = |reason: String| {
-        Fatal::new(format!("Invalid value in {name}"), reason).remedy(format!(
-            "Give EC:n with n between 0 and {}, half of the {drives} drives.",
-            drives / 2
-        ))
+        Fatal::new(format!("Invalid value in {name}"), reason)
+            .remedy(format!("Give EC:n with n between 0 and {}, half of the {drives} drives.", drives / 2))
     };
     let parity = text
         .strip_prefix("EC:")
         .and_then(|number| number.parse::<usize>().ok())
         .ok_or_else(|| invalid(format!("'{text}' is not of the form EC:n")))?;
     if parity > drives / 2 {
-        return Err(invalid(format!(
-            "parity {parity} is more than half of {drives} drives"
-        )));
+        return Err(invalid(format!("parity {parity} is more than half of {drives} drives")));
     }
     Ok(Some(parity))
 }
 
 fn address(flags: &Flags, environment: &Variables) -> Result<Address, Fatal> {
-    let Some(text) = flags
-        .address
-        .as_deref()
-        .or_else(|| first(environment, &["MINIO_ADDRESS"]))
-    else {
-        return Ok(Address {
-            host: String::new(),
-            port: DEFAULT_PORT,
-        });
+    let Some(text) = flags.address.as_deref().or_else(|| first(environment, &["MINIO_ADDRESS"])) else {
+        return Ok(Address { host: String::new(), port: DEFAULT_PORT });
     };
     Address::parse(text).map_err(|reason| {
         Fatal::new("Unable to use the address given", reason).remedy("Give --address as HOST:PORT or :PORT.")
@@ -296,40 +262,28 @@ fn address(flags: &Flags, environment: &Variables) -> Result<Address, Fatal> {
 /// The new pair of variables, else the old one, else the default. Half a pair is a mistake: the other half
 /// would be the one everybody knows.
 fn root_keys(environment: &Variables) -> Result<iam::Directory, Fatal> {
-    let pairs = [
-        ("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"),
-        ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"),
-    ];
+    let pairs = [("MINIO_ROOT_USER", "MINIO_ROOT_PASSWORD"), ("MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")];
     let value = |name: &str| environment.get(name).cloned().unwrap_or_default();
-    let given = pairs
-        .iter()
-        .find(|(user, password)| !value(user).is_empty() || !value(password).is_empty());
+    let given = pairs.iter().find(|(user, password)| !value(user).is_empty() || !value(password).is_empty());
     let (user_name, password_name) = given.copied().unwrap_or(pairs[0]);
     let (user, password) = match given {
         Some(_) => (value(user_name), value(password_name)),
         None => (DEFAULT_KEY.to_owned(), DEFAULT_KEY.to_owned()),
     };
     iam::Directory::of_root(user, iam::Secret::new(password)).map_err(|error| {
-        Fatal::new(
-            "Unable to validate the root credentials of the environment",
-            error,
-        )
-        .remedy(format!(
-            "Set both {user_name} and {password_name} and start again."
-        ))
-        .hint(format!(
-            "{user_name} has at least {} characters, {password_name} at least {}",
-            iam::ACCESS_KEY_CHARS_MIN,
-            iam::SECRET_KEY_CHARS_MIN
-        ))
+        Fatal::new("Unable to validate the root credentials of the environment", error)
+            .remedy(format!("Set both {user_name} and {password_name} and start again."))
+            .hint(format!(
+                "{user_name} has at least {} characters, {password_name} at least {}",
+                iam::ACCESS_KEY_CHARS_MIN,
+                iam::SECRET_KEY_CHARS_MIN
+            ))
     })
 }
 
 fn domains(environment: &Variables) -> Vec<String> {
     let text = first(environment, &["MINIO_DOMAIN"]).unwrap_or_default();
-    let domains = text
-        .split(',')
-        .map(|domain| domain.trim().trim_matches('.').to_ascii_lowercase());
+    let domains = text.split(',').map(|domain| domain.trim().trim_matches('.').to_ascii_lowercase());
     domains.filter(|domain| !domain.is_empty()).collect()
 }
 
@@ -340,21 +294,13 @@ pub(crate) fn certs_dir(flags: &Flags, environment: &Variables) -> PathBuf {
     }
     let home = PathBuf::from(environment.get("HOME").map_or("/", String::as_str));
     let own = home.join(".tidings/certs");
-    if own.is_dir() {
-        own
-    } else {
-        home.join(".minio/certs")
-    }
+    if own.is_dir() { own } else { home.join(".minio/certs") }
 }
 
 fn timeouts(flags: &Flags) -> Result<Timeouts, Fatal> {
     let default = Timeouts::default();
     Ok(Timeouts {
-        shutdown: duration(
-            "--shutdown-timeout",
-            flags.shutdown_timeout.as_deref(),
-            default.shutdown,
-        )?,
+        shutdown: duration("--shutdown-timeout", flags.shutdown_timeout.as_deref(), default.shutdown)?,
         idle: duration("--idle-timeout", flags.idle_timeout.as_deref(), default.idle)?,
         read_header: duration(
             "--read-header-timeout",
@@ -368,11 +314,8 @@ fn timeouts(flags: &Flags) -> Result<Timeouts, Fatal> {
 fn duration(flag: &str, text: Option<&str>, default: Duration) -> Result<Duration, Fatal> {
     let Some(text) = text else { return Ok(default) };
     let invalid = || {
-        Fatal::new(
-            "Unable to read the command line",
-            format!("{flag} '{text}' is no duration"),
-        )
-        .remedy("Give it as 500ms, 10s or 1m30s.")
+        Fatal::new("Unable to read the command line", format!("{flag} '{text}' is no duration"))
+            .remedy("Give it as 500ms, 10s or 1m30s.")
     };
     let mut total = Duration::ZERO;
     let mut rest = text;
@@ -391,11 +334,7 @@ fn duration(flag: &str, text: Option<&str>, default: Duration) -> Result<Duratio
         total += unit * number;
         rest = &rest[letters..];
     }
-    if total.is_zero() {
-        Err(invalid())
-    } else {
-        Ok(total)
-    }
+    if total.is_zero() { Err(invalid()) } else { Ok(total) }
 }
 
 #[cfg(test)]
@@ -403,10 +342,7 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> Variables {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     fn settings(flags: &Flags, pairs: &[(&str, &str)]) -> Result<Settings, Fatal> {
@@ -418,13 +354,7 @@ mod tests {
     fn without_anything_it_is_minioadmin_on_port_9000() {
         let settings = settings(&Flags::default(), &[("HOME", "/nowhere")]).unwrap();
         assert!(settings.has_default_keys());
-        assert_eq!(
-            settings.address,
-            Address {
-                host: String::new(),
-                port: 9000
-            }
-        );
+        assert_eq!(settings.address, Address { host: String::new(), port: 9000 });
         assert_eq!(settings.drives, ["/d1", "/d2", "/d3", "/d4"].map(PathBuf::from));
         assert_eq!(settings.certs_dir, PathBuf::from("/nowhere/.minio/certs"));
         assert_eq!(settings.parity, None);
@@ -439,36 +369,19 @@ mod tests {
         std::fs::create_dir_all(&own).unwrap();
         let pairs = [("HOME", home.path().to_str().unwrap())];
         assert_eq!(settings(&Flags::default(), &pairs).unwrap().certs_dir, own);
-        let flags = Flags {
-            certs_dir: Some("/certs".to_owned()),
-            ..Flags::default()
-        };
-        assert_eq!(
-            settings(&flags, &pairs).unwrap().certs_dir,
-            PathBuf::from("/certs")
-        );
+        let flags = Flags { certs_dir: Some("/certs".to_owned()), ..Flags::default() };
+        assert_eq!(settings(&flags, &pairs).unwrap().certs_dir, PathBuf::from("/certs"));
     }
 
     #[test]
     fn a_flag_wins_over_its_variable() {
-        let flags = Flags {
-            address: Some("127.0.0.1:9010".to_owned()),
-            ..Flags::default()
-        };
+        let flags = Flags { address: Some("127.0.0.1:9010".to_owned()), ..Flags::default() };
         let pairs = [("MINIO_ADDRESS", ":9020")];
         assert_eq!(settings(&flags, &pairs).unwrap().address.port, 9010);
         assert_eq!(settings(&Flags::default(), &pairs).unwrap().address.port, 9020);
-        let output = Output::new(
-            &Flags::default(),
-            &environment(&[("MINIO_JSON", "on"), ("MINIO_QUIET", "off")]),
-        );
-        assert_eq!(
-            output,
-            Output {
-                json: true,
-                ..Output::default()
-            }
-        );
+        let output =
+            Output::new(&Flags::default(), &environment(&[("MINIO_JSON", "on"), ("MINIO_QUIET", "off")]));
+        assert_eq!(output, Output { json: true, ..Output::default() });
     }
 
     #[test]
@@ -481,14 +394,8 @@ mod tests {
             (root.access_key.clone(), root.secret.reveal().to_owned())
         };
         assert_eq!(root(&old), ("oldkey".to_owned(), "oldsecret".to_owned()));
-        let both = [
-            &old[..],
-            &[
-                ("MINIO_ROOT_USER", "newkey"),
-                ("MINIO_ROOT_PASSWORD", "newsecret"),
-            ],
-        ]
-        .concat();
+        let both =
+            [&old[..], &[("MINIO_ROOT_USER", "newkey"), ("MINIO_ROOT_PASSWORD", "newsecret")]].concat();
         assert_eq!(root(&both), ("newkey".to_owned(), "newsecret".to_owned()));
     }
 
@@ -513,38 +420,24 @@ mod tests {
         let with = |value| settings(&Flags::default(), &[("MINIO_STORAGE_CLASS_STANDARD", value)]);
         assert_eq!(with("EC:1").unwrap().parity, Some(1));
         assert_eq!(with("EC:0").unwrap().parity, Some(0));
-        assert_eq!(
-            with("EC:3").unwrap_err().reason,
-            "parity 3 is more than half of 4 drives"
-        );
+        assert_eq!(with("EC:3").unwrap_err().reason, "parity 3 is more than half of 4 drives");
         assert_eq!(with("4").unwrap_err().reason, "'4' is not of the form EC:n");
     }
 
     #[test]
     fn drives_come_from_the_first_variable_that_names_some() {
         let of = |pairs: &[(&str, &str)]| {
-            let settings = Settings::new(&Flags::default(), &[], environment(pairs))
-                .unwrap()
-                .unwrap();
+            let settings = Settings::new(&Flags::default(), &[], environment(pairs)).unwrap().unwrap();
             settings.drives
         };
-        assert_eq!(
-            of(&[("MINIO_VOLUMES", "/a /b"), ("MINIO_ARGS", "/c")]),
-            ["/a", "/b"].map(PathBuf::from)
-        );
-        assert_eq!(
-            of(&[("MINIO_ENDPOINTS", "/e{1...2}")]),
-            ["/e1", "/e2"].map(PathBuf::from)
-        );
+        assert_eq!(of(&[("MINIO_VOLUMES", "/a /b"), ("MINIO_ARGS", "/c")]), ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(of(&[("MINIO_ENDPOINTS", "/e{1...2}")]), ["/e1", "/e2"].map(PathBuf::from));
     }
 
     #[test]
     fn domains_are_a_lower_case_list_and_regions_have_three_names() {
-        let pairs = [
-            ("MINIO_DOMAIN", "S3.Example.com, .b.c,"),
-            ("MINIO_REGION", "eu"),
-            ("MINIO_REGION_NAME", "us"),
-        ];
+        let pairs =
+            [("MINIO_DOMAIN", "S3.Example.com, .b.c,"), ("MINIO_REGION", "eu"), ("MINIO_REGION_NAME", "us")];
         let settings = settings(&Flags::default(), &pairs).unwrap();
         assert_eq!(settings.domains, ["s3.example.com", "b.c"]);
         assert_eq!(settings.region.as_deref(), Some("eu"));
@@ -553,27 +446,12 @@ mod tests {
     #[test]
     fn addresses_have_a_port_and_ipv6_has_brackets() {
         let address = |text| Address::parse(text).unwrap();
-        assert_eq!(
-            address(":9000"),
-            Address {
-                host: String::new(),
-                port: 9000
-            }
-        );
-        assert_eq!(
-            address("[::1]:80"),
-            Address {
-                host: "::1".to_owned(),
-                port: 80
-            }
-        );
+        assert_eq!(address(":9000"), Address { host: String::new(), port: 9000 });
+        assert_eq!(address("[::1]:80"), Address { host: "::1".to_owned(), port: 80 });
         assert!(address("0.0.0.0:80").is_wildcard());
         assert_eq!(Address::parse("9000"), Err("'9000' has no port".to_owned()));
         assert_eq!(Address::parse("a:x"), Err("'x' is no port number".to_owned()));
-        assert_eq!(
-            Address::parse("::1:80"),
-            Err("'::1' needs brackets around it".to_owned())
-        );
+        assert_eq!(Address::parse("::1:80"), Err("'::1' needs brackets around it".to_owned()));
     }
 
     #[test]
@@ -588,9 +466,6 @@ mod tests {
     fn a_flag_for_a_feature_that_is_absent_is_refused_by_name() {
         let mut flags = Flags::default();
         flags.refused.sftp = vec!["address=:8022".to_owned()];
-        assert_eq!(
-            settings(&flags, &[]).unwrap_err().reason,
-            "--sftp is not supported"
-        );
+        assert_eq!(settings(&flags, &[]).unwrap_err().reason, "--sftp is not supported");
     }
 }

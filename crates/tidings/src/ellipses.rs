@@ -88,14 +88,9 @@ pub enum LayoutError {
 /// ```
 pub fn drives(arguments: &[String], set_size: Option<usize>) -> Result<Vec<String>, LayoutError> {
     if let Some(argument) = arguments.iter().find(|argument| is_url(argument)) {
-        return Err(LayoutError::Distributed {
-            argument: argument.clone(),
-        });
+        return Err(LayoutError::Distributed { argument: argument.clone() });
     }
-    let ranged = arguments
-        .iter()
-        .filter(|argument| argument.contains("..."))
-        .count();
+    let ranged = arguments.iter().filter(|argument| argument.contains("...")).count();
     let pools = ranged + usize::from(ranged < arguments.len());
     if pools > 1 {
         return Err(LayoutError::SeveralPools { count: pools });
@@ -109,10 +104,7 @@ pub fn drives(arguments: &[String], set_size: Option<usize>) -> Result<Vec<Strin
     }
     check_count(drives.len(), set_size)?;
     for (at, drive) in drives.iter().enumerate() {
-        if drives[..at]
-            .iter()
-            .any(|before| before.trim_end_matches('/') == drive.trim_end_matches('/'))
-        {
+        if drives[..at].iter().any(|before| before.trim_end_matches('/') == drive.trim_end_matches('/')) {
             return Err(LayoutError::Twice { drive: drive.clone() });
         }
     }
@@ -142,35 +134,21 @@ fn check_count(drives: usize, set_size: Option<usize>) -> Result<(), LayoutError
 
 /// Writes out one argument. One without a range stands for itself.
 fn expand(argument: &str) -> Result<Vec<String>, LayoutError> {
-    let bad = |reason: String| LayoutError::BadRange {
-        argument: argument.to_owned(),
-        reason,
-    };
+    let bad = |reason: String| LayoutError::BadRange { argument: argument.to_owned(), reason };
     let mut expanded = vec![String::new()];
     let mut rest = argument;
     while let Some(dots) = rest.find("...") {
-        let open = rest[..dots]
-            .rfind('{')
-            .ok_or_else(|| bad("'...' stands outside of braces".to_owned()))?;
-        let close = rest[dots..]
-            .find('}')
-            .ok_or_else(|| bad("a brace is not closed".to_owned()))?
-            + dots;
+        let open = rest[..dots].rfind('{').ok_or_else(|| bad("'...' stands outside of braces".to_owned()))?;
+        let close = rest[dots..].find('}').ok_or_else(|| bad("a brace is not closed".to_owned()))? + dots;
         let labels = range(&rest[open + 1..dots], &rest[dots + 3..close]).map_err(bad)?;
         if (expanded.len() * labels.len()) as u64 > EXPANDED_DRIVES_MAX {
-            return Err(bad(format!(
-                "it stands for more than {EXPANDED_DRIVES_MAX} drives"
-            )));
+            return Err(bad(format!("it stands for more than {EXPANDED_DRIVES_MAX} drives")));
         }
         let literal = &rest[..open];
         // The first range changes fastest, so that drives of one controller spread over the sets.
         expanded = labels
             .iter()
-            .flat_map(|label| {
-                expanded
-                    .iter()
-                    .map(move |before| format!("{before}{literal}{label}"))
-            })
+            .flat_map(|label| expanded.iter().map(move |before| format!("{before}{literal}{label}")))
             .collect();
         rest = &rest[close + 1..];
     }
@@ -182,9 +160,7 @@ fn expand(argument: &str) -> Result<Vec<String>, LayoutError> {
 
 /// The labels from `first` to `last`, both included.
 fn range(first: &str, last: &str) -> Result<Vec<String>, String> {
-    let is_decimal = [first, last]
-        .iter()
-        .all(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let is_decimal = [first, last].iter().all(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     let radix = if is_decimal { 10 } else { 16 };
     let parse = |number: &str| {
         u64::from_str_radix(number, radix)
@@ -199,9 +175,7 @@ fn range(first: &str, last: &str) -> Result<Vec<String>, String> {
     if to - from >= EXPANDED_DRIVES_MAX {
         return Err(format!("it stands for more than {EXPANDED_DRIVES_MAX} drives"));
     }
-    let is_padded = [first, last]
-        .iter()
-        .any(|number| number.len() > 1 && number.starts_with('0'));
+    let is_padded = [first, last].iter().any(|number| number.len() > 1 && number.starts_with('0'));
     let width = if is_padded { last.len() } else { 0 };
     let label = |number| match is_decimal {
         true => format!("{number:0width$}"),
@@ -222,10 +196,7 @@ mod tests {
     #[test]
     fn a_range_stands_for_its_drives_in_order() {
         assert_eq!(given(&["d{1...4}"]).unwrap(), ["d1", "d2", "d3", "d4"]);
-        assert_eq!(
-            given(&["/m{8...11}/x"]).unwrap(),
-            ["/m8/x", "/m9/x", "/m10/x", "/m11/x"]
-        );
+        assert_eq!(given(&["/m{8...11}/x"]).unwrap(), ["/m8/x", "/m9/x", "/m10/x", "/m11/x"]);
     }
 
     #[test]
@@ -238,10 +209,7 @@ mod tests {
 
     #[test]
     fn several_ranges_multiply_and_the_first_changes_fastest() {
-        assert_eq!(
-            given(&["/{a...b}/d{1...2}"]).unwrap(),
-            ["/a/d1", "/b/d1", "/a/d2", "/b/d2"]
-        );
+        assert_eq!(given(&["/{a...b}/d{1...2}"]).unwrap(), ["/a/d1", "/b/d1", "/a/d2", "/b/d2"]);
     }
 
     #[test]
@@ -254,37 +222,15 @@ mod tests {
     fn what_comes_later_is_refused_by_name() {
         assert_eq!(
             given(&["http://node{1...4}/data"]),
-            Err(LayoutError::Distributed {
-                argument: "http://node{1...4}/data".to_owned()
-            })
+            Err(LayoutError::Distributed { argument: "http://node{1...4}/data".to_owned() })
         );
-        assert_eq!(
-            given(&["/a{1...4}", "/b{1...4}"]),
-            Err(LayoutError::SeveralPools { count: 2 })
-        );
-        assert_eq!(
-            given(&["/a{1...4}", "/b"]),
-            Err(LayoutError::SeveralPools { count: 2 })
-        );
-        assert_eq!(
-            given(&["/a{1...18}"]),
-            Err(LayoutError::SeveralSets {
-                drives: 18,
-                sets: 2,
-                size: 9
-            })
-        );
-        assert_eq!(
-            given(&["/a{1...17}"]),
-            Err(LayoutError::Indivisible { drives: 17 })
-        );
+        assert_eq!(given(&["/a{1...4}", "/b{1...4}"]), Err(LayoutError::SeveralPools { count: 2 }));
+        assert_eq!(given(&["/a{1...4}", "/b"]), Err(LayoutError::SeveralPools { count: 2 }));
+        assert_eq!(given(&["/a{1...18}"]), Err(LayoutError::SeveralSets { drives: 18, sets: 2, size: 9 }));
+        assert_eq!(given(&["/a{1...17}"]), Err(LayoutError::Indivisible { drives: 17 }));
         assert_eq!(
             drives(&["/a{1...8}".to_owned()], Some(4)),
-            Err(LayoutError::SeveralSets {
-                drives: 8,
-                sets: 2,
-                size: 4
-            })
+            Err(LayoutError::SeveralSets { drives: 8, sets: 2, size: 4 })
         );
     }
 
@@ -298,21 +244,10 @@ mod tests {
         assert_eq!(reason("/d{1...4"), "a brace is not closed");
         assert_eq!(reason("/d{4...1}"), "it runs backwards, from 4 to 1");
         assert_eq!(reason("/d{1...4}}"), "a brace is left over");
-        assert_eq!(
-            reason("/d{1...z}"),
-            "'z' is neither a decimal nor a hexadecimal number"
-        );
-        assert_eq!(
-            reason("/d{...4}"),
-            "'' is neither a decimal nor a hexadecimal number"
-        );
+        assert_eq!(reason("/d{1...z}"), "'z' is neither a decimal nor a hexadecimal number");
+        assert_eq!(reason("/d{...4}"), "'' is neither a decimal nor a hexadecimal number");
         assert_eq!(reason("/d{1...100000}"), "it stands for more than 1024 drives");
         assert_eq!(given(&[]), Err(LayoutError::NoDrives));
-        assert_eq!(
-            given(&["/d", "/d/"]),
-            Err(LayoutError::Twice {
-                drive: "/d/".to_owned()
-            })
-        );
+        assert_eq!(given(&["/d", "/d/"]), Err(LayoutError::Twice { drive: "/d/".to_owned() }));
     }
 }

@@ -57,9 +57,8 @@ pub fn effective(process: &Variables) -> Result<Variables, Fatal> {
 
 fn effective_in(process: &Variables, secrets: &Path) -> Result<Variables, Fatal> {
     let mut variables = process.clone();
-    let file = ["TIDINGS_CONFIG_ENV_FILE", "MINIO_CONFIG_ENV_FILE"]
-        .iter()
-        .find_map(|name| process.get(*name));
+    let file =
+        ["TIDINGS_CONFIG_ENV_FILE", "MINIO_CONFIG_ENV_FILE"].iter().find_map(|name| process.get(*name));
     if let Some(name) = file.filter(|name| !name.is_empty())
         && let Some((path, text)) = read(name, secrets)?
     {
@@ -73,10 +72,7 @@ fn effective_in(process: &Variables, secrets: &Path) -> Result<Variables, Fatal>
         .collect();
     variables.extend(twins);
     for variable in FROM_FILE {
-        let Some(name) = variables
-            .get(&format!("{variable}_FILE"))
-            .filter(|name| !name.is_empty())
-        else {
+        let Some(name) = variables.get(&format!("{variable}_FILE")).filter(|name| !name.is_empty()) else {
             continue;
         };
         if let Some((_, text)) = read(name, secrets)? {
@@ -95,27 +91,18 @@ fn read(name: &str, secrets: &Path) -> Result<Option<(PathBuf, String)>, Fatal> 
     }
     for path in places {
         let failed = |reason: String| {
-            Err(
-                Fatal::new(format!("Unable to read the file {}", path.display()), reason)
-                    .remedy("Make it readable for this user, or take its name out of the environment."),
-            )
+            Err(Fatal::new(format!("Unable to read the file {}", path.display()), reason)
+                .remedy("Make it readable for this user, or take its name out of the environment."))
         };
         match std::fs::metadata(&path) {
             Ok(metadata) if metadata.len() > FILE_SIZE_BYTES_MAX => {
-                return failed(format!(
-                    "it has {} bytes, {FILE_SIZE_BYTES_MAX} are allowed",
-                    metadata.len()
-                ));
+                return failed(format!("it has {} bytes, {FILE_SIZE_BYTES_MAX} are allowed", metadata.len()));
             }
             Ok(_) => match std::fs::read_to_string(&path) {
                 Ok(text) => return Ok(Some((path, text))),
                 Err(error) => return failed(error.to_string()),
             },
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                ) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
             Err(error) => return failed(error.to_string()),
         }
     }
@@ -143,10 +130,7 @@ fn assignments(path: &Path, text: &str) -> Result<Vec<(String, String)>, Fatal> 
 }
 
 fn unquoted(value: &str) -> &str {
-    ['"', '\'']
-        .iter()
-        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))
-        .unwrap_or(value)
+    ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote)).unwrap_or(value)
 }
 
 /// The first of several names that is set and not empty.
@@ -161,9 +145,7 @@ pub fn first<'a>(variables: &'a Variables, names: &[&str]) -> Option<&'a str> {
 /// Whether a switch is on. MinIO's words for it.
 pub fn is_on(variables: &Variables, name: &str) -> bool {
     let words = ["on", "true", "enable", "enabled", "1", "yes"];
-    variables
-        .get(name)
-        .is_some_and(|value| words.contains(&value.trim().to_ascii_lowercase().as_str()))
+    variables.get(name).is_some_and(|value| words.contains(&value.trim().to_ascii_lowercase().as_str()))
 }
 
 #[cfg(test)]
@@ -171,10 +153,7 @@ mod tests {
     use super::*;
 
     fn variables(pairs: &[(&str, &str)]) -> Variables {
-        pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
     #[test]
@@ -223,10 +202,7 @@ mod tests {
         let file = directory.path().join("minio.env");
         std::fs::write(&file, "A=1\nnonsense\n").unwrap();
         let process = variables(&[("MINIO_CONFIG_ENV_FILE", file.to_str().unwrap())]);
-        assert_eq!(
-            effective(&process).unwrap_err().reason,
-            "line 2 is no assignment of the form NAME=value"
-        );
+        assert_eq!(effective(&process).unwrap_err().reason, "line 2 is no assignment of the form NAME=value");
     }
 
     #[test]

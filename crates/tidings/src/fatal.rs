@@ -22,29 +22,19 @@ pub struct Fatal {
 impl Fatal {
     /// A failure without a remedy of its own.
     pub fn new(what: impl Into<String>, reason: impl fmt::Display) -> Fatal {
-        Fatal {
-            what: what.into(),
-            reason: reason.to_string(),
-            ..Fatal::default()
-        }
+        Fatal { what: what.into(), reason: reason.to_string(), ..Fatal::default() }
     }
 
     /// The same failure with a sentence that says what to do.
     #[must_use]
     pub fn remedy(self, remedy: impl Into<String>) -> Fatal {
-        Fatal {
-            remedy: remedy.into(),
-            ..self
-        }
+        Fatal { remedy: remedy.into(), ..self }
     }
 
     /// The same failure with more to know.
     #[must_use]
     pub fn hint(self, hint: impl Into<String>) -> Fatal {
-        Fatal {
-            hint: hint.into(),
-            ..self
-        }
+        Fatal { hint: hint.into(), ..self }
     }
 
     /// The lines for standard error, without a final line feed.
@@ -71,16 +61,11 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_with_its_remedy_and_hint() {
-        let fatal = Fatal::new("Unable to start", "no key")
-            .remedy("Give one.")
-            .hint("one\ntwo");
+        let fatal = Fatal::new("Unable to start", "no key").remedy("Give one.").hint("one\ntwo");
         assert_eq!(
             fatal.lines(),
             "FATAL Unable to start: no key\n      > Give one.\n      HINT:\n        one\n        two"
         );
-        assert_eq!(
-            Fatal::new("Unable to start", "no key").lines(),
-            "FATAL Unable to start: no key"
-        );
+        assert_eq!(Fatal::new("Unable to start", "no key").lines(), "FATAL Unable to start: no key");
     }
 }

@@ -31,17 +31,11 @@ const ANSWER_BYTES_MAX: usize = 4096;
 /// Why the server cannot be said to live, a clause.
 pub fn ask(flags: &Flags, environment: &Variables) -> Result<(), String> {
     let (is_tls, address) = destination(flags, environment)?;
-    let host = if address.is_wildcard() {
-        "127.0.0.1"
-    } else {
-        address.host.as_str()
-    };
+    let host = if address.is_wildcard() { "127.0.0.1" } else { address.host.as_str() };
     let shown = format!("{host}:{}", address.port);
     let failed = |error: std::io::Error| format!("{shown} does not answer: {error}");
     let mut candidates = (host, address.port).to_socket_addrs().map_err(failed)?;
-    let socket = candidates
-        .next()
-        .ok_or_else(|| format!("{host} has no address"))?;
+    let socket = candidates.next().ok_or_else(|| format!("{host} has no address"))?;
     let stream = TcpStream::connect_timeout(&socket, PATIENCE).map_err(failed)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
@@ -51,37 +45,23 @@ pub fn ask(flags: &Flags, environment: &Variables) -> Result<(), String> {
     } else {
         status(stream, &shown).map_err(failed)?
     };
-    if status == "200" {
-        Ok(())
-    } else {
-        Err(format!("{shown} answers with status {status}"))
-    }
+    if status == "200" { Ok(()) } else { Err(format!("{shown} answers with status {status}")) }
 }
 
 fn destination(flags: &Flags, environment: &Variables) -> Result<(bool, Address), String> {
-    if let Some((scheme, rest)) = flags
-        .address
-        .as_deref()
-        .and_then(|address| address.split_once("://"))
-    {
+    if let Some((scheme, rest)) = flags.address.as_deref().and_then(|address| address.split_once("://")) {
         let is_tls = match scheme {
             "https" => true,
             "http" => false,
             _ => return Err(format!("'{scheme}' is neither http nor https")),
         };
         let authority = rest.split('/').next().unwrap_or(rest);
-        let has_port = authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let default_port = if is_tls { ":443" } else { ":80" };
         let address = format!("{authority}{}", if has_port { "" } else { default_port });
         return Ok((is_tls, Address::parse(&address)?));
     }
-    let text = flags
-        .address
-        .as_deref()
-        .or_else(|| first(environment, &["MINIO_ADDRESS"]))
-        .unwrap_or(":9000");
+    let text = flags.address.as_deref().or_else(|| first(environment, &["MINIO_ADDRESS"])).unwrap_or(":9000");
     let is_tls = config::certs_dir(flags, environment).join("public.crt").is_file();
     Ok((is_tls, Address::parse(text)?))
 }
@@ -146,9 +126,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::aws_lc_rs::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
+        rustls::crypto::aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -159,56 +137,17 @@ mod tests {
     use super::*;
 
     fn flags(address: &str) -> Flags {
-        Flags {
-            address: Some(address.to_owned()),
-            ..Flags::default()
-        }
+        Flags { address: Some(address.to_owned()), ..Flags::default() }
     }
 
     #[test]
     fn the_destination_is_a_url_or_the_address_of_the_server() {
         let of = |address| destination(&flags(address), &Variables::new()).unwrap();
-        assert_eq!(
-            of("https://a.example/x"),
-            (
-                true,
-                Address {
-                    host: "a.example".to_owned(),
-                    port: 443
-                }
-            )
-        );
-        assert_eq!(
-            of("http://[::1]:9010"),
-            (
-                false,
-                Address {
-                    host: "::1".to_owned(),
-                    port: 9010
-                }
-            )
-        );
-        assert_eq!(
-            of(":9020"),
-            (
-                false,
-                Address {
-                    host: String::new(),
-                    port: 9020
-                }
-            )
-        );
+        assert_eq!(of("https://a.example/x"), (true, Address { host: "a.example".to_owned(), port: 443 }));
+        assert_eq!(of("http://[::1]:9010"), (false, Address { host: "::1".to_owned(), port: 9010 }));
+        assert_eq!(of(":9020"), (false, Address { host: String::new(), port: 9020 }));
         let nothing = destination(&Flags::default(), &Variables::new()).unwrap();
-        assert_eq!(
-            nothing,
-            (
-                false,
-                Address {
-                    host: String::new(),
-                    port: 9000
-                }
-            )
-        );
+        assert_eq!(nothing, (false, Address { host: String::new(), port: 9000 }));
         assert!(destination(&flags("ftp://a"), &Variables::new()).is_err());
     }
 
@@ -232,15 +171,8 @@ mod tests {
 
     #[test]
     fn a_closed_port_is_not_alive() {
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let why = ask(&flags(&format!("127.0.0.1:{port}")), &Variables::new()).unwrap_err();
-        assert!(
-            why.starts_with(&format!("127.0.0.1:{port} does not answer")),
-            "{why}"
-        );
+        assert!(why.starts_with(&format!("127.0.0.1:{port} does not answer")), "{why}");
     }
 }

@@ -89,10 +89,7 @@ fn serve(flags: &Flags, drives: &[String], environment: Variables, output: Outpu
     match reason {
         Ok(Reason::Restart) => {
             let error = shutdown::reexecute();
-            fail(
-                &Fatal::new("Unable to restart", error).remedy("Start the server again by hand."),
-                output,
-            )
+            fail(&Fatal::new("Unable to restart", error).remedy("Start the server again by hand."), output)
         }
         Ok(Reason::Signal | Reason::Stop) => ExitCode::SUCCESS,
         Err(fatal) => fail(&fatal, output),
@@ -102,10 +99,7 @@ fn serve(flags: &Flags, drives: &[String], environment: Variables, output: Outpu
 fn fail(fatal: &Fatal, output: Output) -> ExitCode {
     let lines = fatal.lines();
     if output.json {
-        eprintln!(
-            "{}",
-            telemetry::json_line("FATAL", lines.trim_start_matches("FATAL "))
-        );
+        eprintln!("{}", telemetry::json_line("FATAL", lines.trim_start_matches("FATAL ")));
     } else {
         eprintln!("{lines}");
     }

@@ -89,10 +89,7 @@ impl Reserved {
                 .remedy("End the other program, or choose another address with --address.")
         };
         let wanted = address.resolve().map_err(|error| failed(error.to_string()))?;
-        let mut reserved = Reserved {
-            sockets: Vec::new(),
-            addresses: Vec::new(),
-        };
+        let mut reserved = Reserved { sockets: Vec::new(), addresses: Vec::new() };
         let mut failure = "the name has no address".to_owned();
         for mut address in wanted {
             // Port 0 is chosen once: the other interfaces follow the first.
@@ -114,11 +111,7 @@ impl Reserved {
                 Err(error) => failure = error.to_string(),
             }
         }
-        if reserved.sockets.is_empty() {
-            Err(failed(failure))
-        } else {
-            Ok(reserved)
-        }
+        if reserved.sockets.is_empty() { Err(failed(failure)) } else { Ok(reserved) }
     }
 
     /// What was taken, the port known.
@@ -127,19 +120,12 @@ impl Reserved {
     }
 
     fn open(self) -> std::io::Result<Vec<TcpListener>> {
-        self.sockets
-            .into_iter()
-            .map(|socket| socket.listen(BACKLOG))
-            .collect()
+        self.sockets.into_iter().map(|socket| socket.listen(BACKLOG)).collect()
     }
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<(TcpSocket, SocketAddr)> {
-    let socket = if address.is_ipv6() {
-        TcpSocket::new_v6()?
-    } else {
-        TcpSocket::new_v4()?
-    };
+    let socket = if address.is_ipv6() { TcpSocket::new_v6()? } else { TcpSocket::new_v4()? };
     // A restart finds connections of its predecessor that the kernel has not forgotten yet.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -182,11 +168,8 @@ impl Listener {
         gateway: Arc<gateway::Gateway>,
         timeouts: Timeouts,
     ) -> std::io::Result<Listener> {
-        let (tasks, ending, cutting) = (
-            TaskTracker::new(),
-            CancellationToken::new(),
-            CancellationToken::new(),
-        );
+        let (tasks, ending, cutting) =
+            (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
         let shared = Shared {
             gateway: Arc::clone(&gateway),
             tls: tls.map(TlsAcceptor::from),
@@ -201,12 +184,7 @@ impl Listener {
             tasks.spawn(accept(listener, shared.clone()));
         }
         tasks.close();
-        Ok(Listener {
-            tasks,
-            gateway,
-            ending,
-            cutting,
-        })
+        Ok(Listener { tasks, gateway, ending, cutting })
     }
 
     /// Ends the listener: the ports close, idle connections close, streams of events end, other requests
@@ -215,10 +193,7 @@ impl Listener {
         self.ending.cancel();
         self.gateway.close_streams();
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
-            tracing::warn!(
-                seconds = patience.as_secs(),
-                "Requests that were still going on are cut."
-            );
+            tracing::warn!(seconds = patience.as_secs(), "Requests that were still going on are cut.");
             self.cutting.cancel();
             self.tasks.wait().await;
         }
@@ -278,9 +253,7 @@ async fn accept(listener: TcpListener, shared: Shared) {
         match accepted {
             Ok((stream, peer)) => {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                shared
-                    .tasks
-                    .spawn(connection(stream, peer, shared.clone(), permit));
+                shared.tasks.spawn(connection(stream, peer, shared.clone(), permit));
             }
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {
@@ -301,12 +274,7 @@ fn is_the_peers(error: &std::io::Error) -> bool {
 async fn connection(stream: TcpStream, peer: SocketAddr, shared: Shared, _permit: OwnedSemaphorePermit) {
     let tuned = stream
         .set_nodelay(true)
-        .and_then(|()| {
-            Ok(rustix::net::sockopt::set_tcp_user_timeout(
-                &stream,
-                UNACKNOWLEDGED_MS_MAX,
-            )?)
-        })
+        .and_then(|()| Ok(rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED_MS_MAX)?))
         .and_then(|()| Ok(rustix::net::sockopt::set_socket_keepalive(&stream, true)?));
     if let Err(error) = tuned {
         tracing::debug!(%peer, %error, "A connection ended before it was used.");
@@ -381,10 +349,7 @@ mod tests {
     use super::*;
 
     fn loopback(port: u16) -> Address {
-        Address {
-            host: "127.0.0.1".to_owned(),
-            port,
-        }
+        Address { host: "127.0.0.1".to_owned(), port }
     }
 
     #[tokio::test]
@@ -405,11 +370,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_interface_has_one_socket_for_both_families() {
-        let reserved = Reserved::take(&Address {
-            host: String::new(),
-            port: 0,
-        })
-        .unwrap();
+        let reserved = Reserved::take(&Address { host: String::new(), port: 0 }).unwrap();
         assert_eq!(reserved.addresses().len(), 1);
         assert_ne!(reserved.addresses()[0].port(), 0);
     }

@@ -99,10 +99,7 @@ impl Server {
         let listener = Listener::open(reserved, tls, Arc::clone(&gateway), settings.timeouts)
             .map_err(|error| Fatal::new("Unable to open the port", error))?;
         let summary = Summary {
-            urls: reachable
-                .iter()
-                .map(|address| format!("{scheme}://{address}"))
-                .collect(),
+            urls: reachable.iter().map(|address| format!("{scheme}://{address}")).collect(),
             user: settings.directory.root().access_key.clone(),
             has_default_keys: settings.has_default_keys(),
             set,
@@ -134,10 +131,7 @@ impl Server {
 
     /// Waits until an admin call asks the process to restart or stop. The server answers meanwhile.
     pub async fn wait(&mut self) -> ServiceAction {
-        self.service_actions
-            .recv()
-            .await
-            .expect("the gateway, which this server holds, holds the sender")
+        self.service_actions.recv().await.expect("the gateway, which this server holds, holds the sender")
     }
 
     /// Stops: no new requests, those under way end or are cut after the shutdown timeout, access changes are
@@ -161,11 +155,7 @@ fn load_certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, F
 }
 
 async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<LocalEngine>, Fatal> {
-    let options = Options {
-        drives: settings.drives.clone(),
-        parity: settings.parity,
-        clock,
-    };
+    let options = Options { drives: settings.drives.clone(), parity: settings.parity, clock };
     let opened = tokio::task::spawn_blocking(move || LocalEngine::open(options)).await;
     opened.expect("opening does not panic").map_err(|error| {
         let fatal = Fatal::new("Unable to use the drives", &error);
@@ -233,15 +223,10 @@ mod tests {
 
     /// Settings over four fresh drives, on a port the system chooses.
     fn settings(home: &std::path::Path) -> Settings {
-        let flags = Flags {
-            address: Some("127.0.0.1:0".to_owned()),
-            ..Flags::default()
-        };
+        let flags = Flags { address: Some("127.0.0.1:0".to_owned()), ..Flags::default() };
         let drives = [format!("{}/d{{1...4}}", home.display())];
         let environment = BTreeMap::from([("HOME".to_owned(), home.display().to_string())]);
-        Settings::new(&flags, &drives, environment)
-            .unwrap()
-            .expect("drives are given")
+        Settings::new(&flags, &drives, environment).unwrap().expect("drives are given")
     }
 
     /// Sends bytes and gives everything that comes back until the server closes.
@@ -282,20 +267,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let server = Server::start(settings(home.path())).await.unwrap();
         let mut silent = TcpStream::connect(server.address()).unwrap();
-        exchange(
-            server.address(),
-            "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        )
-        .await;
+        exchange(server.address(), "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
 
         let began = std::time::Instant::now();
         server.stop().await;
 
-        assert!(
-            began.elapsed() < crate::config::Timeouts::default().shutdown,
-            "{:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < crate::config::Timeouts::default().shutdown, "{:?}", began.elapsed());
         let mut rest = Vec::new();
         assert!(silent.read_to_end(&mut rest).is_err() || rest.is_empty());
     }
@@ -310,10 +287,7 @@ mod tests {
 
         let fatal = Server::start(settings).await.err().expect("the port is taken");
 
-        assert!(
-            fatal.what.starts_with("Unable to listen on 127.0.0.1:"),
-            "{fatal}"
-        );
+        assert!(fatal.what.starts_with("Unable to listen on 127.0.0.1:"), "{fatal}");
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
     }
 }

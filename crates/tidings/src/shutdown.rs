@@ -68,10 +68,7 @@ struct Signals {
 impl Signals {
     fn new() -> Signals {
         let catch = |kind| signal(kind).expect("SIGTERM and SIGINT can be caught");
-        Signals {
-            terminate: catch(SignalKind::terminate()),
-            interrupt: catch(SignalKind::interrupt()),
-        }
+        Signals { terminate: catch(SignalKind::terminate()), interrupt: catch(SignalKind::interrupt()) }
     }
 
     async fn next(&mut self) -> &'static str {

@@ -140,10 +140,7 @@ mod tests {
 
     #[test]
     fn a_line_is_a_sentence_with_its_values_behind() {
-        assert_eq!(
-            line(false, Level::WARN, &told()),
-            "WARN: A drive is out. (drive: /d1, n: 2)"
-        );
+        assert_eq!(line(false, Level::WARN, &told()), "WARN: A drive is out. (drive: /d1, n: 2)");
     }
 
     #[test]

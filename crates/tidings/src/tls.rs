@@ -137,9 +137,7 @@ impl Certificates {
     /// The settings of a listener that shows whatever certificate is in force at each handshake.
     pub fn server_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let resolver: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(self);
-        let mut config = ServerConfig::builder()
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+        let mut config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Arc::new(config)
     }
@@ -181,11 +179,7 @@ impl Loaded {
                 named.push(certified_key(&certificate, &key)?);
             }
         }
-        Ok(Loaded {
-            default,
-            named,
-            fingerprint,
-        })
+        Ok(Loaded { default, named, fingerprint })
     }
 }
 
@@ -195,14 +189,8 @@ fn pair(directory: &Path) -> Result<Option<(PathBuf, PathBuf)>, TlsError> {
     match (certificate.is_file(), key.is_file()) {
         (true, true) => Ok(Some((certificate, key))),
         (false, false) => Ok(None),
-        (true, false) => Err(TlsError::HalfPair {
-            present: certificate,
-            missing: key,
-        }),
-        (false, true) => Err(TlsError::HalfPair {
-            present: key,
-            missing: certificate,
-        }),
+        (true, false) => Err(TlsError::HalfPair { present: certificate, missing: key }),
+        (false, true) => Err(TlsError::HalfPair { present: key, missing: certificate }),
     }
 }
 
@@ -230,18 +218,12 @@ fn sub_directories(directory: &Path) -> Vec<PathBuf> {
 }
 
 fn certified_key(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
-    let unusable = |path: &Path, reason: String| TlsError::Unusable {
-        path: path.to_owned(),
-        reason,
-    };
+    let unusable = |path: &Path, reason: String| TlsError::Unusable { path: path.to_owned(), reason };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     if chain.is_empty() {
-        return Err(unusable(
-            certificate,
-            "it holds no certificate in PEM form".to_owned(),
-        ));
+        return Err(unusable(certificate, "it holds no certificate in PEM form".to_owned()));
     }
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|error| unusable(key, format!("{error} (an encrypted key is not supported)")))?;
@@ -249,12 +231,7 @@ fn certified_key(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, Tl
         CryptoProvider::get_default().expect("the process installs a provider before it reads certificates");
     CertifiedKey::from_der(chain, private, provider)
         .map(Arc::new)
-        .map_err(|error| {
-            unusable(
-                key,
-                format!("it does not go with {}: {error}", certificate.display()),
-            )
-        })
+        .map_err(|error| unusable(key, format!("it does not go with {}: {error}", certificate.display())))
 }
 
 /// The state of every file that certificates are read from.
@@ -304,17 +281,10 @@ mod tests {
     fn without_a_pair_the_server_speaks_plain_http_and_half_a_pair_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         assert!(Certificates::load(directory.path()).unwrap().is_none());
-        assert!(
-            Certificates::load(&directory.path().join("absent"))
-                .unwrap()
-                .is_none()
-        );
+        assert!(Certificates::load(&directory.path().join("absent")).unwrap().is_none());
         write_pair(directory.path(), "a.example");
         std::fs::remove_file(directory.path().join(KEY_FILE)).unwrap();
-        assert!(matches!(
-            Certificates::load(directory.path()),
-            Err(TlsError::HalfPair { .. })
-        ));
+        assert!(matches!(Certificates::load(directory.path()), Err(TlsError::HalfPair { .. })));
     }
 
     #[test]
@@ -354,10 +324,7 @@ mod tests {
         write_pair(other.path(), "a.example");
         std::fs::copy(other.path().join(KEY_FILE), directory.path().join(KEY_FILE)).unwrap();
         crate::install_crypto();
-        assert!(matches!(
-            Certificates::load(directory.path()),
-            Err(TlsError::Unusable { .. })
-        ));
+        assert!(matches!(Certificates::load(directory.path()), Err(TlsError::Unusable { .. })));
     }
 
     #[test]

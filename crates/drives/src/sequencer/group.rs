@@ -34,18 +34,10 @@ impl Sequencer {
             return group.refuse();
         }
         let usable: Vec<bool> = self.usable_columns();
-        let layout = lay_out(
-            &self.set.codec,
-            group.metadata.payloads(),
-            group.metadata.len(),
-            &usable,
-        );
+        let layout = lay_out(&self.set.codec, group.metadata.payloads(), group.metadata.len(), &usable);
         let metadata = group.metadata.finish(&layout.places);
         let outcome = self.write_batch(Kind::Commits, &metadata, &layout);
-        let parts = Answers {
-            accepted: group.accepted,
-            deferred: group.deferred,
-        };
+        let parts = Answers { accepted: group.accepted, deferred: group.deferred };
         match outcome {
             Ok(shared) => self.acknowledge(&shared, &metadata, parts),
             Err(Failure::Full) => {
@@ -53,24 +45,15 @@ impl Sequencer {
                 parts.fail(&EngineError::Full);
             }
             Err(Failure::Frozen(frozen)) => {
-                parts.fail(&EngineError::OutcomeUnknown {
-                    reason: frozen.0.clone(),
-                });
+                parts.fail(&EngineError::OutcomeUnknown { reason: frozen.0.clone() });
                 self.freeze(&frozen);
             }
         }
     }
 
     fn write_quorum_lost(&self) -> EngineError {
-        let answered = self
-            .set
-            .online()
-            .count()
-            .min(self.set.geometry.write_quorum() - 1);
-        EngineError::WriteQuorum {
-            answered,
-            needed: self.set.geometry.write_quorum(),
-        }
+        let answered = self.set.online().count().min(self.set.geometry.write_quorum() - 1);
+        EngineError::WriteQuorum { answered, needed: self.set.geometry.write_quorum() }
     }
 
     /// Takes from the queue what one frame holds.
@@ -78,11 +61,8 @@ impl Sequencer {
         let set = Arc::clone(&self.set);
         let index = set.index.read();
         let full = set.full.load(Ordering::Relaxed);
-        let columns = self.usable_columns()[..set.geometry.data]
-            .iter()
-            .filter(|usable| **usable)
-            .count()
-            .max(1);
+        let columns =
+            self.usable_columns()[..set.geometry.data].iter().filter(|usable| **usable).count().max(1);
         let mut group = Group::new();
         let mut last = index.last_sequence;
         let (mut meta_bytes, mut payload_bytes) = (0, 0);
@@ -91,13 +71,7 @@ impl Sequencer {
             let payload = payload_bytes_of(&request.batch.mutations);
             if metadata + payload > COMMIT_BYTES_MAX {
                 let size_bytes = metadata + payload;
-                answer(
-                    request,
-                    Err(EngineError::TooLarge {
-                        size_bytes,
-                        limit_bytes: COMMIT_BYTES_MAX,
-                    }),
-                );
+                answer(request, Err(EngineError::TooLarge { size_bytes, limit_bytes: COMMIT_BYTES_MAX }));
                 continue;
             }
             let fullest = meta_bytes + metadata + (payload_bytes + payload) / columns;
@@ -110,17 +84,13 @@ impl Sequencer {
                 continue;
             }
             if let Some(nth) = group.overlay.refusal(&index, &request.batch) {
-                group
-                    .deferred
-                    .push((request, EngineError::Precondition { index: nth }));
+                group.deferred.push((request, EngineError::Precondition { index: nth }));
                 continue;
             }
             let committed = assign(&mut request.batch, last, set.clock.now_ns());
             last = committed.sequence;
             let unnamed = group.overlay.accept(&index, last, &request.batch.mutations);
-            group
-                .metadata
-                .push(last, &request.batch.mutations, &request.batch.changes);
+            group.metadata.push(last, &request.batch.mutations, &request.batch.changes);
             group.accepted.push((request, Committed { unnamed, ..committed }));
             meta_bytes += metadata;
             payload_bytes += payload;
@@ -138,17 +108,12 @@ impl Sequencer {
     }
 
     fn acknowledge(&mut self, shared: &Shared, metadata: &[u8], answers: Answers) {
-        let place = FramePlace {
-            batch: shared.batch,
-            address: shared.address,
-            meta_bytes: shared.meta_bytes,
-        };
+        let place =
+            FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
         let mut accepted = answers.accepted;
         {
             let mut index = self.set.index.write();
-            index
-                .apply(place, metadata)
-                .expect("metadata written here has the form that is read here");
+            index.apply(place, metadata).expect("metadata written here has the form that is read here");
             let changes: Vec<Change> = accepted
                 .iter_mut()
                 .flat_map(|(request, _)| std::mem::take(&mut request.batch.changes))
@@ -221,23 +186,13 @@ fn assign(batch: &mut Batch, last: Sequence, now_ns: u64) -> Committed {
         changes.push(change.sequence);
     }
     let sequence = changes.last().copied().unwrap_or(Sequence(first));
-    Committed {
-        sequence,
-        changes,
-        unnamed: Vec::new(),
-    }
+    Committed { sequence, changes, unnamed: Vec::new() }
 }
 
 fn payload_bytes_of(mutations: &[Mutation]) -> usize {
     mutations
         .iter()
-        .map(|mutation| {
-            if let Mutation::Put(put) = mutation {
-                put.payload.len()
-            } else {
-                0
-            }
-        })
+        .map(|mutation| if let Mutation::Put(put) = mutation { put.payload.len() } else { 0 })
         .sum()
 }
 

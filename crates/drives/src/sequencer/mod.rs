@@ -75,19 +75,12 @@ pub(crate) enum Event {
     /// A commit came.
     Commit(Box<Request>),
     /// A drive wrote its frame of a batch, or failed to.
-    Written {
-        position: usize,
-        batch: u64,
-        result: std::io::Result<()>,
-    },
+    Written { position: usize, batch: u64, result: std::io::Result<()> },
     /// A drive failed elsewhere.
     Fault { position: usize, reason: String },
     /// No more commits come. With `clean`, what is queued is written, every voter is waited for, and a seal
     /// is written; without, the thread ends as it stands.
-    Stop {
-        clean: bool,
-        reply: Option<oneshot::Sender<()>>,
-    },
+    Stop { clean: bool, reply: Option<oneshot::Sender<()>> },
 }
 
 /// A frame in flight on a drive.
@@ -163,12 +156,8 @@ impl Sequencer {
             })
             .collect();
         let metadata = encode_epoch_start(self.chain.previous);
-        self.write_plain(Kind::EpochStart, &metadata)
-            .map_err(|Frozen(reason)| reason)?;
-        self.preparer.ask(
-            self.chain.next.segment,
-            self.set.segment_bytes(self.chain.next.segment),
-        );
+        self.write_plain(Kind::EpochStart, &metadata).map_err(|Frozen(reason)| reason)?;
+        self.preparer.ask(self.chain.next.segment, self.set.segment_bytes(self.chain.next.segment));
         set_mode(&self.set, Mode::Writable);
         Ok(())
     }
@@ -207,11 +196,7 @@ impl Sequencer {
     fn hear(&mut self, event: Event) {
         match event {
             Event::Commit(request) => self.queue.push_back(*request),
-            Event::Written {
-                position,
-                batch,
-                result,
-            } => self.note_written(position, batch, result),
+            Event::Written { position, batch, result } => self.note_written(position, batch, result),
             Event::Fault { position, reason } => self.note_failure(position, reason),
             Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
         }
@@ -239,9 +224,7 @@ impl Sequencer {
     }
 
     fn has_due_work(&self) -> bool {
-        self.queue
-            .iter()
-            .any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
+        self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
     }
 
     fn patience(&self) -> Duration {
@@ -260,9 +243,7 @@ impl Sequencer {
         for position in 0..self.flights.len() {
             let flights = &self.flights[position];
             let bytes: usize = flights.iter().map(|flight| flight.bytes).sum();
-            let late = flights
-                .front()
-                .is_some_and(|flight| flight.since.elapsed() > LAG_MAX);
+            let late = flights.front().is_some_and(|flight| flight.since.elapsed() > LAG_MAX);
             if late || bytes > LAG_BYTES_MAX {
                 let batch = flights.front().map_or(0, |flight| flight.batch);
                 self.note_failure(position, format!("it lags by {bytes} bytes, since batch {batch}"));
@@ -312,8 +293,7 @@ impl Sequencer {
     fn prepare_next(&mut self) {
         self.last_retry = Instant::now();
         let number = self.chain.next.segment + 1;
-        self.preparer
-            .ask(number, segment_bytes(number, self.set.largest_segment));
+        self.preparer.ask(number, segment_bytes(number, self.set.largest_segment));
     }
 
     fn stop(mut self, clean: bool, reply: Option<oneshot::Sender<()>>) {

@@ -24,19 +24,12 @@ pub(super) enum Failure {
 
 impl Sequencer {
     pub(super) fn write_plain(&mut self, kind: Kind, metadata: &[u8]) -> Result<(), Frozen> {
-        let layout = Layout {
-            form: Form::Empty,
-            places: Vec::new(),
-            columns: Vec::new(),
-            stripe_bytes: 0,
-        };
+        let layout = Layout { form: Form::Empty, places: Vec::new(), columns: Vec::new(), stripe_bytes: 0 };
         match self.write_batch(kind, metadata, &layout) {
             Ok(_) => Ok(()),
             Err(Failure::Frozen(frozen)) => Err(frozen),
             Err(Failure::Full) if kind == Kind::Seal => Ok(()),
-            Err(Failure::Full) => Err(Frozen(
-                "no space is left for the first segment of the journal".into(),
-            )),
+            Err(Failure::Full) => Err(Frozen("no space is left for the first segment of the journal".into())),
         }
     }
 
@@ -141,11 +134,7 @@ impl Sequencer {
                 bytes: frame.len(),
                 since: Instant::now(),
             });
-            writer.write(Job {
-                batch: shared.batch,
-                address: shared.address,
-                frame,
-            });
+            writer.write(Job { batch: shared.batch, address: shared.address, frame });
         }
     }
 
@@ -181,10 +170,7 @@ impl Sequencer {
             .iter()
             .map(|(position, reason)| format!("{}: {reason}", self.set.members[*position].path))
             .collect();
-        format!(
-            "batch {batch} is short of the write quorum ({})",
-            failures.join("; ")
-        )
+        format!("batch {batch} is short of the write quorum ({})", failures.join("; "))
     }
 
     /// Takes the failed drives out by a decision of the others.
@@ -210,9 +196,7 @@ impl Sequencer {
                 writer.abandon();
             }
         }
-        decided
-            .map(|_| ())
-            .map_err(|short| Frozen(format!("{} drives are left", short.answered)))
+        decided.map(|_| ()).map_err(|short| Frozen(format!("{} drives are left", short.answered)))
     }
 }
 

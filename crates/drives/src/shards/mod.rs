@@ -77,11 +77,7 @@ impl Drop for Pin {
             };
             entry.readers -= 1;
             let reclaimed = entry.reclaimed;
-            if entry.readers == 0 {
-                pinned.remove(&self.id).is_some_and(|_| reclaimed)
-            } else {
-                false
-            }
+            if entry.readers == 0 { pinned.remove(&self.id).is_some_and(|_| reclaimed) } else { false }
         };
         if reclaimed {
             remove(&self.set, self.id);
@@ -110,9 +106,7 @@ fn remove(set: &Set, id: ShardId) {
 }
 
 fn no_such(location: &Location) -> EngineError {
-    EngineError::NoSuchLocation {
-        location: location.clone(),
-    }
+    EngineError::NoSuchLocation { location: location.clone() }
 }
 
 fn block_crc(id: ShardId, column: usize, number: u64, block: &[u8]) -> u64 {
@@ -133,10 +127,6 @@ async fn blocking<T: Send + 'static>(
 /// A task that ended otherwise than by returning was cut off by the runtime's end.
 fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, EngineError> {
     result.map_err(|error| {
-        if error.is_panic() {
-            std::panic::resume_unwind(error.into_panic())
-        } else {
-            EngineError::Closed
-        }
+        if error.is_panic() { std::panic::resume_unwind(error.into_panic()) } else { EngineError::Closed }
     })
 }

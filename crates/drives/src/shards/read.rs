@@ -36,13 +36,7 @@ pub(crate) async fn read(
     let pin = Pin::new(Arc::clone(&set), pins, place.id);
     let read = blocking(move || {
         let readers = open_readers(&set, &place, &location)?;
-        Ok(ShardRead {
-            set,
-            place,
-            readers,
-            range,
-            _pin: pin,
-        })
+        Ok(ShardRead { set, place, readers, range, _pin: pin })
     })
     .await?;
     Ok(Box::pin(stream::unfold(Some(read), |read| async move {
@@ -129,10 +123,7 @@ impl ShardRead {
             }
             if !self.set.codec.rebuild_data(&mut columns) {
                 let damaged = columns.iter().filter(|column| column.is_none()).count();
-                return Err(EngineError::Damaged {
-                    damaged,
-                    parity: geometry.parity,
-                });
+                return Err(EngineError::Damaged { damaged, parity: geometry.parity });
             }
         }
         let end = chunk.len() + stripe_bytes;

@@ -52,10 +52,7 @@ impl Drop for Files {
 impl Files {
     fn create(set: Arc<Set>, faults: Faults, epoch: u64) -> Result<Files, EngineError> {
         let place = Place {
-            id: ShardId {
-                random: rand::random(),
-                epoch,
-            },
+            id: ShardId { random: rand::random(), epoch },
             size_bytes: 0,
             geometry: set.geometry,
             holders: 0,
@@ -72,10 +69,8 @@ impl Files {
         let set = Arc::clone(&files.set);
         for member in set.online() {
             let column = files.place.column_on(member.position);
-            let created = member
-                .drive()
-                .and_then(|drive| drive.create_shard(files.place.id))
-                .and_then(|mut writer| {
+            let created =
+                member.drive().and_then(|drive| drive.create_shard(files.place.id)).and_then(|mut writer| {
                     writer.append(&shard_header(&set, &files.place, column))?;
                     Ok(writer)
                 });
@@ -99,15 +94,8 @@ impl Files {
     }
 
     fn check_quorum(&self) -> Result<(), EngineError> {
-        let (answered, needed) = (
-            self.writers.iter().flatten().count(),
-            self.set.geometry.write_quorum(),
-        );
-        if answered < needed {
-            Err(EngineError::WriteQuorum { answered, needed })
-        } else {
-            Ok(())
-        }
+        let (answered, needed) = (self.writers.iter().flatten().count(), self.set.geometry.write_quorum());
+        if answered < needed { Err(EngineError::WriteQuorum { answered, needed }) } else { Ok(()) }
     }
 
     /// Encodes and appends whole stripes, or the body's last bytes; blocks.

@@ -16,23 +16,10 @@ async fn written(drives: usize, objects: usize, size: usize) -> usize {
         let mutations = (first..(first + per_batch).min(objects))
             .map(|number| {
                 let key = Bytes::from(format!("{number:04}"));
-                Mutation::Put(Put {
-                    key,
-                    payload: body(size, number),
-                    ..Put::default()
-                })
+                Mutation::Put(Put { key, payload: body(size, number), ..Put::default() })
             })
             .collect();
-        engine
-            .commit(
-                SET,
-                Batch {
-                    mutations,
-                    ..Batch::default()
-                },
-            )
-            .await
-            .unwrap();
+        engine.commit(SET, Batch { mutations, ..Batch::default() }).await.unwrap();
         all_written(&drives).await;
     }
     let commits = drives.iter().flat_map(frames).filter(|frame| frame.commits);

@@ -48,26 +48,14 @@ async fn more_damage_than_parity_is_told_and_nothing_false_is_served() {
     put(&engine, "split", body(131_072, 1)).await.unwrap();
     put(&engine, "sound", body(131_072, 2)).await.unwrap();
     all_written(&drives).await;
-    let frame = frames(&drives[0])
-        .into_iter()
-        .find(|frame| frame.column_bytes > 0)
-        .unwrap();
+    let frame = frames(&drives[0]).into_iter().find(|frame| frame.column_bytes > 0).unwrap();
     for drive in &drives[..3] {
         let at = frame.offset + 256 + frame.meta_bytes + 5_000;
         drive.damage(&frame.file, at as u64, &[!drive.bytes(&frame.file)[at]]);
     }
-    assert_eq!(
-        get(&engine, "split").await,
-        Err(EngineError::Damaged {
-            damaged: 3,
-            parity: 2
-        })
-    );
+    assert_eq!(get(&engine, "split").await, Err(EngineError::Damaged { damaged: 3, parity: 2 }));
     assert_eq!(get(&engine, "sound").await, Ok(Some(body(131_072, 2))));
-    assert_eq!(
-        engine.scan(SET, KeyRange::prefix(b""), 10).await.unwrap().len(),
-        2
-    );
+    assert_eq!(engine.scan(SET, KeyRange::prefix(b""), 10).await.unwrap().len(), 2);
 }
 
 /// A damaged block of a shard is rebuilt; so is one that lies intact in the wrong place.
@@ -78,23 +66,15 @@ async fn damaged_and_misplaced_blocks_of_shards_are_rebuilt_until_parity_ends() 
     let large = body(1_500_000, 4);
     let location = stage(&engine, &large).await.unwrap();
     let shard = |drive: &FaultyDrive| {
-        drive
-            .files()
-            .into_iter()
-            .find(|(name, _)| name.starts_with("shard/"))
-            .unwrap()
-            .0
+        drive.files().into_iter().find(|(name, _)| name.starts_with("shard/")).unwrap().0
     };
     let record = 8 + 65_536;
 
     let name = shard(&drives[0]);
     let bytes = drives[0].bytes(&name);
     drives[0].damage(&name, 128 + 8 + 100, &[!bytes[128 + 8 + 100]]);
-    let swapped = [
-        &bytes[128 + 2 * record..128 + 3 * record],
-        &bytes[128 + record..128 + 2 * record],
-    ]
-    .concat();
+    let swapped =
+        [&bytes[128 + 2 * record..128 + 3 * record], &bytes[128 + record..128 + 2 * record]].concat();
     drives[1].damage(&shard(&drives[1]), 128, &[0; 5000]);
     assert!(read(&engine, &location, 1_500_000).await == Ok(large.clone()));
     drives[0].damage(&name, (128 + record) as u64, &swapped);
@@ -103,10 +83,7 @@ async fn damaged_and_misplaced_blocks_of_shards_are_rebuilt_until_parity_ends() 
     drives[2].damage(&shard(&drives[2]), 128, &[0; 5000]);
     assert_eq!(
         read(&engine, &location, 1_500_000).await,
-        Err(EngineError::Damaged {
-            damaged: 3,
-            parity: 2
-        })
+        Err(EngineError::Damaged { damaged: 3, parity: 2 })
     );
 }
 

@@ -62,10 +62,7 @@ async fn a_full_drive_refuses_puts_takes_deletes_and_is_no_faulty_drive() {
     };
     assert_eq!(refused, EngineError::Full);
     assert_eq!(stage(&engine, &body(300_000, 1)).await, Err(EngineError::Full));
-    let delete = Batch {
-        mutations: vec![Mutation::Delete(Bytes::from_static(b"0"))],
-        ..Batch::default()
-    };
+    let delete = Batch { mutations: vec![Mutation::Delete(Bytes::from_static(b"0"))], ..Batch::default() };
     engine.commit(SET, delete).await.unwrap();
     assert_eq!(get(&engine, "0").await, Ok(None));
     assert_eq!(get(&engine, "1").await, Ok(Some(body(100_000, 1))));
@@ -90,8 +87,5 @@ async fn a_body_is_staged_while_a_quorum_of_drives_takes_it() {
     assert_eq!(read(&engine, &location, 2_000_000).await, Ok(large.clone()));
     drives[1].refuse_writes(Some(ErrorKind::Other));
     let refused = stage(&engine, &large).await;
-    assert!(
-        matches!(refused, Err(EngineError::WriteQuorum { needed: 3, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(EngineError::WriteQuorum { needed: 3, .. })), "{refused:?}");
 }

@@ -22,16 +22,9 @@ struct Acknowledged {
 
 async fn put_large(engine: &LocalEngine) -> Result<(), EngineError> {
     let location = stage(engine, &body(LARGE_BYTES, 9)).await?;
-    let put = Put {
-        key: Bytes::from_static(b"large"),
-        locations: vec![location],
-        ..Put::default()
-    };
-    let batch = Batch {
-        mutations: vec![Mutation::Put(put)],
-        changes: vec![change("large")],
-        ..Batch::default()
-    };
+    let put = Put { key: Bytes::from_static(b"large"), locations: vec![location], ..Put::default() };
+    let batch =
+        Batch { mutations: vec![Mutation::Put(put)], changes: vec![change("large")], ..Batch::default() };
     engine.commit(SET, batch).await.map(|_| ())
 }
 
@@ -60,23 +53,11 @@ async fn check(engine: &Arc<LocalEngine>, done: &Acknowledged, cut: u64) {
     let expected = [None, Some(body(700, 1)), Some(body(900, 2))];
     assert_eq!(rose, expected[times("rose")], "cut at step {cut}");
     let tulip = get(engine, "tulip").await.unwrap();
-    assert_eq!(
-        tulip,
-        (times("tulip") == 1).then(|| body(20_000, 1)),
-        "cut at step {cut}"
-    );
+    assert_eq!(tulip, (times("tulip") == 1).then(|| body(20_000, 1)), "cut at step {cut}");
     let iris = get(engine, "iris").await.unwrap();
-    assert_eq!(
-        iris,
-        (times("iris") == 1).then(|| body(60_000, 1)),
-        "cut at step {cut}"
-    );
-    let locations: Vec<Location> = engine
-        .get(SET, b"large")
-        .await
-        .unwrap()
-        .map(|entry| entry.locations)
-        .unwrap_or_default();
+    assert_eq!(iris, (times("iris") == 1).then(|| body(60_000, 1)), "cut at step {cut}");
+    let locations: Vec<Location> =
+        engine.get(SET, b"large").await.unwrap().map(|entry| entry.locations).unwrap_or_default();
     assert_eq!(locations.len(), times("large"), "cut at step {cut}");
     for location in &locations {
         let large = read(engine, location, LARGE_BYTES as u64).await.unwrap();

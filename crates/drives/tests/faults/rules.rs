@@ -53,11 +53,7 @@ async fn an_ordinary_power_cut_that_tears_the_last_frame_never_keeps_the_set_fro
             let engine = open_all(&drives).unwrap();
             assert!(engine.report().writable, "torn {torn:04b}, missing {missing:04b}");
             let expected = (whole >= 3).then(|| body(60_000, 1));
-            assert_eq!(
-                get(&engine, "two").await,
-                Ok(expected),
-                "torn {torn:04b}, missing {missing:04b}"
-            );
+            assert_eq!(get(&engine, "two").await, Ok(expected), "torn {torn:04b}, missing {missing:04b}");
             assert_eq!(get(&engine, "one").await, Ok(Some(body(60_000, 0))));
         }
     }
@@ -110,11 +106,7 @@ async fn a_batch_that_was_kept_survives_the_loss_of_any_two_drives_from_then_on(
     drop(open_all(&drives).unwrap());
     for (one, other) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
         let engine = open(&restarted(&drives), &[one, other]).unwrap();
-        assert_eq!(
-            get(&engine, "two").await,
-            Ok(Some(body(60_000, 1))),
-            "with {one} and {other}"
-        );
+        assert_eq!(get(&engine, "two").await, Ok(Some(body(60_000, 1))), "with {one} and {other}");
     }
 }
 
@@ -133,12 +125,7 @@ async fn an_epoch_that_was_begun_twice_is_not_the_same_epoch() {
     engine.shutdown().await;
     drop(engine);
 
-    let mixed = [
-        left[0].clone(),
-        right[1].clone(),
-        right[2].clone(),
-        right[3].clone(),
-    ];
+    let mixed = [left[0].clone(), right[1].clone(), right[2].clone(), right[3].clone()];
     assert_ne!(mixed[0].bytes("format")[72..], mixed[1].bytes("format")[72..]);
     let engine = open_all(&mixed).unwrap();
     assert_eq!(offline(&engine), ["d1"]);
@@ -218,17 +205,11 @@ async fn a_captured_frame_stored_as_a_payload_is_not_taken_for_a_frame() {
 
     // The payload is moved until the copy begins at a block, where a frame would.
     put(&engine, "forged", captured.to_vec().into()).await.unwrap();
-    let carrier = frames(&drives[0])
-        .into_iter()
-        .find(|seen| seen.batch == frame.batch + 1)
-        .unwrap();
+    let carrier = frames(&drives[0]).into_iter().find(|seen| seen.batch == frame.batch + 1).unwrap();
     let shift = 4096 - (256 + carrier.meta_bytes) % 4096;
     let forged = [vec![7; shift], captured.to_vec()].concat();
     put(&engine, "forged", forged.clone().into()).await.unwrap();
-    let aligned = frames(&drives[0])
-        .iter()
-        .filter(|seen| seen.batch == frame.batch)
-        .count();
+    let aligned = frames(&drives[0]).iter().filter(|seen| seen.batch == frame.batch).count();
     assert!(aligned >= 2, "the copy does not begin at a block");
     drop(engine);
 
@@ -236,10 +217,7 @@ async fn a_captured_frame_stored_as_a_payload_is_not_taken_for_a_frame() {
     assert_eq!(get(&engine, "forged").await, Ok(Some(forged.into())));
     drop(engine);
     let torn = restarted(&drives);
-    let last = frames(&torn[0])
-        .into_iter()
-        .rfind(|seen| seen.batch == frame.batch + 2)
-        .unwrap();
+    let last = frames(&torn[0]).into_iter().rfind(|seen| seen.batch == frame.batch + 2).unwrap();
     torn[0].damage(&last.file, last.offset as u64, &[0; 256]);
     let engine = open_all(&torn).unwrap();
     assert_eq!(told(&engine).await, ["captured", "forged"]);
@@ -262,23 +240,12 @@ async fn a_batch_short_of_the_quorum_freezes_the_set_until_it_recovers_by_itself
         put_new(&engine, "contested", body(9_000, 1)),
         put_new(&engine, "contested", body(9_000, 2)),
     );
-    assert!(
-        matches!(first, Err(EngineError::OutcomeUnknown { .. })),
-        "{first:?}"
-    );
-    let unknown_or_refused = matches!(
-        second,
-        Err(EngineError::OutcomeUnknown { .. } | EngineError::WriteQuorum { .. })
-    );
+    assert!(matches!(first, Err(EngineError::OutcomeUnknown { .. })), "{first:?}");
+    let unknown_or_refused =
+        matches!(second, Err(EngineError::OutcomeUnknown { .. } | EngineError::WriteQuorum { .. }));
     assert!(unknown_or_refused, "{second:?}");
     let later = put(&engine, "later", body(10, 3)).await;
-    assert_eq!(
-        later,
-        Err(EngineError::WriteQuorum {
-            answered: 2,
-            needed: 3
-        })
-    );
+    assert_eq!(later, Err(EngineError::WriteQuorum { answered: 2, needed: 3 }));
     assert_eq!(get(&engine, "before").await, Ok(Some(body(9_000, 0))));
 
     for drive in &drives[..2] {
@@ -307,24 +274,17 @@ async fn a_journal_of_several_segments_and_epochs_is_read_back_whole() {
     for epoch in 0..3 {
         let engine = open_all(&drives).unwrap();
         for number in 0..70 {
-            put(&engine, &format!("{epoch}/{number}"), body(100_000, number))
-                .await
-                .unwrap();
+            put(&engine, &format!("{epoch}/{number}"), body(100_000, number)).await.unwrap();
         }
         drop(engine);
         drives = restarted(&drives);
     }
-    let segments = drives[0]
-        .files()
-        .iter()
-        .filter(|(name, _)| name.ends_with(".seg"))
-        .count();
+    let segments = drives[0].files().iter().filter(|(name, _)| name.ends_with(".seg")).count();
     assert!(segments >= 2, "{segments} segments");
 
     let engine = open_all(&drives).unwrap();
-    let expected: Vec<String> = (0..3)
-        .flat_map(|epoch| (0..70).map(move |number| format!("{epoch}/{number}")))
-        .collect();
+    let expected: Vec<String> =
+        (0..3).flat_map(|epoch| (0..70).map(move |number| format!("{epoch}/{number}"))).collect();
     assert_eq!(told(&engine).await, expected);
     for key in expected {
         let number: usize = key.split('/').nth(1).unwrap().parse().unwrap();

@@ -19,13 +19,7 @@ pub(crate) fn open(drives: &[FaultyDrive], present: &[usize]) -> Result<Arc<Loca
     let given = drives
         .iter()
         .enumerate()
-        .map(|(position, drive)| {
-            if present.contains(&position) {
-                drive.given()
-            } else {
-                drive.absent()
-            }
-        })
+        .map(|(position, drive)| if present.contains(&position) { drive.given() } else { drive.absent() })
         .collect();
     LocalEngine::open_on(given, None, Arc::new(SystemClock))
 }
@@ -56,10 +50,8 @@ pub(crate) async fn drives_with(count: usize, keys: &[&str], size: usize) -> Vec
 /// Waits until every drive has its frames: an acknowledgement waits for the quorum alone.
 pub(crate) async fn all_written(drives: &[FaultyDrive]) {
     wait_until(|| {
-        let lasts: Vec<Option<u64>> = drives
-            .iter()
-            .map(|drive| frames(drive).pop().map(|frame| frame.batch))
-            .collect();
+        let lasts: Vec<Option<u64>> =
+            drives.iter().map(|drive| frames(drive).pop().map(|frame| frame.batch)).collect();
         lasts.iter().all(|last| last.is_some() && *last == lasts[0])
     })
     .await;
@@ -75,23 +67,13 @@ pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
 }
 
 pub(crate) fn body(size: usize, seed: usize) -> Bytes {
-    (0..size)
-        .map(|at| (at * 31 + seed * 7 + at / 251) as u8)
-        .collect()
+    (0..size).map(|at| (at * 31 + seed * 7 + at / 251) as u8).collect()
 }
 
 /// A put of a key together with the change that tells of it.
 pub(crate) fn put_batch(key: &str, payload: Bytes) -> Batch {
-    let put = Put {
-        key: Bytes::copy_from_slice(key.as_bytes()),
-        payload,
-        ..Put::default()
-    };
-    Batch {
-        mutations: vec![Mutation::Put(put)],
-        changes: vec![change(key)],
-        ..Batch::default()
-    }
+    let put = Put { key: Bytes::copy_from_slice(key.as_bytes()), payload, ..Put::default() };
+    Batch { mutations: vec![Mutation::Put(put)], changes: vec![change(key)], ..Batch::default() }
 }
 
 pub(crate) fn change(key: &str) -> Change {
@@ -109,10 +91,7 @@ pub(crate) fn change(key: &str) -> Change {
 }
 
 pub(crate) async fn put(engine: &LocalEngine, key: &str, payload: Bytes) -> Result<Sequence, EngineError> {
-    engine
-        .commit(SET, put_batch(key, payload))
-        .await
-        .map(|committed| committed.sequence)
+    engine.commit(SET, put_batch(key, payload)).await.map(|committed| committed.sequence)
 }
 
 pub(crate) async fn put_new(
@@ -121,21 +100,12 @@ pub(crate) async fn put_new(
     payload: Bytes,
 ) -> Result<Sequence, EngineError> {
     let absent = Precondition::Absent(Bytes::from_static(key.as_bytes()));
-    let batch = Batch {
-        preconditions: vec![absent],
-        ..put_batch(key, payload)
-    };
-    engine
-        .commit(SET, batch)
-        .await
-        .map(|committed| committed.sequence)
+    let batch = Batch { preconditions: vec![absent], ..put_batch(key, payload) };
+    engine.commit(SET, batch).await.map(|committed| committed.sequence)
 }
 
 pub(crate) async fn get(engine: &LocalEngine, key: &str) -> Result<Option<Bytes>, EngineError> {
-    Ok(engine
-        .get(SET, key.as_bytes())
-        .await?
-        .map(|entry: Entry| entry.payload))
+    Ok(engine.get(SET, key.as_bytes()).await?.map(|entry: Entry| entry.payload))
 }
 
 /// The keys that changes tell of, in order.

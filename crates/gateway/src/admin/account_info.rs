@@ -60,22 +60,11 @@ mod tests {
 
     #[test]
     fn a_bucket_is_told_with_its_size_and_what_may_be_done() {
-        let usage = BucketUsage {
-            name: "a".to_owned(),
-            objects: 2,
-            size_bytes: 7,
-            ..BucketUsage::default()
-        };
+        let usage = BucketUsage { name: "a".to_owned(), objects: 2, size_bytes: 7, ..BucketUsage::default() };
         let document = document("minioadmin", vec![bucket(&usage)]);
         assert_eq!(document["AccountName"], json!("minioadmin"));
         assert_eq!(document["Buckets"][0]["size"], json!(7));
-        assert_eq!(
-            document["Buckets"][0]["access"],
-            json!({ "read": true, "write": true })
-        );
-        assert_eq!(
-            document["Buckets"][0]["created"],
-            json!("1970-01-01T00:00:00.000Z")
-        );
+        assert_eq!(document["Buckets"][0]["access"], json!({ "read": true, "write": true }));
+        assert_eq!(document["Buckets"][0]["created"], json!("1970-01-01T00:00:00.000Z"));
     }
 }

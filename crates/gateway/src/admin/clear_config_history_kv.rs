@@ -9,11 +9,7 @@ pub(super) const CALL: Call = Call {
     path: "/clear-config-history-kv",
     run: |gateway, request| {
         Box::pin(async move {
-            let forgotten = gateway
-                .setup
-                .configuration
-                .forget(request.query("restoreId"))
-                .await;
+            let forgotten = gateway.setup.configuration.forget(request.query("restoreId")).await;
             forgotten.map_err(|error| error.refusal())?;
             Ok(Answer::Empty)
         })

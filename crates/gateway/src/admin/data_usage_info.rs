@@ -27,16 +27,10 @@ pub(super) const CALL: Call = Call {
 
 fn document(count: &Count, report: Option<&SetReport>) -> Value {
     let total = count.total();
-    let buckets: Map<String, Value> = count
-        .buckets
-        .iter()
-        .map(|bucket| (bucket.name.clone(), of_bucket(bucket)))
-        .collect();
-    let sizes: Map<String, Value> = count
-        .buckets
-        .iter()
-        .map(|bucket| (bucket.name.clone(), bucket.size_bytes.into()))
-        .collect();
+    let buckets: Map<String, Value> =
+        count.buckets.iter().map(|bucket| (bucket.name.clone(), of_bucket(bucket))).collect();
+    let sizes: Map<String, Value> =
+        count.buckets.iter().map(|bucket| (bucket.name.clone(), bucket.size_bytes.into())).collect();
     let mut document = json!({
         "lastUpdate": time::iso8601_ms(i64::try_from(count.counted_ms).unwrap_or(i64::MAX)),
         "objectsCount": total.objects,
@@ -60,9 +54,7 @@ fn document(count: &Count, report: Option<&SetReport>) -> Value {
 
 fn of_bucket(bucket: &BucketUsage) -> Value {
     let histogram = |rows: Vec<(&'static str, u64)>| -> Map<String, Value> {
-        rows.into_iter()
-            .map(|(name, count)| (name.to_owned(), count.into()))
-            .collect()
+        rows.into_iter().map(|(name, count)| (name.to_owned(), count.into())).collect()
     };
     json!({
         "size": bucket.size_bytes,
@@ -84,34 +76,18 @@ mod tests {
 
     #[test]
     fn each_bucket_and_the_capacity_are_told() {
-        let bucket = BucketUsage {
-            name: "a".to_owned(),
-            objects: 2,
-            size_bytes: 7,
-            ..BucketUsage::default()
-        };
+        let bucket =
+            BucketUsage { name: "a".to_owned(), objects: 2, size_bytes: 7, ..BucketUsage::default() };
         let document = document(&Count::of(vec![bucket]), Some(&drives::sample()));
 
         assert_eq!(document["bucketsSizes"], json!({ "a": 7 }));
         assert_eq!(document["bucketsUsageInfo"]["a"]["objectsCount"], json!(2));
+        assert_eq!(document["bucketsUsageInfo"]["a"]["objectsSizesHistogram"].as_object().unwrap().len(), 11);
         assert_eq!(
-            document["bucketsUsageInfo"]["a"]["objectsSizesHistogram"]
-                .as_object()
-                .unwrap()
-                .len(),
-            11
-        );
-        assert_eq!(
-            document["bucketsUsageInfo"]["a"]["objectsVersionsHistogram"]
-                .as_object()
-                .unwrap()
-                .len(),
+            document["bucketsUsageInfo"]["a"]["objectsVersionsHistogram"].as_object().unwrap().len(),
             7
         );
-        assert_eq!(
-            (&document["capacity"], &document["freeCapacity"]),
-            (&json!(8000), &json!(5600))
-        );
+        assert_eq!((&document["capacity"], &document["freeCapacity"]), (&json!(8000), &json!(5600)));
         assert_eq!(document["lastUpdate"], json!("2027-01-15T08:00:00.000Z"));
     }
 }

@@ -35,11 +35,7 @@ pub(super) fn documents(report: &SetReport) -> Vec<Value> {
 
 /// How many drives are online and how many are not.
 pub(crate) fn count(report: &SetReport) -> (usize, usize) {
-    let online = report
-        .drives
-        .iter()
-        .filter(|drive| drive.state == DriveState::Online)
-        .count();
+    let online = report.drives.iter().filter(|drive| drive.state == DriveState::Online).count();
     (online, report.drives.len() - online)
 }
 
@@ -56,11 +52,7 @@ pub(crate) fn sample() -> SetReport {
         durable: true,
     };
     let state = |index| {
-        if index == 8 {
-            DriveState::Offline
-        } else {
-            DriveState::Online
-        }
+        if index == 8 { DriveState::Offline } else { DriveState::Online }
     };
     SetReport {
         deployment_id: "2377bae4-47b6-49df-919a-c5b2cd46708c".to_owned(),

@@ -13,9 +13,7 @@ pub(super) const CALL: Call = Call {
             let (subsystem, key) = (request.query("subSys"), request.query("key"));
             let help = gateway.setup.configuration.help(subsystem, key, as_environment);
             let help = help.map_err(|error| error.refusal())?;
-            Ok(Answer::Json(
-                serde_json::to_value(help).expect("help is text and switches"),
-            ))
+            Ok(Answer::Json(serde_json::to_value(help).expect("help is text and switches")))
         })
     },
 };

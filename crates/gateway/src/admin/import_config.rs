@@ -11,12 +11,7 @@ pub(super) const CALL: Call = Call {
     run: |gateway, request| {
         Box::pin(async move {
             let text = request.sealed_text(gateway).await?;
-            gateway
-                .setup
-                .configuration
-                .import(&text)
-                .await
-                .map_err(|error| error.refusal())?;
+            gateway.setup.configuration.import(&text).await.map_err(|error| error.refusal())?;
             Ok(Answer::Empty)
         })
     },

@@ -26,12 +26,7 @@ pub(super) const CALL: Call = Call {
             let count = gateway.admin.usage.count(&gateway.setup.store).await;
             let targets = gateway.setup.notifier.reports().await;
             let report = (gateway.setup.report)();
-            Ok(Answer::Json(document(
-                &Server::of(gateway),
-                &report,
-                count.as_deref(),
-                &targets,
-            )))
+            Ok(Answer::Json(document(&Server::of(gateway), &report, count.as_deref(), &targets)))
         })
     },
 };
@@ -115,9 +110,8 @@ fn server_document(server: &Server<'_>, report: &SetReport) -> Value {
     let names = server.environment.keys();
     let ours = names.filter(|name| name.starts_with("MINIO_") || name.starts_with("TIDINGS_"));
     // Which of the values are secrets is not for this place to decide: it tells none.
-    let variables: BTreeMap<&str, &str> = ours
-        .map(|name| (name.as_str(), "*** EXISTS, REDACTED ***"))
-        .collect();
+    let variables: BTreeMap<&str, &str> =
+        ours.map(|name| (name.as_str(), "*** EXISTS, REDACTED ***")).collect();
     json!({
         "state": "online",
         "endpoint": server.endpoint,
@@ -162,10 +156,7 @@ fn notifications(targets: &[TargetReport]) -> Value {
             .or_default()
             .push(json!({ (report.target.id.as_str()): { "status": status } }));
     }
-    kinds
-        .into_iter()
-        .map(|(kind, targets)| json!({ (kind): targets }))
-        .collect()
+    kinds.into_iter().map(|(kind, targets)| json!({ (kind): targets })).collect()
 }
 
 #[cfg(test)]
@@ -180,10 +171,7 @@ mod tests {
 
     fn target(id: &str, kind: &'static str, is_online: bool) -> TargetReport {
         TargetReport {
-            target: TargetId {
-                id: id.to_owned(),
-                kind,
-            },
+            target: TargetId { id: id.to_owned(), kind },
             arn: format!("arn:minio:sqs::{id}:{kind}"),
             is_online,
             reason: String::new(),
@@ -200,28 +188,15 @@ mod tests {
             ("MINIO_ROOT_PASSWORD".to_owned(), "hidden".to_owned()),
             ("HOME".to_owned(), "/root".to_owned()),
         ]);
-        let server = Server {
-            endpoint: "127.0.0.1:9000",
-            region: "",
-            uptime_s: 469,
-            environment: &environment,
-        };
-        let targets = [
-            target("1", "kafka", true),
-            target("2", "kafka", false),
-            target("a", "webhook", true),
-        ];
+        let server =
+            Server { endpoint: "127.0.0.1:9000", region: "", uptime_s: 469, environment: &environment };
+        let targets = [target("1", "kafka", true), target("2", "kafka", false), target("a", "webhook", true)];
         document(&server, &drives::sample(), count, &targets)
     }
 
     #[test]
     fn the_fields_that_mc_prints_are_there() {
-        let bucket = BucketUsage {
-            objects: 12,
-            versions: 13,
-            size_bytes: 40,
-            ..BucketUsage::default()
-        };
+        let bucket = BucketUsage { objects: 12, versions: 13, size_bytes: 40, ..BucketUsage::default() };
         let answer = answer(Some(&Count::of(vec![bucket])));
 
         assert_eq!(
@@ -232,27 +207,12 @@ mod tests {
             })
         );
         let amounts = ["buckets", "objects", "versions", "usage"].map(|name| answer[name].to_string());
-        assert_eq!(
-            amounts,
-            [
-                r#"{"count":1}"#,
-                r#"{"count":12}"#,
-                r#"{"count":13}"#,
-                r#"{"size":40}"#
-            ]
-        );
+        assert_eq!(amounts, [r#"{"count":1}"#, r#"{"count":12}"#, r#"{"count":13}"#, r#"{"size":40}"#]);
         let server = &answer["servers"][0];
-        assert_eq!(
-            (&server["state"], &server["uptime"]),
-            (&json!("online"), &json!(469))
-        );
+        assert_eq!((&server["state"], &server["uptime"]), (&json!("online"), &json!(469)));
         assert_eq!(server["network"], json!({ "127.0.0.1:9000": "online" }));
-        let states: Vec<&Value> = server["drives"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|drive| &drive["state"])
-            .collect();
+        let states: Vec<&Value> =
+            server["drives"].as_array().unwrap().iter().map(|drive| &drive["state"]).collect();
         assert_eq!(states, [vec!["ok"; 7], vec!["offline"]].concat());
         assert_eq!(server["drives"][7]["disk_index"], json!(7));
     }
@@ -274,10 +234,7 @@ mod tests {
     fn variables_are_named_and_their_values_are_not() {
         let answer = answer(None);
         let variables = &answer["servers"][0]["minio_env_vars"];
-        assert_eq!(
-            variables,
-            &json!({ "MINIO_ROOT_PASSWORD": "*** EXISTS, REDACTED ***" })
-        );
+        assert_eq!(variables, &json!({ "MINIO_ROOT_PASSWORD": "*** EXISTS, REDACTED ***" }));
     }
 
     #[test]

@@ -24,12 +24,8 @@ pub(super) const CALL: Call = Call {
                     ));
                 }
             };
-            let entries = gateway
-                .setup
-                .configuration
-                .history(count)
-                .await
-                .map_err(|error| error.refusal())?;
+            let entries =
+                gateway.setup.configuration.history(count).await.map_err(|error| error.refusal())?;
             let rows = entries.into_iter().map(|entry| {
                 let created_ms = i64::try_from(entry.created_ms).unwrap_or(i64::MAX);
                 json!({

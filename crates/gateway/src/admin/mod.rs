@@ -62,20 +62,15 @@ pub(crate) struct AdminRequest {
 impl AdminRequest {
     /// The first value of a query parameter, empty when it is absent.
     fn query(&self, name: &str) -> &str {
-        self.query
-            .iter()
-            .find(|(have, _)| have == name)
-            .map_or("", |(_, value)| value)
+        self.query.iter().find(|(have, _)| have == name).map_or("", |(_, value)| value)
     }
 
     /// The text of a sealed body.
     async fn sealed_text(&self, gateway: &Gateway) -> Result<String, Refusal> {
         let refuse = |reason: String| Refusal::with(ErrorCode::XMinioAdminConfigBadJSON, reason);
         let sealing = &gateway.admin.sealing;
-        let text = sealing
-            .open(&self.secret, self.body.clone())
-            .await
-            .map_err(|error| refuse(error.to_string()))?;
+        let text =
+            sealing.open(&self.secret, self.body.clone()).await.map_err(|error| refuse(error.to_string()))?;
         String::from_utf8(text).map_err(|_| refuse("the sealed body is not text".to_owned()))
     }
 }
@@ -92,11 +87,7 @@ pub(crate) struct AdminState {
 impl AdminState {
     /// The state of a gateway that is being made.
     pub(crate) fn new(started_ms: u64) -> AdminState {
-        AdminState {
-            sealing: Sealing::default(),
-            usage: Usage::default(),
-            started_ms,
-        }
+        AdminState { sealing: Sealing::default(), usage: Usage::default(), started_ms }
     }
 }
 
@@ -161,9 +152,7 @@ const APPLIED: HeaderName = HeaderName::from_static("x-minio-config-applied");
 
 /// Answers an admin call; an unknown path is 426.
 pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Response<ResponseBody> {
-    let call = CALLS
-        .iter()
-        .find(|call| call.method == request.head.method && call.path == request.path);
+    let call = CALLS.iter().find(|call| call.method == request.head.method && call.path == request.path);
     let answer = match call {
         Some(call) => (call.run)(gateway, &request).await,
         None => Err(absent(&request.path)),
@@ -172,19 +161,13 @@ pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Respons
         Ok(Answer::Empty) => replies::empty(StatusCode::OK),
         Ok(Answer::Json(document)) => json(StatusCode::OK, document.to_string().into()),
         Ok(Answer::Sealed(text)) => {
-            let sealed = gateway
-                .admin
-                .sealing
-                .seal(&request.secret, text.into_bytes())
-                .await;
+            let sealed = gateway.admin.sealing.seal(&request.secret, text.into_bytes()).await;
             json(StatusCode::OK, sealed.into())
         }
         Ok(Answer::Changed(changed)) => {
             let mut reply = replies::empty(StatusCode::OK);
             if changed.is_applied {
-                reply
-                    .headers_mut()
-                    .insert(APPLIED, HeaderValue::from_static("true"));
+                reply.headers_mut().insert(APPLIED, HeaderValue::from_static("true"));
             }
             reply
         }
@@ -214,10 +197,7 @@ fn refused(gateway: &Gateway, request: &AdminRequest, refusal: &Refusal) -> Resp
 fn absent(path: &str) -> Refusal {
     let word = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match ABSENT.contains(&word) {
-        true => Refusal::with(
-            ErrorCode::NotImplemented,
-            format!("this build has no admin call {word}"),
-        ),
+        true => Refusal::with(ErrorCode::NotImplemented, format!("this build has no admin call {word}")),
         false => Refusal::new(ErrorCode::XMinioAdminVersionMismatch),
     }
 }

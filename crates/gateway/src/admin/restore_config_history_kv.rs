@@ -9,11 +9,7 @@ pub(super) const CALL: Call = Call {
     path: "/restore-config-history-kv",
     run: |gateway, request| {
         Box::pin(async move {
-            let restored = gateway
-                .setup
-                .configuration
-                .restore(request.query("restoreId"))
-                .await;
+            let restored = gateway.setup.configuration.restore(request.query("restoreId")).await;
             Ok(Answer::Changed(restored.map_err(|error| error.refusal())?))
         })
     },

@@ -73,9 +73,7 @@ pub(crate) struct Sealing {
 
 impl Default for Sealing {
     fn default() -> Sealing {
-        Sealing {
-            permits: Arc::new(Semaphore::new(KEY_DERIVATIONS_MAX)),
-        }
+        Sealing { permits: Arc::new(Semaphore::new(KEY_DERIVATIONS_MAX)) }
     }
 }
 
@@ -98,10 +96,7 @@ impl Sealing {
 
     async fn on_own_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
         let permits = Arc::clone(&self.permits);
-        let permit = permits
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
+        let permit = permits.acquire_owned().await.expect("the semaphore is never closed");
         // The permit goes along: a caller that leaves does not let another derivation start beside this one.
         let work = tokio::task::spawn_blocking(move || {
             let result = work();
@@ -174,39 +169,24 @@ impl Chain {
         let salt = &header[..SALT_BYTES];
         let cipher = match header[SALT_BYTES] {
             0 => Cipher::Aes(Box::new(Aes256Gcm::new(&argon2_key(password, salt).into()))),
-            1 => Cipher::ChaCha(Box::new(ChaCha20Poly1305::new(
-                &argon2_key(password, salt).into(),
-            ))),
+            1 => Cipher::ChaCha(Box::new(ChaCha20Poly1305::new(&argon2_key(password, salt).into()))),
             2 => Cipher::Aes(Box::new(Aes256Gcm::new(&pbkdf2_key(password, salt).into()))),
             other => return Err(SealedError::Algorithm(other)),
         };
         let mut nonce_prefix = [0; NONCE_PREFIX_BYTES];
         nonce_prefix.copy_from_slice(&header[SALT_BYTES + 1..]);
-        let mut chain = Chain {
-            cipher,
-            nonce_prefix,
-            binding: Vec::new(),
-        };
+        let mut chain = Chain { cipher, nonce_prefix, binding: Vec::new() };
         chain.binding = chain.encrypt(0, Payload { msg: &[], aad: &[] });
         Ok(chain)
     }
 
     fn seal(&self, number: usize, is_last: bool, text: &[u8]) -> Vec<u8> {
-        self.encrypt(
-            number,
-            Payload {
-                msg: text,
-                aad: &self.associated(is_last),
-            },
-        )
+        self.encrypt(number, Payload { msg: text, aad: &self.associated(is_last) })
     }
 
     fn open(&self, number: usize, is_last: bool, sealed: &[u8]) -> Result<Vec<u8>, SealedError> {
         let nonce = self.nonce(number);
-        let payload = Payload {
-            msg: sealed,
-            aad: &self.associated(is_last),
-        };
+        let payload = Payload { msg: sealed, aad: &self.associated(is_last) };
         let opened = match &self.cipher {
             Cipher::Aes(cipher) => cipher.decrypt(&nonce.into(), payload),
             Cipher::ChaCha(cipher) => cipher.decrypt(&nonce.into(), payload),
@@ -240,11 +220,8 @@ impl Chain {
 
 fn argon2_key(password: &str, salt: &[u8]) -> [u8; 32] {
     let params = Params::new(ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES, Some(32));
-    let argon2 = Argon2::new(
-        Algorithm::Argon2id,
-        Version::V0x13,
-        params.expect("the parameters are in range"),
-    );
+    let argon2 =
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params.expect("the parameters are in range"));
     let mut key = [0; 32];
     argon2
         .hash_password_into(password.as_bytes(), salt, &mut key)
@@ -291,11 +268,7 @@ mod tests {
             let sealed = seal_under(PASSWORD, header(algorithm), TEXT).unwrap();
 
             assert_eq!(hex::encode(&sealed), expected, "algorithm {algorithm}");
-            assert_eq!(
-                open(PASSWORD, &sealed).as_deref(),
-                Ok(TEXT),
-                "algorithm {algorithm}"
-            );
+            assert_eq!(open(PASSWORD, &sealed).as_deref(), Ok(TEXT), "algorithm {algorithm}");
         }
     }
 
@@ -310,100 +283,30 @@ mod tests {
     #[test]
     fn texts_of_every_number_of_fragments_seal_to_the_known_digests() {
         let known = [
-            (
-                0,
-                0,
-                "efa260faf40c839e6cf4e2b46ac0c1a2f5a78a134c93879f2f22d8f7f696f13b",
-            ),
-            (
-                0,
-                1,
-                "95488ff0fdc239e39144e6b5cb811c2a818962e535c6f5b6b679ded7aa1e75d3",
-            ),
-            (
-                0,
-                16384,
-                "5331052f9d52ff42344fb528578ba1bb1d0e972f8a16255ff58331b864466e0f",
-            ),
-            (
-                0,
-                16385,
-                "34f43804e313e57028eab36c125818fc8a2d940e0ec75267f9f69dd3fd351f3e",
-            ),
-            (
-                0,
-                32769,
-                "e1886aa55b2dee2de807362dc2216b678f27d89a87fc35fe529f32c514fe4255",
-            ),
-            (
-                0,
-                40000,
-                "05431b05b60f430f9933262cff62f757da03790b9d763dc1b30a7132a2f63914",
-            ),
-            (
-                1,
-                0,
-                "547929daa6afa62ed471ae70865e8f80cbc3290a15955560ea2af4167cd70b3c",
-            ),
-            (
-                1,
-                16384,
-                "75ac52dae069f3bc8a4e1dbd4e182456877e165dc5d4ceb38fd81288cd03be30",
-            ),
-            (
-                1,
-                16385,
-                "46e95b3bf221351032751ee7a7b72bd29a915a5d1cb80fc7e908d1a28498eed1",
-            ),
-            (
-                1,
-                40000,
-                "986e24324ce5edf53be9df2fc9c93afdc8ff84681a9b185c0070b02dd082f91a",
-            ),
-            (
-                2,
-                0,
-                "6cbfeb7ec4e1ef7bf4fbab95182c212d5738782f2401a5f54fe54c358a8a2ec6",
-            ),
-            (
-                2,
-                16384,
-                "78b2b4ad924aa4fef777e278b09a1aeaa9239d1d8494ef268f5fc9e035d9e021",
-            ),
-            (
-                2,
-                16385,
-                "0f6ce523c69e7ac480c9e2e43c59f079a5f1c991388ad016d180b2ad3dac1b7d",
-            ),
-            (
-                2,
-                40000,
-                "5f02984047d6d50ce9a90ae08f10a59373db1cd2638d926cdd87ff7ad13cd558",
-            ),
+            (0, 0, "efa260faf40c839e6cf4e2b46ac0c1a2f5a78a134c93879f2f22d8f7f696f13b"),
+            (0, 1, "95488ff0fdc239e39144e6b5cb811c2a818962e535c6f5b6b679ded7aa1e75d3"),
+            (0, 16384, "5331052f9d52ff42344fb528578ba1bb1d0e972f8a16255ff58331b864466e0f"),
+            (0, 16385, "34f43804e313e57028eab36c125818fc8a2d940e0ec75267f9f69dd3fd351f3e"),
+            (0, 32769, "e1886aa55b2dee2de807362dc2216b678f27d89a87fc35fe529f32c514fe4255"),
+            (0, 40000, "05431b05b60f430f9933262cff62f757da03790b9d763dc1b30a7132a2f63914"),
+            (1, 0, "547929daa6afa62ed471ae70865e8f80cbc3290a15955560ea2af4167cd70b3c"),
+            (1, 16384, "75ac52dae069f3bc8a4e1dbd4e182456877e165dc5d4ceb38fd81288cd03be30"),
+            (1, 16385, "46e95b3bf221351032751ee7a7b72bd29a915a5d1cb80fc7e908d1a28498eed1"),
+            (1, 40000, "986e24324ce5edf53be9df2fc9c93afdc8ff84681a9b185c0070b02dd082f91a"),
+            (2, 0, "6cbfeb7ec4e1ef7bf4fbab95182c212d5738782f2401a5f54fe54c358a8a2ec6"),
+            (2, 16384, "78b2b4ad924aa4fef777e278b09a1aeaa9239d1d8494ef268f5fc9e035d9e021"),
+            (2, 16385, "0f6ce523c69e7ac480c9e2e43c59f079a5f1c991388ad016d180b2ad3dac1b7d"),
+            (2, 40000, "5f02984047d6d50ce9a90ae08f10a59373db1cd2638d926cdd87ff7ad13cd558"),
         ];
         for (algorithm, length, digest) in known {
-            let text: Vec<u8> = (0..length)
-                .map(|index: usize| u8::try_from(index % 251).unwrap())
-                .collect();
+            let text: Vec<u8> = (0..length).map(|index: usize| u8::try_from(index % 251).unwrap()).collect();
 
             let sealed = seal_under(PASSWORD, header(algorithm), &text).unwrap();
 
             let length_expected = HEADER_BYTES + length + TAG_BYTES * length.div_ceil(FRAGMENT_BYTES).max(1);
-            assert_eq!(
-                sealed.len(),
-                length_expected,
-                "algorithm {algorithm}, {length} bytes"
-            );
-            assert_eq!(
-                hex::encode(Sha256::digest(&sealed)),
-                digest,
-                "algorithm {algorithm}, {length} bytes"
-            );
-            assert_eq!(
-                open(PASSWORD, &sealed),
-                Ok(text),
-                "algorithm {algorithm}, {length} bytes"
-            );
+            assert_eq!(sealed.len(), length_expected, "algorithm {algorithm}, {length} bytes");
+            assert_eq!(hex::encode(Sha256::digest(&sealed)), digest, "algorithm {algorithm}, {length} bytes");
+            assert_eq!(open(PASSWORD, &sealed), Ok(text), "algorithm {algorithm}, {length} bytes");
         }
     }
 
@@ -411,15 +314,8 @@ mod tests {
     fn what_is_no_sealed_body_is_refused_with_the_reason() {
         assert_eq!(open(PASSWORD, &[0; 40]), Err(SealedError::Short(40)));
         assert_eq!(open(PASSWORD, &[3; 60]), Err(SealedError::Algorithm(3)));
-        assert_eq!(
-            open("another", &hex::decode(SEALED[2]).unwrap()),
-            Err(SealedError::Forged)
-        );
-        assert_eq!(
-            open(PASSWORD, &header(2)),
-            Err(SealedError::Forged),
-            "a header without a fragment"
-        );
+        assert_eq!(open("another", &hex::decode(SEALED[2]).unwrap()), Err(SealedError::Forged));
+        assert_eq!(open(PASSWORD, &header(2)), Err(SealedError::Forged), "a header without a fragment");
     }
 
     #[test]

@@ -33,14 +33,10 @@ fn parse(name: &str) -> Result<ServiceAction, Refusal> {
     match name {
         "restart" => Ok(ServiceAction::Restart),
         "stop" => Ok(ServiceAction::Stop),
-        "freeze" | "unfreeze" => Err(Refusal::with(
-            ErrorCode::NotImplemented,
-            format!("this build cannot {name} its requests"),
-        )),
-        _ => Err(Refusal::with(
-            ErrorCode::XMinioAdminInvalidArgument,
-            "the action is restart or stop",
-        )),
+        "freeze" | "unfreeze" => {
+            Err(Refusal::with(ErrorCode::NotImplemented, format!("this build cannot {name} its requests")))
+        }
+        _ => Err(Refusal::with(ErrorCode::XMinioAdminInvalidArgument, "the action is restart or stop")),
     }
 }
 

@@ -15,12 +15,9 @@ pub(super) const CALL: Call = Call {
     method: Method::GET,
     path: "/storageinfo",
     run: |gateway, _request| {
-        Box::pin(async move {
-            Ok(Answer::Json(document(
-                &(gateway.setup.report)(),
-                &gateway.setup.endpoint,
-            )))
-        })
+        Box::pin(
+            async move { Ok(Answer::Json(document(&(gateway.setup.report)(), &gateway.setup.endpoint))) },
+        )
     },
 };
 

@@ -147,13 +147,7 @@ impl Shared {
         }
         let (finished, took) = (Instant::now(), started.elapsed());
         let counted_ms = store.clock().now_ms();
-        *self.last.write() = Some(Arc::new(Count {
-            buckets,
-            counted_ms,
-            mark,
-            finished,
-            took,
-        }));
+        *self.last.write() = Some(Arc::new(Count { buckets, counted_ms, mark, finished, took }));
     }
 }
 
@@ -162,22 +156,13 @@ fn mark(store: &Store) -> u64 {
     let mut partitions: Vec<_> = store.buckets().iter().map(|bucket| bucket.partition).collect();
     partitions.sort_unstable();
     partitions.dedup();
-    partitions
-        .into_iter()
-        .fold(0, |mark, partition| mark.wrapping_add(store.newest(partition).0))
+    partitions.into_iter().fold(0, |mark, partition| mark.wrapping_add(store.newest(partition).0))
 }
 
 async fn count_bucket(store: &Store, bucket: &Bucket) -> Result<BucketUsage, Error> {
     let name = bucket.name.as_str().to_owned();
-    let mut usage = BucketUsage {
-        name,
-        created_ms: bucket.created_ms,
-        ..BucketUsage::default()
-    };
-    let mut query = ListQuery {
-        limit: PAGE_ENTRIES,
-        ..ListQuery::default()
-    };
+    let mut usage = BucketUsage { name, created_ms: bucket.created_ms, ..BucketUsage::default() };
+    let mut query = ListQuery { limit: PAGE_ENTRIES, ..ListQuery::default() };
     let mut key = KeyCount::default();
     loop {
         let page = store.list_versions(&bucket.name, &query).await?;
@@ -215,10 +200,8 @@ impl KeyCount {
             usage.unversioned += 1;
             return;
         }
-        let range = VERSION_RANGES
-            .iter()
-            .position(|(end, _)| self.versions < *end)
-            .expect("the last has no bound");
+        let range =
+            VERSION_RANGES.iter().position(|(end, _)| self.versions < *end).expect("the last has no bound");
         usage.version_counts[range] += 1;
     }
 }
@@ -232,33 +215,23 @@ impl BucketUsage {
         self.objects += u64::from(is_latest);
         self.versions += 1;
         self.size_bytes += size_bytes;
-        let range = SIZE_RANGES
-            .iter()
-            .position(|(end, _)| size_bytes < *end)
-            .unwrap_or(SIZE_RANGES.len() - 1);
+        let range =
+            SIZE_RANGES.iter().position(|(end, _)| size_bytes < *end).unwrap_or(SIZE_RANGES.len() - 1);
         self.sizes[range] += 1;
     }
 
     /// Objects by range of size, by the names that clients know.
     pub(crate) fn size_histogram(&self) -> Vec<(&'static str, u64)> {
-        let mut rows: Vec<_> = SIZE_RANGES
-            .iter()
-            .zip(self.sizes)
-            .map(|((_, name), count)| (*name, count))
-            .collect();
+        let mut rows: Vec<_> =
+            SIZE_RANGES.iter().zip(self.sizes).map(|((_, name), count)| (*name, count)).collect();
         rows.insert(5, (SIZE_RANGE_TOGETHER, self.sizes[1..5].iter().sum()));
         rows
     }
 
     /// Keys by range of their number of versions, by the names that clients know.
     pub(crate) fn version_histogram(&self) -> Vec<(&'static str, u64)> {
-        let counted = VERSION_RANGES
-            .iter()
-            .zip(self.version_counts)
-            .map(|((_, name), count)| (*name, count));
-        std::iter::once((UNVERSIONED, self.unversioned))
-            .chain(counted)
-            .collect()
+        let counted = VERSION_RANGES.iter().zip(self.version_counts).map(|((_, name), count)| (*name, count));
+        std::iter::once((UNVERSIONED, self.unversioned)).chain(counted).collect()
     }
 }
 
@@ -300,10 +273,7 @@ mod tests {
     use super::{BucketUsage, Count};
 
     fn bucket(name: &str, sizes: &[u64]) -> BucketUsage {
-        let mut usage = BucketUsage {
-            name: name.to_owned(),
-            ..BucketUsage::default()
-        };
+        let mut usage = BucketUsage { name: name.to_owned(), ..BucketUsage::default() };
         for &size in sizes {
             usage.add(true, false, size);
         }
@@ -312,25 +282,9 @@ mod tests {
 
     #[test]
     fn sizes_fall_into_the_ranges_that_clients_name() {
-        let usage = bucket(
-            "a",
-            &[
-                0,
-                1023,
-                1024,
-                65_536,
-                1 << 20,
-                (10 << 20) - 1,
-                512 << 20,
-                u64::MAX >> 1,
-            ],
-        );
+        let usage = bucket("a", &[0, 1023, 1024, 65_536, 1 << 20, (10 << 20) - 1, 512 << 20, u64::MAX >> 1]);
 
-        let filled: Vec<_> = usage
-            .size_histogram()
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .collect();
+        let filled: Vec<_> = usage.size_histogram().into_iter().filter(|(_, count)| *count > 0).collect();
 
         assert_eq!(
             filled,
@@ -350,12 +304,7 @@ mod tests {
         let mut usage = bucket("a", &[5]);
         usage.add(true, true, 0);
         usage.add(false, false, 7);
-        let counts = (
-            usage.objects,
-            usage.versions,
-            usage.delete_markers,
-            usage.size_bytes,
-        );
+        let counts = (usage.objects, usage.versions, usage.delete_markers, usage.size_bytes);
         assert_eq!(counts, (1, 2, 1, 12));
     }
 
@@ -363,9 +312,6 @@ mod tests {
     fn the_total_is_the_sum_of_the_buckets() {
         let total = Count::of(vec![bucket("a", &[1, 2]), bucket("b", &[2000])]).total();
         assert_eq!((total.objects, total.size_bytes), (3, 2003));
-        assert_eq!(
-            total.size_histogram()[..2],
-            [("LESS_THAN_1024_B", 2), ("BETWEEN_1024_B_AND_64_KB", 1)]
-        );
+        assert_eq!(total.size_histogram()[..2], [("LESS_THAN_1024_B", 2), ("BETWEEN_1024_B_AND_64_KB", 1)]);
     }
 }

@@ -43,22 +43,16 @@ pub(super) struct Line {
 impl Place {
     /// Reads `subsystem[:target]`. `None` for what servers had long ago.
     pub(super) fn parse(word: &str) -> Result<Option<Place>, ConfigError> {
-        let (name, target) = word
-            .split_once(':')
-            .map_or((word, None), |(name, target)| (name, Some(target)));
+        let (name, target) = word.split_once(':').map_or((word, None), |(name, target)| (name, Some(target)));
         let (subsystem, is_region) = match subsystem::named(name) {
             Named::Subsystem(subsystem) => (subsystem, false),
             Named::Region(site) => (site, true),
             Named::Forgotten => return Ok(None),
             Named::AbsentTarget => {
-                return Err(ConfigError::AbsentTarget {
-                    name: name.to_owned(),
-                });
+                return Err(ConfigError::AbsentTarget { name: name.to_owned() });
             }
             Named::Unknown => {
-                return Err(ConfigError::UnknownSubsystem {
-                    name: name.to_owned(),
-                });
+                return Err(ConfigError::UnknownSubsystem { name: name.to_owned() });
             }
         };
         let target = target.unwrap_or(TARGET_DEFAULT);
@@ -71,18 +65,10 @@ impl Place {
             _ => "",
         };
         if reason.is_empty() {
-            return Ok(Some(Place {
-                subsystem,
-                target: target.to_owned(),
-                is_region,
-            }));
+            return Ok(Some(Place { subsystem, target: target.to_owned(), is_region }));
         }
         let (subsystem, target) = (subsystem.name.to_owned(), target.to_owned());
-        Err(ConfigError::TargetName {
-            subsystem,
-            target,
-            reason,
-        })
+        Err(ConfigError::TargetName { subsystem, target, reason })
     }
 
     /// The key that a word names here.
@@ -101,11 +87,7 @@ impl Place {
 
     /// `notify_kafka:1`, `notify_kafka` for the default target.
     pub(super) fn title(&self) -> String {
-        let name = if self.is_region {
-            "region"
-        } else {
-            self.subsystem.name
-        };
+        let name = if self.is_region { "region" } else { self.subsystem.name };
         match self.target.as_str() {
             TARGET_DEFAULT => name.to_owned(),
             target => format!("{name}:{target}"),
@@ -121,11 +103,7 @@ fn is_of_target_name(c: char) -> bool {
 /// Reads every line that says something.
 pub(super) fn parse(text: &str) -> Result<Vec<Line>, ConfigError> {
     let mut lines = Vec::new();
-    for line in text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         lines.extend(parse_line(line)?);
     }
     Ok(lines)
@@ -141,11 +119,7 @@ fn parse_line(line: &str) -> Result<Option<Line>, ConfigError> {
     while !rest.is_empty() {
         let unknown = |word: &str| ConfigError::UnknownKey {
             subsystem: place.subsystem.name.to_owned(),
-            key: word
-                .split(char::is_whitespace)
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
+            key: word.split(char::is_whitespace).next().unwrap_or_default().to_owned(),
         };
         let (word, after) = rest.split_once('=').ok_or_else(|| unknown(rest))?;
         let key = place.key(word).ok_or_else(|| unknown(word))?;
@@ -181,8 +155,7 @@ fn split_value<'a>(place: &Place, text: &'a str) -> (&'a str, bool, &'a str) {
 }
 
 fn begins_pair(place: &Place, text: &str) -> bool {
-    text.split_once('=')
-        .is_some_and(|(word, _)| place.key(word).is_some())
+    text.split_once('=').is_some_and(|(word, _)| place.key(word).is_some())
 }
 
 /// The first word in an unquoted value that looks like a mistyped key. Sentences may hold anything.
@@ -190,10 +163,7 @@ fn stray_key<'a>(key: &Key, value: &'a str) -> Option<&'a str> {
     if key.kind == KeyKind::Sentence {
         return None;
     }
-    let words = value
-        .split_whitespace()
-        .skip(1)
-        .filter_map(|word| word.split_once('='));
+    let words = value.split_whitespace().skip(1).filter_map(|word| word.split_once('='));
     words
         .map(|(word, _)| word)
         .find(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
@@ -235,10 +205,7 @@ mod tests {
     }
 
     fn expected(pairs: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
-        pairs
-            .iter()
-            .map(|&(key, value)| (key, value.to_owned()))
-            .collect()
+        pairs.iter().map(|&(key, value)| (key, value.to_owned())).collect()
     }
 
     #[test]
@@ -258,18 +225,12 @@ mod tests {
     #[test]
     fn a_quoted_value_keeps_its_blanks_and_what_looks_like_a_key() {
         let line = "audit_webhook:1 comment=\" a endpoint=b \" endpoint=http://a";
-        assert_eq!(
-            pairs(line),
-            expected(&[("comment", " a endpoint=b "), ("endpoint", "http://a")])
-        );
+        assert_eq!(pairs(line), expected(&[("comment", " a endpoint=b "), ("endpoint", "http://a")]));
     }
 
     #[test]
     fn the_last_value_of_a_key_counts() {
-        assert_eq!(
-            pairs("api requests_max=5 requests_max=7"),
-            expected(&[("requests_max", "7")])
-        );
+        assert_eq!(pairs("api requests_max=5 requests_max=7"), expected(&[("requests_max", "7")]));
     }
 
     #[test]
@@ -295,10 +256,7 @@ mod tests {
         assert_eq!(refused("api colour=red"), "api has no key colour");
         assert_eq!(refused("api requests_max=5 colour=red"), "api has no key colour");
         assert_eq!(refused("api requests_max"), "api has no key requests_max");
-        assert_eq!(
-            refused("api:1 requests_max=5"),
-            "`1` cannot name a target of api: there is only one"
-        );
+        assert_eq!(refused("api:1 requests_max=5"), "`1` cannot name a target of api: there is only one");
         assert_eq!(
             refused("audit_webhook:a:b endpoint=http://a"),
             "`a:b` cannot name a target of audit_webhook: it may hold letters, digits, - _ and ."
@@ -314,9 +272,7 @@ mod tests {
         let Some(name) = absent else { return };
         assert_eq!(
             parse(&format!("{name}:1 url=amqp://a")).unwrap_err(),
-            ConfigError::AbsentTarget {
-                name: (*name).to_owned()
-            }
+            ConfigError::AbsentTarget { name: (*name).to_owned() }
         );
     }
 

@@ -49,19 +49,14 @@ pub(super) fn help(name: &str, key: &str, as_environment: bool) -> Result<Help, 
         });
     }
     let Some(place) = Place::parse(name)? else {
-        return Err(ConfigError::UnknownSubsystem {
-            name: name.to_owned(),
-        });
+        return Err(ConfigError::UnknownSubsystem { name: name.to_owned() });
     };
     let subsystem = place.subsystem;
     let shown: Vec<&Key> = match key {
         "" if place.is_region => place.key("name").into_iter().collect(),
         "" => subsystem.keys.iter().filter(|key| !key.is_hidden).collect(),
         named => {
-            let unknown = || ConfigError::UnknownKey {
-                subsystem: place.title(),
-                key: named.to_owned(),
-            };
+            let unknown = || ConfigError::UnknownKey { subsystem: place.title(), key: named.to_owned() };
             vec![place.key(named).ok_or_else(unknown)?]
         }
     };
@@ -69,10 +64,7 @@ pub(super) fn help(name: &str, key: &str, as_environment: bool) -> Result<Help, 
         sub_sys: if place.is_region { "region" } else { subsystem.name }.to_owned(),
         description: subsystem.help.to_owned(),
         multiple_targets: subsystem.has_targets,
-        keys_help: shown
-            .into_iter()
-            .map(|key| of_key(&place, key, as_environment))
-            .collect(),
+        keys_help: shown.into_iter().map(|key| of_key(&place, key, as_environment)).collect(),
     })
 }
 
@@ -109,10 +101,7 @@ mod tests {
     fn the_whole_lists_the_subsystems_without_the_alias_region() {
         let help = help("", "", false).unwrap();
         let names: Vec<&str> = help.keys_help.iter().map(|row| row.key.as_str()).collect();
-        assert!(
-            names.contains(&"site") && names.contains(&"audit_kafka"),
-            "{names:?}"
-        );
+        assert!(names.contains(&"site") && names.contains(&"audit_kafka"), "{names:?}");
         assert!(!names.contains(&"region"), "{names:?}");
     }
 
@@ -139,10 +128,7 @@ mod tests {
     #[test]
     fn environment_names_are_the_ones_that_are_read() {
         let name = |subsystem, key| help(subsystem, key, true).unwrap().keys_help[0].key.clone();
-        assert_eq!(
-            name("browser", "csp_policy"),
-            "MINIO_BROWSER_CONTENT_SECURITY_POLICY"
-        );
+        assert_eq!(name("browser", "csp_policy"), "MINIO_BROWSER_CONTENT_SECURITY_POLICY");
         assert_eq!(name("region", "name"), "MINIO_SITE_REGION");
         assert_eq!(name("audit_kafka", "brokers"), "MINIO_AUDIT_KAFKA_BROKERS");
     }
@@ -151,13 +137,7 @@ mod tests {
     fn hidden_keys_are_not_listed_and_unknown_names_are_refused() {
         let keys = help("api", "", false).unwrap().keys_help;
         assert!(keys.iter().all(|row| row.key != "gzip_objects"), "{keys:?}");
-        assert_eq!(
-            help("nothing", "", false).unwrap_err().to_string(),
-            "unknown sub-system nothing"
-        );
-        assert_eq!(
-            help("api", "colour", false).unwrap_err().to_string(),
-            "api has no key colour"
-        );
+        assert_eq!(help("nothing", "", false).unwrap_err().to_string(), "unknown sub-system nothing");
+        assert_eq!(help("api", "colour", false).unwrap_err().to_string(), "api has no key colour");
     }
 }

@@ -38,16 +38,10 @@ impl Configuration {
     pub async fn history(&self, count: usize) -> Result<Vec<HistoryEntry>, ConfigError> {
         let mut entries = Vec::new();
         for (name, text) in self.store.settings(HISTORY).await? {
-            let stored: Stored = serde_json::from_slice(&text).map_err(|error| ConfigError::Unreadable {
-                name: name.clone(),
-                reason: error.to_string(),
-            })?;
+            let stored: Stored = serde_json::from_slice(&text)
+                .map_err(|error| ConfigError::Unreadable { name: name.clone(), reason: error.to_string() })?;
             let id = name.strip_prefix(HISTORY).unwrap_or(&name).to_owned();
-            entries.push(HistoryEntry {
-                id,
-                created_ms: stored.created_ms,
-                text: stored.text,
-            });
+            entries.push(HistoryEntry { id, created_ms: stored.created_ms, text: stored.text });
         }
         entries.sort_by(|one, other| (one.created_ms, &one.id).cmp(&(other.created_ms, &other.id)));
         entries.drain(..entries.len().saturating_sub(count));
@@ -73,11 +67,8 @@ impl Configuration {
     /// `NoHistory`, and what the store says.
     pub async fn forget(&self, id: &str) -> Result<(), ConfigError> {
         let entries = self.history(usize::MAX).await?;
-        let gone: Vec<_> = entries
-            .iter()
-            .filter(|entry| id == "all" || entry.id == id)
-            .map(removal)
-            .collect();
+        let gone: Vec<_> =
+            entries.iter().filter(|entry| id == "all" || entry.id == id).map(removal).collect();
         if gone.is_empty() && id != "all" {
             return Err(ConfigError::NoHistory { id: id.to_owned() });
         }
@@ -92,10 +83,7 @@ impl Configuration {
         let entries = self.history(usize::MAX).await?;
         // Entries of one millisecond keep their order.
         let newest_ms = entries.last().map_or(0, |entry| entry.created_ms + 1);
-        let stored = Stored {
-            created_ms: self.store.clock().now_ms().max(newest_ms),
-            text: text.to_owned(),
-        };
+        let stored = Stored { created_ms: self.store.clock().now_ms().max(newest_ms), text: text.to_owned() };
         let stored = serde_json::to_vec(&stored).expect("a number and a text are JSON");
         let excess = (entries.len() + 1).saturating_sub(ENTRIES_MAX);
         let mut settings: Vec<_> = entries[..excess].iter().map(removal).collect();

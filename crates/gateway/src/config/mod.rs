@@ -95,12 +95,7 @@ impl Configuration {
             }
         }
         let settings = RwLock::new(Settings { stored, environment });
-        Ok(Arc::new(Configuration {
-            store,
-            notifier,
-            settings,
-            changing: Mutex::new(()),
-        }))
+        Ok(Arc::new(Configuration { store, notifier, settings, changing: Mutex::new(()) }))
     }
 
     /// Gives the notifier the effective targets. Called once before the port opens, and after each change.
@@ -117,9 +112,7 @@ impl Configuration {
             return String::new();
         };
         let key = subsystem.key(key);
-        key.map_or(String::new(), |key| {
-            self.settings.read().value(subsystem, TARGET_DEFAULT, key)
-        })
+        key.map_or(String::new(), |key| self.settings.read().value(subsystem, TARGET_DEFAULT, key))
     }
 
     /// The lines of a subsystem with all its targets, or of one target, as `mc admin config get` shows them.
@@ -129,9 +122,7 @@ impl Configuration {
     /// An unknown subsystem or target.
     pub fn get(&self, place: &str) -> Result<String, ConfigError> {
         let Some(asked) = Place::parse(place)? else {
-            return Err(ConfigError::UnknownSubsystem {
-                name: place.to_owned(),
-            });
+            return Err(ConfigError::UnknownSubsystem { name: place.to_owned() });
         };
         let settings = self.settings.read();
         if place.contains(':') {
@@ -142,17 +133,7 @@ impl Configuration {
             return Ok(settings.print(&asked, Style::Plain));
         }
         let targets = settings.targets(asked.subsystem).into_iter();
-        Ok(targets
-            .map(|target| {
-                settings.print(
-                    &Place {
-                        target,
-                        ..asked.clone()
-                    },
-                    Style::Plain,
-                )
-            })
-            .collect())
+        Ok(targets.map(|target| settings.print(&Place { target, ..asked.clone() }, Style::Plain)).collect())
     }
 
     /// Every line, what is off as a comment. [`Configuration::import`] takes it back.
@@ -160,15 +141,9 @@ impl Configuration {
         let settings = self.settings.read();
         let places = subsystems().iter().flat_map(|subsystem| {
             let targets = settings.targets(subsystem).into_iter();
-            targets.map(move |target| Place {
-                subsystem,
-                target,
-                is_region: false,
-            })
+            targets.map(move |target| Place { subsystem, target, is_region: false })
         });
-        places
-            .map(|place| settings.print(&place, Style::Export))
-            .collect()
+        places.map(|place| settings.print(&place, Style::Export)).collect()
     }
 
     /// Sets the keys of one or several lines, keeps the text in the history, and applies what can be applied.
@@ -189,9 +164,7 @@ impl Configuration {
         }
         let entry = self.new_history(text).await?;
         self.put_in_force(settings, entry).await?;
-        Ok(Changed {
-            is_applied: lines.iter().all(|line| line.place.subsystem.is_dynamic),
-        })
+        Ok(Changed { is_applied: lines.iter().all(|line| line.place.subsystem.is_dynamic) })
     }
 
     /// Unsets the named keys of a target, or all of it: `notify_kafka:1`, `notify_kafka:1 topic`.
@@ -214,11 +187,8 @@ impl Configuration {
             let (subsystem, target) = stored_key;
             return Err(ConfigError::NotStored { subsystem, target });
         }
-        let names: Vec<&str> = if place.is_region {
-            words.chain(["name"]).take(1).collect()
-        } else {
-            words.collect()
-        };
+        let names: Vec<&str> =
+            if place.is_region { words.chain(["name"]).take(1).collect() } else { words.collect() };
         if let Some(pairs) = pairs {
             for name in &names {
                 let key = place.key(name).ok_or_else(|| ConfigError::UnknownKey {
@@ -233,9 +203,7 @@ impl Configuration {
         }
         settings.check(&place)?;
         self.put_in_force(settings, Vec::new()).await?;
-        Ok(Changed {
-            is_applied: place.subsystem.is_dynamic,
-        })
+        Ok(Changed { is_applied: place.subsystem.is_dynamic })
     }
 
     /// Makes the lines of a text all that is stored: what it does not name is unset.
@@ -248,10 +216,7 @@ impl Configuration {
         let _changing = self.changing.lock().await;
         let lines = grammar::parse(text)?;
         let environment = Arc::clone(&self.settings.read().environment);
-        let mut settings = Settings {
-            stored: BTreeMap::new(),
-            environment,
-        };
+        let mut settings = Settings { stored: BTreeMap::new(), environment };
         for line in lines.iter().filter(|line| !line.pairs.is_empty()) {
             settings.merge(line)?;
         }
@@ -276,11 +241,7 @@ impl Configuration {
     ) -> Result<(), ConfigError> {
         let before = self.settings.read().stored.clone();
         let mut changed = Vec::new();
-        for (key, pairs) in next
-            .stored
-            .iter()
-            .filter(|(key, pairs)| before.get(*key) != Some(pairs))
-        {
+        for (key, pairs) in next.stored.iter().filter(|(key, pairs)| before.get(*key) != Some(pairs)) {
             changed.push(key);
             further.push((stored_name(key), Some(write_stored(pairs))));
         }
@@ -294,17 +255,11 @@ impl Configuration {
         for (subsystem, target) in &changed {
             tracing::info!(subsystem, target, "the configuration has changed");
         }
-        let concerns_targets = changed
-            .iter()
-            .any(|(subsystem, _)| subsystem.starts_with("notify_"));
+        let concerns_targets = changed.iter().any(|(subsystem, _)| subsystem.starts_with("notify_"));
         self.settings.write().stored = next.stored;
         if concerns_targets {
             for (target, reason) in self.apply_targets().await {
-                tracing::error!(
-                    target,
-                    reason,
-                    "a notification target does not work as it is configured"
-                );
+                tracing::error!(target, reason, "a notification target does not work as it is configured");
             }
         }
         Ok(())
@@ -313,10 +268,9 @@ impl Configuration {
 
 fn check_size(text: &str) -> Result<(), ConfigError> {
     match text.len() {
-        size_bytes if size_bytes > TEXT_BYTES_MAX => Err(ConfigError::TooLarge {
-            size_bytes,
-            max_bytes: TEXT_BYTES_MAX,
-        }),
+        size_bytes if size_bytes > TEXT_BYTES_MAX => {
+            Err(ConfigError::TooLarge { size_bytes, max_bytes: TEXT_BYTES_MAX })
+        }
         _ => Ok(()),
     }
 }
@@ -330,10 +284,7 @@ fn write_stored(pairs: &Pairs) -> Bytes {
 }
 
 fn read_stored(name: &str, text: &[u8]) -> Result<(StoredKey, Pairs), ConfigError> {
-    let unreadable = |reason: String| ConfigError::Unreadable {
-        name: name.to_owned(),
-        reason,
-    };
+    let unreadable = |reason: String| ConfigError::Unreadable { name: name.to_owned(), reason };
     let place = name.strip_prefix(STORED).and_then(|place| place.split_once(':'));
     let (subsystem, target) = place.ok_or_else(|| unreadable("its name has no target".to_owned()))?;
     let pairs = serde_json::from_slice(text).map_err(|error| unreadable(error.to_string()))?;
@@ -366,25 +317,13 @@ mod tests {
             let notifier = Notifier::new(ServerIdentity::default(), Arc::new(SystemClock));
             let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
             let shared: Arc<dyn Engine> = Arc::<MemoryEngine>::clone(&engine);
-            let store = Arc::new(
-                Store::open(shared, recorder, Arc::new(SystemClock))
-                    .await
-                    .unwrap(),
-            );
+            let store = Arc::new(Store::open(shared, recorder, Arc::new(SystemClock)).await.unwrap());
             notifier.start(Arc::clone(&store));
-            let environment = environment
-                .iter()
-                .map(|&(name, value)| (name.to_owned(), value.to_owned()));
+            let environment = environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
             let environment = Arc::new(environment.collect::<BTreeMap<_, _>>());
-            let configuration = Configuration::load(store, Arc::clone(&notifier), environment)
-                .await
-                .unwrap();
+            let configuration = Configuration::load(store, Arc::clone(&notifier), environment).await.unwrap();
             configuration.apply_targets().await;
-            Server {
-                configuration,
-                notifier,
-                engine,
-            }
+            Server { configuration, notifier, engine }
         }
 
         async fn new() -> Server {
@@ -407,13 +346,7 @@ mod tests {
         /// Target and whether it is online.
         async fn targets(&self) -> Vec<(String, bool)> {
             let reports = self.notifier.reports().await.into_iter();
-            reports
-                .map(
-                    |TargetReport {
-                         target, is_online, ..
-                     }| (target.to_string(), is_online),
-                )
-                .collect()
+            reports.map(|TargetReport { target, is_online, .. }| (target.to_string(), is_online)).collect()
         }
     }
 
@@ -424,9 +357,7 @@ mod tests {
     async fn what_is_set_is_shown_survives_a_restart_and_goes_with_a_reset() {
         let server = Server::new().await;
 
-        let changed = server
-            .set("lambda_webhook:1 endpoint=http://a:1 comment=my hook")
-            .await;
+        let changed = server.set("lambda_webhook:1 endpoint=http://a:1 comment=my hook").await;
 
         let line = "lambda_webhook:1 endpoint=http://a:1 auth_token= comment=\"my hook\" client_cert= client_key= \n";
         assert_eq!(changed, Ok(Changed { is_applied: false }));
@@ -434,21 +365,13 @@ mod tests {
         let server = server.restarted(&[]).await;
         assert_eq!(server.get("lambda_webhook"), format!("{DEFAULTS}{line}"));
 
-        server
-            .configuration
-            .reset("lambda_webhook:1 comment")
-            .await
-            .unwrap();
+        server.configuration.reset("lambda_webhook:1 comment").await.unwrap();
         assert_eq!(server.get("lambda_webhook:1"), line.replace("\"my hook\"", ""));
         server.configuration.reset("lambda_webhook:1").await.unwrap();
         let server = server.restarted(&[]).await;
         assert_eq!(server.get("lambda_webhook"), DEFAULTS);
         assert_eq!(
-            server
-                .configuration
-                .get("lambda_webhook:1")
-                .unwrap_err()
-                .to_string(),
+            server.configuration.get("lambda_webhook:1").unwrap_err().to_string(),
             "there is no target `1` for subsystem `lambda_webhook`"
         );
     }
@@ -456,14 +379,8 @@ mod tests {
     #[tokio::test]
     async fn a_dynamic_setting_is_applied_and_the_region_waits_for_a_restart() {
         let server = Server::new().await;
-        assert_eq!(
-            server.set("api requests_max=55").await,
-            Ok(Changed { is_applied: true })
-        );
-        assert_eq!(
-            server.set("region name=eu-north-1").await,
-            Ok(Changed { is_applied: false })
-        );
+        assert_eq!(server.set("api requests_max=55").await, Ok(Changed { is_applied: true }));
+        assert_eq!(server.set("region name=eu-north-1").await, Ok(Changed { is_applied: false }));
         assert_eq!(server.configuration.value("site", "region"), "eu-north-1");
         assert_eq!(server.get("region"), "region name=eu-north-1 \n");
     }
@@ -472,9 +389,7 @@ mod tests {
     async fn a_target_that_cannot_be_reached_is_stored_applied_and_shown_offline() {
         let server = Server::new().await;
 
-        let changed = server
-            .set("notify_webhook:1 endpoint=http://127.0.0.1:1/events")
-            .await;
+        let changed = server.set("notify_webhook:1 endpoint=http://127.0.0.1:1/events").await;
 
         assert_eq!(changed, Ok(Changed { is_applied: true }));
         assert_eq!(server.targets().await, [("1:webhook".to_owned(), false)]);
@@ -513,9 +428,7 @@ mod tests {
 
         let refused = [
             server.set("api requests_max=5\nnothing a=b").await,
-            server
-                .set("api requests_max=5\nnotify_webhook:1 auth_token=geheim")
-                .await,
+            server.set("api requests_max=5\nnotify_webhook:1 auth_token=geheim").await,
             server.set("api requests_max=5\nnotify_amqp:1 url=amqp://a").await,
             server.set("# api requests_max=5").await,
             server.set(&"x".repeat(TEXT_BYTES_MAX + 1)).await,
@@ -550,10 +463,7 @@ mod tests {
     async fn an_export_taken_back_is_all_that_is_stored() {
         let server = Server::new().await;
         server.set("api requests_max=5").await.unwrap();
-        server
-            .set("lambda_webhook:1 endpoint=http://a:1 comment=\"a  b\"")
-            .await
-            .unwrap();
+        server.set("lambda_webhook:1 endpoint=http://a:1 comment=\"a  b\"").await.unwrap();
         let export = server.configuration.export();
         server.set("callhome enable=on").await.unwrap();
         server.set("lambda_webhook:2 endpoint=http://b:1").await.unwrap();
@@ -604,13 +514,7 @@ mod tests {
         assert_eq!(status(server.configuration.reset("nothing").await), 400);
         server.set("api requests_max=5").await.unwrap();
         assert_eq!(status(server.configuration.reset("api colour").await), 400);
-        assert_eq!(
-            server.configuration.reset("api").await,
-            Ok(Changed { is_applied: true })
-        );
-        assert_eq!(
-            server.configuration.reset("lambda_webhook").await,
-            Ok(Changed { is_applied: false })
-        );
+        assert_eq!(server.configuration.reset("api").await, Ok(Changed { is_applied: true }));
+        assert_eq!(server.configuration.reset("lambda_webhook").await, Ok(Changed { is_applied: false }));
     }
 }

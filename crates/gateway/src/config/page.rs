@@ -23,14 +23,7 @@ fn section(page: &mut String, subsystem: &Subsystem) -> std::fmt::Result {
     if subsystem.has_targets {
         remarks.push(format!("Has named targets: `{}:<name>`", subsystem.name));
     }
-    remarks.push(
-        if subsystem.is_dynamic {
-            "Applied at once"
-        } else {
-            "Needs a restart"
-        }
-        .to_owned(),
-    );
+    remarks.push(if subsystem.is_dynamic { "Applied at once" } else { "Needs a restart" }.to_owned());
     if !subsystem.is_acted_upon {
         remarks.push("**Kept and given back; this build does not act on it**".to_owned());
     }
@@ -46,11 +39,8 @@ fn section(page: &mut String, subsystem: &Subsystem) -> std::fmt::Result {
 fn row(page: &mut String, subsystem: &Subsystem, key: &Key) -> std::fmt::Result {
     let required = if key.is_required { " (required)" } else { "" };
     let secret = if key.is_secret { " (secret)" } else { "" };
-    let variables: Vec<String> = subsystem
-        .env_names(key, TARGET_DEFAULT)
-        .iter()
-        .map(|name| format!("`MINIO_{name}`"))
-        .collect();
+    let variables: Vec<String> =
+        subsystem.env_names(key, TARGET_DEFAULT).iter().map(|name| format!("`MINIO_{name}`")).collect();
     let default = match key.default {
         "" => String::new(),
         default => format!("`{default}`"),
@@ -67,9 +57,7 @@ fn row(page: &mut String, subsystem: &Subsystem, key: &Key) -> std::fmt::Result 
 
 fn capitalized(sentence: &str) -> String {
     let mut letters = sentence.chars();
-    letters.next().map_or(String::new(), |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]
@@ -81,11 +69,7 @@ mod tests {
         let page = configuration_page();
         assert!(page.starts_with("# Configuration\n"), "{}", &page[..40]);
         for subsystem in super::subsystem::all() {
-            assert!(
-                page.contains(&format!("\n### `{}`\n", subsystem.name)),
-                "{} is missing",
-                subsystem.name
-            );
+            assert!(page.contains(&format!("\n### `{}`\n", subsystem.name)), "{} is missing", subsystem.name);
         }
         assert!(page.contains(
             "| `csp_policy` | `MINIO_BROWSER_CONTENT_SECURITY_POLICY`, `MINIO_BROWSER_CSP_POLICY` | string |"

@@ -67,11 +67,7 @@ impl Settings {
             return on_or_off(self.is_on(subsystem, target));
         }
         let environment = self.variable(subsystem, key, target).map(|(_, value)| value);
-        let stored = || {
-            self.stored_pairs(subsystem, target)?
-                .get(key.name)
-                .map(String::as_str)
-        };
+        let stored = || self.stored_pairs(subsystem, target)?.get(key.name).map(String::as_str);
         let held = environment.or_else(stored).unwrap_or(key.default);
         match (key.kind, value::switch(held)) {
             (notify::KeyKind::Switch, Some(is_on)) => on_or_off(is_on),
@@ -108,19 +104,14 @@ impl Settings {
         if let Some(enable) = subsystem.key(ENABLE).filter(|_| subsystem.has_targets) {
             for name in subsystem.env_names(enable, TARGET_DEFAULT) {
                 let suffixes = self.environment.keys().filter_map(|variable| {
-                    let variable = ENVIRONMENTS
-                        .iter()
-                        .find_map(|prefix| variable.strip_prefix(prefix))?;
+                    let variable = ENVIRONMENTS.iter().find_map(|prefix| variable.strip_prefix(prefix))?;
                     variable.strip_prefix(name.as_str())?.strip_prefix('_')
                 });
                 named.extend(suffixes.filter(|target| !target.is_empty() && self.is_on(subsystem, target)));
             }
         }
         named.remove(TARGET_DEFAULT);
-        std::iter::once(TARGET_DEFAULT)
-            .chain(named)
-            .map(str::to_owned)
-            .collect()
+        std::iter::once(TARGET_DEFAULT).chain(named).map(str::to_owned).collect()
     }
 
     /// Takes the values of a line over those that are stored for its place.
@@ -131,9 +122,7 @@ impl Settings {
     pub(super) fn merge(&mut self, line: &Line) -> Result<(), ConfigError> {
         let subsystem = line.place.subsystem;
         if line.pairs.is_empty() {
-            return Err(ConfigError::NoPairs {
-                subsystem: line.place.title(),
-            });
+            return Err(ConfigError::NoPairs { subsystem: line.place.title() });
         }
         for (name, text) in &line.pairs {
             let key = subsystem.key(name).expect("the grammar names keys of the table");
@@ -143,10 +132,7 @@ impl Settings {
                 reason,
             })?;
         }
-        let pairs = self
-            .stored
-            .entry((subsystem.name.to_owned(), line.place.target.clone()))
-            .or_default();
+        let pairs = self.stored.entry((subsystem.name.to_owned(), line.place.target.clone())).or_default();
         for (name, text) in &line.pairs {
             match text.is_empty() {
                 true => pairs.remove(*name),
@@ -165,10 +151,7 @@ impl Settings {
         if subsystem.has_targets {
             for key in subsystem.keys.iter().filter(|key| key.is_required) {
                 if self.value(subsystem, target, key).is_empty() {
-                    return Err(ConfigError::Missing {
-                        place: place.title(),
-                        key: key.name.to_owned(),
-                    });
+                    return Err(ConfigError::Missing { place: place.title(), key: key.name.to_owned() });
                 }
             }
         }
@@ -176,10 +159,7 @@ impl Settings {
             return Ok(());
         };
         let settings = self.target_settings(subsystem, kind, target);
-        (kind.check)(&settings).map_err(|reason| ConfigError::Target {
-            place: place.title(),
-            reason,
-        })
+        (kind.check)(&settings).map_err(|reason| ConfigError::Target { place: place.title(), reason })
     }
 
     /// The settings of every notification target that is on. Some may not pass their check: the environment
@@ -190,10 +170,7 @@ impl Settings {
             let Some(kind) = subsystem.target_kind else {
                 continue;
             };
-            let on = self
-                .targets(subsystem)
-                .into_iter()
-                .filter(|target| self.is_on(subsystem, target));
+            let on = self.targets(subsystem).into_iter().filter(|target| self.is_on(subsystem, target));
             settings.extend(on.map(|target| self.target_settings(subsystem, kind, &target)));
         }
         settings
@@ -205,18 +182,10 @@ impl Settings {
         kind: &notify::TargetKind,
         target: &str,
     ) -> TargetSettings {
-        let keys = subsystem
-            .keys
-            .iter()
-            .filter(|key| kind.keys.iter().any(|spec| spec.name == key.name));
+        let keys = subsystem.keys.iter().filter(|key| kind.keys.iter().any(|spec| spec.name == key.name));
         TargetSettings {
-            target: TargetId {
-                id: target.to_owned(),
-                kind: kind.kind,
-            },
-            values: keys
-                .map(|key| (key.name, self.value(subsystem, target, key)))
-                .collect(),
+            target: TargetId { id: target.to_owned(), kind: kind.kind },
+            values: keys.map(|key| (key.name, self.value(subsystem, target, key))).collect(),
         }
     }
 
@@ -243,12 +212,8 @@ impl Settings {
                     && stored
                         .and_then(|pairs| pairs.get(ENABLE))
                         .is_none_or(|word| value::switch(word) == Some(true));
-                let shown = keys
-                    .iter()
-                    .filter(|key| !(subsystem.has_targets && key.name == ENABLE && is_on));
-                shown
-                    .map(|key| (*key, value(key).unwrap_or(key.default)))
-                    .collect()
+                let shown = keys.iter().filter(|key| !(subsystem.has_targets && key.name == ENABLE && is_on));
+                shown.map(|key| (*key, value(key).unwrap_or(key.default))).collect()
             }
         };
         let is_off = subsystem.has_switch() && !self.is_on_or_untargeted_on(subsystem, target);
@@ -283,13 +248,8 @@ mod tests {
     use crate::config::subsystem::{self, Subsystem};
 
     fn with_environment(variables: &[(&str, &str)]) -> Settings {
-        let variables = variables
-            .iter()
-            .map(|&(name, value)| (name.to_owned(), value.to_owned()));
-        Settings {
-            environment: Arc::new(variables.collect::<BTreeMap<_, _>>()),
-            ..Settings::default()
-        }
+        let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Settings { environment: Arc::new(variables.collect::<BTreeMap<_, _>>()), ..Settings::default() }
     }
 
     fn set(settings: &mut Settings, text: &str) {
@@ -304,10 +264,7 @@ mod tests {
     }
 
     fn named(name: &str) -> &'static Subsystem {
-        subsystem::all()
-            .iter()
-            .find(|subsystem| subsystem.name == name)
-            .unwrap()
+        subsystem::all().iter().find(|subsystem| subsystem.name == name).unwrap()
     }
 
     fn value(settings: &Settings, subsystem: &str, target: &str, key: &str) -> String {
@@ -328,10 +285,7 @@ mod tests {
         assert_eq!(value(&settings, "api", "_", "list_quorum"), "optimal");
         assert_eq!(value(&settings, "api", "_", "cluster_deadline"), "10s");
 
-        let both = [
-            ("MINIO_API_REQUESTS_MAX", "55"),
-            ("TIDINGS_API_REQUESTS_MAX", "66"),
-        ];
+        let both = [("MINIO_API_REQUESTS_MAX", "55"), ("TIDINGS_API_REQUESTS_MAX", "66")];
         assert_eq!(value(&with_environment(&both), "api", "_", "requests_max"), "66");
     }
 
@@ -350,10 +304,7 @@ mod tests {
             ("MINIO_COMPRESS_ENABLE", "on"),
         ]);
         assert_eq!(value(&settings, "site", "_", "region"), "eu-north-1");
-        assert_eq!(
-            value(&settings, "browser", "_", "csp_policy"),
-            "default-src 'self'"
-        );
+        assert_eq!(value(&settings, "browser", "_", "csp_policy"), "default-src 'self'");
         assert_eq!(value(&settings, "compression", "_", "mime_types"), "text/html");
         assert_eq!(value(&settings, "compression", "_", "enable"), "on");
     }
@@ -378,10 +329,7 @@ mod tests {
     #[test]
     fn required_keys_switch_a_target_on_and_the_switch_is_then_not_printed() {
         let mut settings = Settings::default();
-        set(
-            &mut settings,
-            "lambda_webhook:1 endpoint=http://a:1 comment=my hook",
-        );
+        set(&mut settings, "lambda_webhook:1 endpoint=http://a:1 comment=my hook");
         assert_eq!(value(&settings, "lambda_webhook", "1", "enable"), "on");
         assert_eq!(
             printed(&settings, "lambda_webhook:1", Style::Export),
@@ -402,24 +350,15 @@ mod tests {
         let settings = Settings::default();
         let defaults = "lambda_webhook enable=off endpoint= auth_token= comment= client_cert= client_key= \n";
         assert_eq!(printed(&settings, "lambda_webhook", Style::Plain), defaults);
-        assert_eq!(
-            printed(&settings, "lambda_webhook", Style::Export),
-            format!("# {defaults}")
-        );
-        assert_eq!(
-            printed(&settings, "callhome", Style::Export),
-            "# callhome enable=off frequency=24h \n"
-        );
+        assert_eq!(printed(&settings, "lambda_webhook", Style::Export), format!("# {defaults}"));
+        assert_eq!(printed(&settings, "callhome", Style::Export), "# callhome enable=off frequency=24h \n");
         assert_eq!(printed(&settings, "region", Style::Plain), "region name= \n");
     }
 
     #[test]
     fn a_target_without_a_required_key_is_refused_and_an_environment_that_gives_it_mends_that() {
         let settings = Settings::default();
-        assert_eq!(
-            refused(&settings, "audit_kafka:1 topic=t"),
-            "audit_kafka:1 needs the key brokers"
-        );
+        assert_eq!(refused(&settings, "audit_kafka:1 topic=t"), "audit_kafka:1 needs the key brokers");
         let mut settings = with_environment(&[("MINIO_AUDIT_KAFKA_BROKERS_1", "k:9092")]);
         set(&mut settings, "audit_kafka:1 topic=t");
         assert_eq!(value(&settings, "audit_kafka", "1", "brokers"), "k:9092");
@@ -428,14 +367,8 @@ mod tests {
     #[test]
     fn a_value_that_its_key_does_not_take_is_refused_without_repeating_it() {
         let settings = Settings::default();
-        assert_eq!(
-            refused(&settings, "api requests_max=many"),
-            "api requests_max takes a whole number"
-        );
-        assert_eq!(
-            refused(&settings, "api odirect=perhaps"),
-            "api odirect takes on or off"
-        );
+        assert_eq!(refused(&settings, "api requests_max=many"), "api requests_max takes a whole number");
+        assert_eq!(refused(&settings, "api odirect=perhaps"), "api odirect takes on or off");
         assert_eq!(
             refused(&settings, "audit_webhook:1 endpoint=a:1"),
             "audit_webhook:1 endpoint takes an address with its scheme, such as http://host:8080/path"

@@ -98,10 +98,8 @@ impl Subsystem {
 
     /// Environment names of a key, without `MINIO_` or `TIDINGS_`, the one to tell people first.
     pub(super) fn env_names(&self, key: &Key, target: &str) -> Vec<String> {
-        let prefixed = self
-            .env
-            .iter()
-            .flat_map(|prefix| key.env.iter().map(move |end| format!("{prefix}_{end}")));
+        let prefixed =
+            self.env.iter().flat_map(|prefix| key.env.iter().map(move |end| format!("{prefix}_{end}")));
         let older = key.env_older.iter().map(|name| (*name).to_owned());
         let names = prefixed.chain(older);
         match target {
@@ -137,11 +135,7 @@ impl Subsystem {
             is_hidden: false,
             help: "whether records go to this target; on as soon as its required keys are set",
         };
-        let keys = kind
-            .keys
-            .iter()
-            .filter(|key| key.name != ENABLE)
-            .map(Key::of_target);
+        let keys = kind.keys.iter().filter(|key| key.name != ENABLE).map(Key::of_target);
         Subsystem {
             name: kind.subsystem,
             env: vec![format!("NOTIFY_{}", kind.env)],
@@ -160,11 +154,7 @@ impl Key {
         let upper = row.name.to_ascii_uppercase();
         Key {
             name: row.name,
-            env: if row.env.is_empty() {
-                vec![upper]
-            } else {
-                vec![row.env.to_owned(), upper]
-            },
+            env: if row.env.is_empty() { vec![upper] } else { vec![row.env.to_owned(), upper] },
             env_older: row.env_older,
             default: row.default,
             kind: row.kind,
@@ -260,12 +250,7 @@ mod tests {
         for subsystem in all() {
             assert!(!subsystem.help.is_empty(), "{} has no help", subsystem.name);
             for key in &subsystem.keys {
-                assert!(
-                    !key.help.is_empty(),
-                    "{} {} has no help",
-                    subsystem.name,
-                    key.name
-                );
+                assert!(!key.help.is_empty(), "{} {} has no help", subsystem.name, key.name);
                 let checked = crate::config::value::check(key, key.default);
                 assert_eq!(checked, Ok(()), "{} {}", subsystem.name, key.name);
             }
@@ -275,11 +260,7 @@ mod tests {
     #[test]
     fn only_subsystems_with_a_switch_or_without_targets_exist() {
         for subsystem in all().iter().filter(|subsystem| subsystem.has_targets) {
-            assert!(
-                subsystem.key(ENABLE).is_some(),
-                "{} has targets and no switch",
-                subsystem.name
-            );
+            assert!(subsystem.key(ENABLE).is_some(), "{} has targets and no switch", subsystem.name);
         }
     }
 }

@@ -19,9 +19,9 @@ pub(super) fn check(key: &Key, value: &str) -> Result<(), String> {
         KeyKind::Switch => switch(value).is_some(),
         KeyKind::Number => value.parse::<u64>().is_ok(),
         KeyKind::Duration => duration_ms(value).is_some(),
-        KeyKind::Url => value
-            .split_once("://")
-            .is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty()),
+        KeyKind::Url => {
+            value.split_once("://").is_some_and(|(scheme, rest)| is_scheme(scheme) && !rest.is_empty())
+        }
         KeyKind::Path => value.starts_with('/'),
     };
     match (fits, key.kind) {
@@ -71,9 +71,7 @@ pub(super) fn duration_ms(text: &str) -> Option<u64> {
         let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
         let number: f64 = rest[..number_end].parse().ok()?;
         rest = &rest[number_end..];
-        let unit_end = rest
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(rest.len());
+        let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
         total_ms += number * unit_ms(&rest[..unit_end])?;
         rest = &rest[unit_end..];
     }
@@ -99,10 +97,7 @@ fn unit_ms(unit: &str) -> Option<f64> {
 }
 
 fn is_scheme(scheme: &str) -> bool {
-    !scheme.is_empty()
-        && scheme
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
 #[cfg(test)]
@@ -112,22 +107,8 @@ mod tests {
     #[test]
     fn durations_are_read_as_go_writes_them() {
         let read = ["0", "0s", "500ms", "10s", "2h45m", "1.5s", "1us"].map(duration_ms);
-        assert_eq!(
-            read,
-            [
-                Some(0),
-                Some(0),
-                Some(500),
-                Some(10_000),
-                Some(9_900_000),
-                Some(1500),
-                Some(0)
-            ]
-        );
-        assert_eq!(
-            ["", "10", "s", "-1s", "1 s", "1x", "1.2.3s"].map(duration_ms),
-            [None; 7]
-        );
+        assert_eq!(read, [Some(0), Some(0), Some(500), Some(10_000), Some(9_900_000), Some(1500), Some(0)]);
+        assert_eq!(["", "10", "s", "-1s", "1 s", "1x", "1.2.3s"].map(duration_ms), [None; 7]);
     }
 
     #[test]

@@ -56,10 +56,7 @@ impl Counters {
         };
         add(&call.received_bytes, received);
         add(&call.sent_bytes, sent);
-        add(
-            &call.duration_us,
-            u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        );
+        add(&call.duration_us, u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
         for (counter, bound_ms) in call.durations.iter().zip(DURATION_BOUNDS_MS) {
             if duration <= Duration::from_millis(bound_ms) {
                 add(counter, 1);
@@ -69,11 +66,7 @@ impl Counters {
 
     /// All calls that were counted, by name.
     pub(super) fn read(&self) -> Vec<(&'static str, CallCounts)> {
-        self.calls
-            .read()
-            .iter()
-            .map(|(api, call)| (*api, call.read()))
-            .collect()
+        self.calls.read().iter().map(|(api, call)| (*api, call.read())).collect()
     }
 
     fn call(&self, api: &'static str) -> Arc<Call> {

@@ -20,10 +20,7 @@ pub(super) struct Page {
 impl Page {
     /// An empty page of the server with this address.
     pub(super) fn new(server: &str) -> Page {
-        Page {
-            text: String::new(),
-            server: server.to_owned(),
-        }
+        Page { text: String::new(), server: server.to_owned() }
     }
 
     /// A family with one series.
@@ -70,9 +67,7 @@ impl Page {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -83,12 +78,7 @@ mod tests {
     fn a_family_has_its_help_its_kind_and_a_line_for_each_series() {
         let mut page = Page::new("127.0.0.1:9000");
         page.one(Kind::Gauge, "up", "whether it is up", 1);
-        page.family(
-            Kind::Counter,
-            "sent",
-            "bytes",
-            [(vec![("bucket", "a\"b".to_owned())], 2.5)],
-        );
+        page.family(Kind::Counter, "sent", "bytes", [(vec![("bucket", "a\"b".to_owned())], 2.5)]);
         page.family(Kind::Counter, "none", "no series", Vec::<(Vec<_>, u64)>::new());
         assert_eq!(
             page.finish(),

@@ -85,10 +85,7 @@ pub(super) fn oldest(page: &mut Page, snapshot: &Snapshot) {
     for (labels, _) in &mut histogram {
         labels[1].0 = "object_size";
     }
-    let version = vec![
-        ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ("commit", String::new()),
-    ];
+    let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("commit", String::new())];
     let process = &snapshot.process;
     families! { page;
         Gauge "bucket_objects_histogram" "versions by range of size" in histogram;
@@ -144,10 +141,7 @@ pub(super) fn v3_health(page: &mut Page, snapshot: &Snapshot) {
 pub(super) fn v3_usage_objects(page: &mut Page, snapshot: &Snapshot) {
     let Some(count) = &snapshot.count else { return };
     let total = count.total();
-    let sizes = total
-        .size_histogram()
-        .into_iter()
-        .map(|(range, count)| (range_label(range), count));
+    let sizes = total.size_histogram().into_iter().map(|(range, count)| (range_label(range), count));
     families! { page;
         Gauge "minio_cluster_usage_objects_total_bytes" "bytes of all versions" = total.size_bytes;
         Gauge "minio_cluster_usage_objects_count" "objects" = total.objects;
@@ -230,35 +224,20 @@ fn health(page: &mut Page, snapshot: &Snapshot) {
     }
     let mut of_set = |end: &str, help: &str, value: usize| {
         let set: Labels = vec![("pool", "0".to_owned()), ("set", "0".to_owned())];
-        page.family(
-            Gauge,
-            &format!("minio_cluster_health_erasure_set_{end}"),
-            help,
-            [(set, value)],
-        );
+        page.family(Gauge, &format!("minio_cluster_health_erasure_set_{end}"), help, [(set, value)]);
     };
     of_set("online_drives", "drives that take part", online);
     of_set("healing_drives", "drives that are being repaired", 0);
     of_set("read_quorum", "drives that a read needs", report.read_quorum);
-    of_set(
-        "write_quorum",
-        "drives that a write waits for",
-        report.write_quorum,
-    );
+    of_set("write_quorum", "drives that a write waits for", report.write_quorum);
     of_set("status", "whether writes are taken", usize::from(report.writable));
 }
 
 fn usage(page: &mut Page, snapshot: &Snapshot) {
     let Some(count) = &snapshot.count else { return };
     let total = count.total();
-    let sizes = total
-        .size_histogram()
-        .into_iter()
-        .map(|(range, count)| (range_label(range), count));
-    let age_ns = snapshot
-        .now_ms
-        .saturating_sub(count.counted_ms)
-        .saturating_mul(1_000_000);
+    let sizes = total.size_histogram().into_iter().map(|(range, count)| (range_label(range), count));
+    let age_ns = snapshot.now_ms.saturating_sub(count.counted_ms).saturating_mul(1_000_000);
     families! { page;
         Gauge "minio_cluster_bucket_total" "buckets" = count.buckets.len();
         Gauge "minio_cluster_usage_object_total" "objects" = total.objects;
@@ -274,20 +253,13 @@ fn requests(page: &mut Page, snapshot: &Snapshot) {
     let sum = |of: fn(&CallCounts) -> u64| -> u64 { snapshot.calls.iter().map(|(_, call)| of(call)).sum() };
     let s3 = || vec![("type", "s3".to_owned())];
     let received = [(s3(), sum(|c| c.received_bytes))];
-    let count = snapshot
+    let count =
+        snapshot.calls.iter().map(|(api, call)| (vec![("api", api.to_ascii_lowercase())], call.requests));
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a process fit the 53 bits of a float")]
+    let seconds = snapshot
         .calls
         .iter()
-        .map(|(api, call)| (vec![("api", api.to_ascii_lowercase())], call.requests));
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "microseconds of a process fit the 53 bits of a float"
-    )]
-    let seconds = snapshot.calls.iter().map(|(api, call)| {
-        (
-            vec![("api", api.to_ascii_lowercase())],
-            call.duration_us as f64 / 1e6,
-        )
-    });
+        .map(|(api, call)| (vec![("api", api.to_ascii_lowercase())], call.duration_us as f64 / 1e6));
     families! { page;
         Counter "minio_s3_requests_total" "requests" in calls(snapshot, |c| c.requests);
         Counter "minio_s3_requests_4xx_errors_total" "requests refused" in calls(snapshot, |c| c.errors_4xx);
@@ -314,26 +286,15 @@ fn notifications(page: &mut Page, snapshot: &Snapshot) {
     let mut of_target = |kind, name: &str, help: &str, of: fn(&TargetReport) -> u64| {
         let series = targets.iter().map(|report| {
             let id = ("target_id", report.target.id.clone());
-            (
-                vec![id, ("target_name", report.target.kind.to_owned())],
-                of(report),
-            )
+            (vec![id, ("target_name", report.target.kind.to_owned())], of(report))
         });
         page.family(kind, &format!("minio_notify_target_{name}"), help, series);
     };
-    of_target(Counter, "total_events", "tries, with those that failed", |t| {
-        t.delivered + t.failed
-    });
+    of_target(Counter, "total_events", "tries, with those that failed", |t| t.delivered + t.failed);
     of_target(Counter, "failed_events", "tries that failed", |t| t.failed);
-    of_target(Gauge, "current_send_in_progress", "deliveries under way", |t| {
-        t.in_progress
-    });
-    of_target(Gauge, "queue_length", "changes that wait for the target", |t| {
-        t.waiting
-    });
-    of_target(Gauge, "online", "whether the last contact went well", |t| {
-        u64::from(t.is_online)
-    });
+    of_target(Gauge, "current_send_in_progress", "deliveries under way", |t| t.in_progress);
+    of_target(Gauge, "queue_length", "changes that wait for the target", |t| t.waiting);
+    of_target(Gauge, "online", "whether the last contact went well", |t| u64::from(t.is_online));
 }
 
 fn process(page: &mut Page, snapshot: &Snapshot) {
@@ -356,27 +317,20 @@ fn process(page: &mut Page, snapshot: &Snapshot) {
 
 fn of_drives(snapshot: &Snapshot, of: fn(&DriveReport) -> u64) -> Vec<(Labels, u64)> {
     let drives = snapshot.report.drives.iter();
-    drives
-        .map(|drive| (vec![("drive", drive.path.clone())], of(drive)))
-        .collect()
+    drives.map(|drive| (vec![("drive", drive.path.clone())], of(drive))).collect()
 }
 
 fn buckets(snapshot: &Snapshot, of: fn(&BucketUsage) -> u64) -> Vec<(Labels, u64)> {
     let buckets = snapshot.count.iter().flat_map(|count| &count.buckets);
-    buckets
-        .map(|usage| (vec![("bucket", usage.name.clone())], of(usage)))
-        .collect()
+    buckets.map(|usage| (vec![("bucket", usage.name.clone())], of(usage))).collect()
 }
 
 fn ranges(snapshot: &Snapshot, of: fn(&BucketUsage) -> Vec<(&'static str, u64)>) -> Vec<(Labels, u64)> {
     let buckets = snapshot.count.iter().flat_map(|count| &count.buckets);
     let rows = buckets.flat_map(|usage| {
-        of(usage).into_iter().map(|(range, count)| {
-            (
-                vec![("bucket", usage.name.clone()), ("range", range.to_owned())],
-                count,
-            )
-        })
+        of(usage)
+            .into_iter()
+            .map(|(range, count)| (vec![("bucket", usage.name.clone()), ("range", range.to_owned())], count))
     });
     rows.collect()
 }
@@ -390,32 +344,20 @@ fn calls(snapshot: &Snapshot, of: fn(&CallCounts) -> u64) -> Vec<(Labels, u64)> 
 }
 
 fn named_calls(snapshot: &Snapshot, label: &'static str, of: fn(&CallCounts) -> u64) -> Vec<(Labels, u64)> {
-    let rows = snapshot.calls.iter().map(|(api, call)| {
-        (
-            vec![(label, api.to_ascii_lowercase()), ("type", "s3".to_owned())],
-            of(call),
-        )
-    });
+    let rows = snapshot
+        .calls
+        .iter()
+        .map(|(api, call)| (vec![(label, api.to_ascii_lowercase()), ("type", "s3".to_owned())], of(call)));
     rows.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Requests by call and by how long they took at most.
 fn times(snapshot: &Snapshot) -> Vec<(Labels, u64)> {
     let rows = snapshot.calls.iter().flat_map(|(api, call)| {
-        let bounds = DURATION_BOUNDS_MS
-            .iter()
-            .map(|bound_ms| seconds(*bound_ms))
-            .chain(["+Inf".to_owned()]);
+        let bounds = DURATION_BOUNDS_MS.iter().map(|bound_ms| seconds(*bound_ms)).chain(["+Inf".to_owned()]);
         let counts = call.durations.into_iter().chain([call.requests]);
         bounds.zip(counts).map(|(bound, count)| {
-            (
-                vec![
-                    ("api", api.to_ascii_lowercase()),
-                    ("le", bound),
-                    ("type", "s3".to_owned()),
-                ],
-                count,
-            )
+            (vec![("api", api.to_ascii_lowercase()), ("le", bound), ("type", "s3".to_owned())], count)
         })
     });
     rows.collect()
@@ -442,20 +384,13 @@ mod tests {
     fn snapshot() -> Snapshot {
         let counters = Counters::default();
         counters.count("putobject", 200, 10, 0, Duration::from_millis(60));
-        let photos = BucketUsage {
-            name: "photos".to_owned(),
-            objects: 2,
-            size_bytes: 7,
-            ..BucketUsage::default()
-        };
+        let photos =
+            BucketUsage { name: "photos".to_owned(), objects: 2, size_bytes: 7, ..BucketUsage::default() };
         Snapshot {
             report: drives::sample(),
             count: Some(Arc::new(Count::of(vec![photos]))),
             targets: vec![TargetReport {
-                target: TargetId {
-                    id: "1".to_owned(),
-                    kind: "kafka",
-                },
+                target: TargetId { id: "1".to_owned(), kind: "kafka" },
                 arn: "arn:minio:sqs::1:kafka".to_owned(),
                 is_online: false,
                 reason: "connection refused".to_owned(),
@@ -480,25 +415,16 @@ mod tests {
     }
 
     fn has(page: &str, line: &str) {
-        assert!(
-            page.lines().any(|have| have == line),
-            "{line} is not on the page:\n{page}"
-        );
+        assert!(page.lines().any(|have| have == line), "{line} is not on the page:\n{page}");
     }
 
     #[test]
     fn the_cluster_page_tells_drives_capacity_usage_requests_and_targets() {
         let page = text(cluster);
         has(&page, "minio_cluster_drive_online_total{server=\"h:9000\"} 7");
-        has(
-            &page,
-            "minio_cluster_capacity_usable_total_bytes{server=\"h:9000\"} 4000",
-        );
+        has(&page, "minio_cluster_capacity_usable_total_bytes{server=\"h:9000\"} 4000");
         has(&page, "minio_cluster_usage_object_total{server=\"h:9000\"} 2");
-        has(
-            &page,
-            "minio_s3_requests_total{api=\"putobject\",type=\"s3\",server=\"h:9000\"} 1",
-        );
+        has(&page, "minio_s3_requests_total{api=\"putobject\",type=\"s3\",server=\"h:9000\"} 1");
         has(
             &page,
             "minio_notify_target_queue_length{target_id=\"1\",target_name=\"kafka\",server=\"h:9000\"} 9",
@@ -514,28 +440,13 @@ mod tests {
 
     #[test]
     fn the_other_pages_tell_drives_buckets_and_the_oldest_names() {
-        has(
-            &text(node),
-            "minio_node_drive_free_bytes{drive=\"/data/d1\",server=\"h:9000\"} 700",
-        );
-        has(
-            &text(node),
-            "minio_node_process_uptime_seconds{server=\"h:9000\"} 60",
-        );
-        has(
-            &text(bucket),
-            "minio_bucket_usage_total_bytes{bucket=\"photos\",server=\"h:9000\"} 7",
-        );
-        has(
-            &text(oldest),
-            "bucket_objects_count{bucket=\"photos\",server=\"h:9000\"} 2",
-        );
+        has(&text(node), "minio_node_drive_free_bytes{drive=\"/data/d1\",server=\"h:9000\"} 700");
+        has(&text(node), "minio_node_process_uptime_seconds{server=\"h:9000\"} 60");
+        has(&text(bucket), "minio_bucket_usage_total_bytes{bucket=\"photos\",server=\"h:9000\"} 7");
+        has(&text(oldest), "bucket_objects_count{bucket=\"photos\",server=\"h:9000\"} 2");
         let histogram = "bucket_objects_histogram{bucket=\"photos\",object_size=\"LESS_THAN_1024_B\",server=\"h:9000\"} 0";
         has(&text(oldest), histogram);
-        has(
-            &text(v3_notification),
-            "minio_notification_events_sent_total{server=\"h:9000\"} 5",
-        );
+        has(&text(v3_notification), "minio_notification_events_sent_total{server=\"h:9000\"} 5");
     }
 
     #[test]

@@ -29,37 +29,19 @@ impl Process {
     pub(super) fn read() -> Process {
         let text = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
         let open_files = fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
-        Process {
-            open_files,
-            ..Process::parse(&text("stat"), &text("io"))
-        }
+        Process { open_files, ..Process::parse(&text("stat"), &text("io")) }
     }
 
     fn parse(stat: &str, io: &str) -> Process {
         // The second field is the program's name in parentheses and may hold blanks: count after it.
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        let field = |number: usize| {
-            fields
-                .get(number - 3)
-                .and_then(|text| text.parse::<u64>().ok())
-                .unwrap_or(0)
-        };
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let field =
+            |number: usize| fields.get(number - 3).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0);
         let named = |name: &str| {
             let mut lines = io.lines().filter_map(|line| line.split_once(": "));
-            lines
-                .find(|(have, _)| *have == name)
-                .and_then(|(_, number)| number.parse().ok())
-                .unwrap_or(0)
+            lines.find(|(have, _)| *have == name).and_then(|(_, number)| number.parse().ok()).unwrap_or(0)
         };
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "ticks of a process fit the 53 bits of a float"
-        )]
+        #[expect(clippy::cast_precision_loss, reason = "ticks of a process fit the 53 bits of a float")]
         let cpu_s = (field(14) + field(15)) as f64 / TICKS_PER_S as f64;
         Process {
             cpu_s,

@@ -52,11 +52,7 @@ mod tests {
     use super::is_valid;
 
     fn token(header: &str, claims: &str, secret: &str) -> String {
-        let signed = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(claims)
-        );
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let mut mac = Hmac::<Sha512>::new_from_slice(secret.as_bytes()).unwrap();
         mac.update(signed.as_bytes());
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
@@ -72,26 +68,14 @@ mod tests {
     #[test]
     fn a_token_of_a_known_identity_allows_until_it_expires() {
         assert!(allows(&token(HEADER, CLAIMS, "secret")));
-        assert!(!allows(&token(
-            HEADER,
-            r#"{"exp":1000,"iss":"prometheus","sub":"root"}"#,
-            "secret"
-        )));
+        assert!(!allows(&token(HEADER, r#"{"exp":1000,"iss":"prometheus","sub":"root"}"#, "secret")));
     }
 
     #[test]
     fn a_token_of_another_secret_purpose_or_algorithm_does_not_allow() {
         assert!(!allows(&token(HEADER, CLAIMS, "another")));
-        assert!(!allows(&token(
-            HEADER,
-            r#"{"exp":2000,"iss":"other","sub":"root"}"#,
-            "secret"
-        )));
-        assert!(!allows(&token(
-            HEADER,
-            r#"{"exp":2000,"iss":"prometheus","sub":"eve"}"#,
-            "secret"
-        )));
+        assert!(!allows(&token(HEADER, r#"{"exp":2000,"iss":"other","sub":"root"}"#, "secret")));
+        assert!(!allows(&token(HEADER, r#"{"exp":2000,"iss":"prometheus","sub":"eve"}"#, "secret")));
         assert!(!allows(&token(r#"{"alg":"none"}"#, CLAIMS, "secret")));
         assert!(!allows("") && !allows("a.b.c") && !allows("..."));
     }

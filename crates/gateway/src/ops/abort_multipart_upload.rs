@@ -22,14 +22,8 @@ pub(crate) const OPERATION: Operation = Operation {
 };
 
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
-    let (bucket, key, id) = (
-        request.bucket().clone(),
-        request.key().clone(),
-        upload::id(request)?,
-    );
+    let (bucket, key, id) = (request.bucket().clone(), request.key().clone(), upload::id(request)?);
     let store = Arc::clone(&gateway.setup.store);
-    gateway
-        .to_the_end(async move { store.abort_upload(&bucket, &key, id).await })
-        .await?;
+    gateway.to_the_end(async move { store.abort_upload(&bucket, &key, id).await }).await?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }

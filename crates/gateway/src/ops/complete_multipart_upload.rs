@@ -37,13 +37,8 @@ pub(crate) const OPERATION: Operation = Operation {
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     // A checksum header is that of the object to be, not of this body.
     let mut headers = request.head.headers.clone();
-    ChecksumAlgorithm::ALL
-        .iter()
-        .for_each(|algorithm| drop(headers.remove(algorithm.header())));
-    let document = request
-        .body
-        .document(&headers, CompleteMultipartUpload::BODY_BYTES_MAX)
-        .await?;
+    ChecksumAlgorithm::ALL.iter().for_each(|algorithm| drop(headers.remove(algorithm.header())));
+    let document = request.body.document(&headers, CompleteMultipartUpload::BODY_BYTES_MAX).await?;
     let asked = CompleteMultipartUpload::parse(&document.bytes)?;
 
     let upload = match upload::find(request, gateway).await {
@@ -72,10 +67,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         origin: request.origin(gateway, Some(length)),
     };
     let store = Arc::clone(&gateway.setup.store);
-    match gateway
-        .to_the_end(async move { store.complete_upload(complete).await })
-        .await
-    {
+    match gateway.to_the_end(async move { store.complete_upload(complete).await }).await {
         Ok(object) => Ok(done(request, gateway, &object)),
         // Somebody completed it meanwhile: with the same parts it is the same success.
         Err(error @ store::Error::NoSuchUpload { .. }) => again(request, gateway, &asked, error.into()).await,
@@ -91,16 +83,9 @@ async fn again(
     failure: Failure,
 ) -> Outcome {
     let id = upload::id(request)?;
-    let object = gateway
-        .setup
-        .store
-        .completed_object(request.bucket(), request.key(), id)
-        .await?;
+    let object = gateway.setup.store.completed_object(request.bucket(), request.key(), id).await?;
     let is_same = |object: &Object| {
-        let made = object
-            .parts
-            .iter()
-            .map(|part| (part.number, part.etag.0.as_str()));
+        let made = object.parts.iter().map(|part| (part.number, part.etag.0.as_str()));
         made.eq(asked.parts.iter().map(|part| (part.number, part.etag.as_str())))
     };
     match object.filter(is_same) {
@@ -122,23 +107,13 @@ fn answer(
     let host = request.header(HOST.as_str()).unwrap_or(&gateway.setup.endpoint);
     let key = percent::encode_path(request.key().as_str().as_bytes());
     let mut writer = Writer::s3_document("CompleteMultipartUploadResult");
-    writer.text(
-        "Location",
-        &format!("{}://{host}/{}/{key}", gateway.setup.scheme, request.bucket()),
-    );
+    writer.text("Location", &format!("{}://{host}/{}/{key}", gateway.setup.scheme, request.bucket()));
     writer.text("Bucket", request.bucket().as_str());
     writer.text("Key", request.key().as_str());
     writer.text("ETag", &etag::quoted(tag));
     if let Some(checksum) = checksum {
         writer.text(from_store(checksum.algorithm).element(), &checksum.value);
-        writer.text(
-            "ChecksumType",
-            if checksum.is_full_object {
-                "FULL_OBJECT"
-            } else {
-                "COMPOSITE"
-            },
-        );
+        writer.text("ChecksumType", if checksum.is_full_object { "FULL_OBJECT" } else { "COMPOSITE" });
     }
     writer.finish()
 }
@@ -150,9 +125,7 @@ fn listed_parts(upload: &Upload, parts: &[CompletedPart]) -> Result<Vec<ListedPa
     let of_upload = upload::checksum(upload);
     let listed = parts.iter().map(|part| {
         let checksum = of_upload.and_then(|(algorithm, _)| {
-            part.checksums
-                .iter()
-                .find(|checksum| checksum.algorithm() == algorithm)
+            part.checksums.iter().find(|checksum| checksum.algorithm() == algorithm)
         });
         let is_composite = matches!(of_upload, Some((_, ChecksumKind::Composite)));
         if is_composite && checksum.is_none() {
@@ -160,11 +133,7 @@ fn listed_parts(upload: &Upload, parts: &[CompletedPart]) -> Result<Vec<ListedPa
             return Err(Failure::from(refusal));
         }
         let checksum = checksum.map(Checksum::to_string);
-        Ok(ListedPart {
-            number: part.number,
-            etag: part.etag.clone(),
-            checksum,
-        })
+        Ok(ListedPart { number: part.number, etag: part.etag.clone(), checksum })
     });
     listed.collect()
 }
@@ -187,12 +156,9 @@ fn etag_of(parts: &[Part]) -> Result<ETag, Failure> {
         let mut md5 = [0; 16];
         hex::decode_to_slice(&part.etag.0, &mut md5).map(|()| md5)
     });
-    let md5s: Vec<[u8; 16]> = md5s.collect::<Result<_, _>>().map_err(|_| {
-        Failure::with(
-            ErrorCode::InternalError,
-            "The entity tag of a part is not an MD5.",
-        )
-    })?;
+    let md5s: Vec<[u8; 16]> = md5s
+        .collect::<Result<_, _>>()
+        .map_err(|_| Failure::with(ErrorCode::InternalError, "The entity tag of a part is not an MD5."))?;
     Ok(ETag(etag::of_parts(&md5s)))
 }
 
@@ -202,10 +168,7 @@ fn object_checksum(upload: &Upload, parts: &[Part]) -> Result<Option<ObjectCheck
         return Ok(None);
     };
     let of_part = |part: &Part| {
-        let checksum = part
-            .checksum
-            .as_deref()
-            .and_then(|text| Checksum::parse(algorithm, text));
+        let checksum = part.checksum.as_deref().and_then(|text| Checksum::parse(algorithm, text));
         checksum.ok_or_else(|| Failure::from(ErrorCode::InvalidPart))
     };
     let checksums: Vec<Checksum> = parts.iter().map(of_part).collect::<Result<_, _>>()?;
@@ -213,27 +176,19 @@ fn object_checksum(upload: &Upload, parts: &[Part]) -> Result<Option<ObjectCheck
     Ok(match kind {
         ChecksumKind::Composite => {
             let checksum = Checksum::composite(algorithm, &checksums);
-            Some(ObjectChecksum {
-                checksum,
-                composite_parts,
-            })
+            Some(ObjectChecksum { checksum, composite_parts })
         }
         ChecksumKind::FullObject => {
             let sized = checksums.iter().zip(parts.iter().map(|part| part.size_bytes));
             let checksum = Checksum::full_object(algorithm, sized);
-            checksum.map(|checksum| ObjectChecksum {
-                checksum,
-                composite_parts: None,
-            })
+            checksum.map(|checksum| ObjectChecksum { checksum, composite_parts: None })
         }
     })
 }
 
 /// The checksum header of a request, if there is one.
 fn checksum_header(headers: &HeaderMap) -> Option<(ChecksumAlgorithm, &HeaderValue)> {
-    ChecksumAlgorithm::ALL
-        .iter()
-        .find_map(|algorithm| Some((*algorithm, headers.get(algorithm.header())?)))
+    ChecksumAlgorithm::ALL.iter().find_map(|algorithm| Some((*algorithm, headers.get(algorithm.header())?)))
 }
 
 /// Refuses a promised checksum that no bytes have, before the parts are looked at.
@@ -272,16 +227,9 @@ fn check_promised(
     // A composite value may come without its number of parts.
     let is_met = match (promised, computed.as_deref()) {
         (Some(promised), Some(computed)) => {
-            promised == computed
-                || computed
-                    .split_once('-')
-                    .is_some_and(|(value, _)| value == promised)
+            promised == computed || computed.split_once('-').is_some_and(|(value, _)| value == promised)
         }
         _ => false,
     };
-    if is_met {
-        Ok(())
-    } else {
-        Err(ErrorCode::BadDigest.into())
-    }
+    if is_met { Ok(()) } else { Err(ErrorCode::BadDigest.into()) }
 }

@@ -41,25 +41,15 @@ impl Source {
     /// `InvalidArgument`, `AccessDenied`, `NoSuchBucket`, `NoSuchKey`, `NoSuchVersion`,
     /// `PreconditionFailed`.
     pub(super) async fn find(request: &Request, gateway: &Gateway) -> Result<Source, Failure> {
-        let header = request
-            .fields()
-            .text("x-amz-copy-source")
-            .unwrap_or_default()
-            .to_owned();
+        let header = request.fields().text("x-amz-copy-source").unwrap_or_default().to_owned();
         let named = CopySource::parse(&header)?;
-        let resource = Resource::Object {
-            bucket: &named.bucket,
-            key: &named.key,
-        };
+        let resource = Resource::Object { bucket: &named.bucket, key: &named.key };
         let _permit = authorize::allow(request, "s3:GetObject", resource)?;
         let version = named.version_id.as_deref().map(parse_version).transpose()?;
         let bucket = BucketName::new(&named.bucket).ok_or(ErrorCode::InvalidBucketName)?;
         let key = ObjectKey::new(&named.key).ok_or(ErrorCode::XMinioInvalidObjectName)?;
         let object = gateway.setup.store.object(&bucket, &key, version).await?;
-        let current = Current {
-            etag: &object.etag.0,
-            modified_s: seconds(object.modified_ms),
-        };
+        let current = Current { etag: &object.etag.0, modified_s: seconds(object.modified_ms) };
         Conditions::of_copy_source(&request.fields()).judge_copy_source(current)?;
         Ok(Source { object, version })
     }

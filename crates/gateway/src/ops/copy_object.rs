@@ -36,14 +36,8 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let source = Source::find(request, gateway).await?;
     refuse_copy_to_itself(request, &source, replaces)?;
     let headers = headers(request, &source, replaces)?;
-    let kept = source
-        .object
-        .checksum
-        .as_ref()
-        .map(|checksum| from_store(checksum.algorithm));
-    let received = source
-        .receive(request, gateway, 0..source.object.size_bytes, asked.or(kept))
-        .await?;
+    let kept = source.object.checksum.as_ref().map(|checksum| from_store(checksum.algorithm));
+    let received = source.receive(request, gateway, 0..source.object.size_bytes, asked.or(kept)).await?;
     let checksum = received.checksum.map(metadata::full_object);
 
     // Its length is known before its date: every date is written with as many characters.
@@ -60,9 +54,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         origin: request.origin(gateway, Some(length)),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let object = gateway
-        .to_the_end(async move { store.put_object(put).await })
-        .await?;
+    let object = gateway.to_the_end(async move { store.put_object(put).await }).await?;
 
     let document = answer(&object.etag.0, object.modified_ms, object.checksum.as_ref());
     let mut reply = respond::xml(document);
@@ -86,11 +78,9 @@ fn directive(request: &Request, name: &'static str) -> Result<bool, Failure> {
     match request.header(name) {
         None | Some("" | "COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(other) => Err(Failure::argument(
-            name,
-            other,
-            format!("Unknown {}.", name.trim_start_matches("x-amz-")),
-        )),
+        Some(other) => {
+            Err(Failure::argument(name, other, format!("Unknown {}.", name.trim_start_matches("x-amz-"))))
+        }
     }
 }
 

@@ -38,10 +38,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     {
         return Err(Failure::not_implemented("Object lock is not implemented."));
     }
-    let document = request
-        .body
-        .document(&request.head.headers, BODY_BYTES_MAX)
-        .await?;
+    let document = request.body.document(&request.head.headers, BODY_BYTES_MAX).await?;
     let configuration = CreateBucketConfiguration::parse(&document.bytes)?;
     let region = &gateway.setup.region;
     let lies_here = configuration
@@ -55,9 +52,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let origin = request.origin(gateway, Some(0));
     let store = Arc::clone(&gateway.setup.store);
     let name = bucket.clone();
-    let created = gateway
-        .to_the_end(async move { store.create_bucket(name, origin).await })
-        .await;
+    let created = gateway.to_the_end(async move { store.create_bucket(name, origin).await }).await;
     // MinIO's clients ask so when they do not mind that it is there.
     let may_exist = request.header("x-minio-force-create") == Some("true");
     match created {

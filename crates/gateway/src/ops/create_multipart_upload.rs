@@ -39,9 +39,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         initiator: request.caller.principal().to_owned(),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let upload = gateway
-        .to_the_end(async move { store.create_upload(create).await })
-        .await?;
+    let upload = gateway.to_the_end(async move { store.create_upload(create).await }).await?;
 
     let mut writer = Writer::s3_document("InitiateMultipartUploadResult");
     writer.text("Bucket", upload.bucket.as_str());
@@ -50,16 +48,8 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let mut reply = respond::xml(writer.finish());
     if let Some((algorithm, kind)) = checksum {
         let headers = reply.headers_mut();
-        respond::set(
-            headers,
-            HeaderName::from_static("x-amz-checksum-algorithm"),
-            algorithm.name(),
-        );
-        respond::set(
-            headers,
-            HeaderName::from_static("x-amz-checksum-type"),
-            kind.name(),
-        );
+        respond::set(headers, HeaderName::from_static("x-amz-checksum-algorithm"), algorithm.name());
+        respond::set(headers, HeaderName::from_static("x-amz-checksum-type"), kind.name());
     }
     Ok(reply)
 }
@@ -75,9 +65,9 @@ fn checksum(request: &Request) -> Result<Option<(ChecksumAlgorithm, ChecksumKind
     };
     match (algorithm, kind) {
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(invalid(
-            "The x-amz-checksum-type header needs an x-amz-checksum-algorithm header",
-        )),
+        (None, Some(_)) => {
+            Err(invalid("The x-amz-checksum-type header needs an x-amz-checksum-algorithm header"))
+        }
         (Some(algorithm), kind) => {
             let kind = kind.unwrap_or(algorithm.default_kind());
             if !algorithm.allows(kind) {

@@ -32,38 +32,24 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         delete_objects(gateway, &bucket, &origin).await?;
     }
     let store = Arc::clone(&gateway.setup.store);
-    gateway
-        .to_the_end(async move { store.delete_bucket(&bucket, origin).await })
-        .await?;
+    gateway.to_the_end(async move { store.delete_bucket(&bucket, origin).await }).await?;
     Ok(respond::empty(StatusCode::NO_CONTENT))
 }
 
 /// Deletes every object there is when its page is reached. Objects that others write meanwhile may stay, and
 /// then the bucket does too.
 async fn delete_objects(gateway: &Arc<Gateway>, bucket: &BucketName, origin: &Origin) -> Result<(), Failure> {
-    let mut query = ListQuery {
-        limit: PAGE_ENTRIES_MAX as usize,
-        ..ListQuery::default()
-    };
+    let mut query = ListQuery { limit: PAGE_ENTRIES_MAX as usize, ..ListQuery::default() };
     loop {
         let page = gateway.setup.store.list_objects(bucket, &query).await?;
         let deletes = page.entries.iter().filter_map(|entry| {
             let key = ObjectKey::new(&entry.key)?;
-            Some(DeleteObject {
-                key,
-                version: None,
-                condition: WriteCondition::default(),
-            })
+            Some(DeleteObject { key, version: None, condition: WriteCondition::default() })
         });
-        let (deletes, store, bucket, origin) = (
-            deletes.collect(),
-            Arc::clone(&gateway.setup.store),
-            bucket.clone(),
-            origin.clone(),
-        );
-        let deleted = gateway
-            .to_the_end(async move { store.delete_objects(&bucket, deletes, origin).await })
-            .await?;
+        let (deletes, store, bucket, origin) =
+            (deletes.collect(), Arc::clone(&gateway.setup.store), bucket.clone(), origin.clone());
+        let deleted =
+            gateway.to_the_end(async move { store.delete_objects(&bucket, deletes, origin).await }).await?;
         for deleted in deleted {
             deleted?;
         }

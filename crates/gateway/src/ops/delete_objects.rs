@@ -27,10 +27,7 @@ pub(crate) const OPERATION: Operation = Operation {
 
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     gateway.setup.store.bucket(request.bucket())?;
-    let document = request
-        .body
-        .document(&request.head.headers, Delete::BODY_BYTES_MAX)
-        .await?;
+    let document = request.body.document(&request.head.headers, Delete::BODY_BYTES_MAX).await?;
     if !document.is_checked {
         return Err(ErrorCode::MissingContentMD5.into());
     }
@@ -51,9 +48,8 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let length = answer(&asked, &answers).len() as u64;
     let (bucket, origin) = (request.bucket().clone(), request.origin(gateway, Some(length)));
     let store = Arc::clone(&gateway.setup.store);
-    let done = gateway
-        .to_the_end(async move { store.delete_objects(&bucket, deletes, origin).await })
-        .await?;
+    let done =
+        gateway.to_the_end(async move { store.delete_objects(&bucket, deletes, origin).await }).await?;
     for (answer, done) in answers.iter_mut().filter(|answer| answer.is_ok()).zip(done) {
         if let Err(error) = done {
             *answer = Err(Failure::from(error).refusal);
@@ -76,15 +72,9 @@ fn delete_of(entry: &DeleteEntry) -> Result<DeleteObject, Failure> {
         if_none_match: None,
         if_size_bytes: entry.size_bytes,
         // A date before 1970 is no object's: it matches none.
-        if_modified_s: entry
-            .last_modified_s
-            .map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX)),
+        if_modified_s: entry.last_modified_s.map(|seconds| u64::try_from(seconds).unwrap_or(u64::MAX)),
     };
-    Ok(DeleteObject {
-        key,
-        version,
-        condition,
-    })
+    Ok(DeleteObject { key, version, condition })
 }
 
 fn answer(asked: &Delete, answers: &[Result<(), Refusal>]) -> String {

@@ -24,15 +24,7 @@ pub(crate) const OPERATION: Operation = Operation {
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     gateway.setup.store.bucket(request.bucket())?;
     let mut reply = respond::empty(StatusCode::OK);
-    let region = if gateway.setup.region.is_empty() {
-        "us-east-1"
-    } else {
-        &gateway.setup.region
-    };
-    respond::set(
-        reply.headers_mut(),
-        HeaderName::from_static("x-amz-bucket-region"),
-        region,
-    );
+    let region = if gateway.setup.region.is_empty() { "us-east-1" } else { &gateway.setup.region };
+    respond::set(reply.headers_mut(), HeaderName::from_static("x-amz-bucket-region"), region);
     Ok(reply)
 }

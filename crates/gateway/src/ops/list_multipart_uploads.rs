@@ -31,9 +31,8 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let parameters = Parameters::read(request, "max-uploads")?;
     let key_marker = request.query("key-marker").unwrap_or_default();
     // Without a key it says nothing. S3 API reference, ListMultipartUploads.
-    let upload_marker = request
-        .query("upload-id-marker")
-        .filter(|id| !id.is_empty() && !key_marker.is_empty());
+    let upload_marker =
+        request.query("upload-id-marker").filter(|id| !id.is_empty() && !key_marker.is_empty());
     let read_marker = |id: &str| {
         let refuse = || Failure::argument("upload-id-marker", id, "Invalid uploadId marker.");
         UploadId::parse(id).ok_or_else(refuse)
@@ -53,10 +52,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     writer.text("UploadIdMarker", upload_marker.unwrap_or_default());
     if let Some((key, id)) = &page.next {
         writer.key("NextKeyMarker", key, parameters.encoding);
-        writer.text(
-            "NextUploadIdMarker",
-            &id.map(|id| id.to_string()).unwrap_or_default(),
-        );
+        writer.text("NextUploadIdMarker", &id.map(|id| id.to_string()).unwrap_or_default());
     }
     writer.key("Prefix", &parameters.prefix, parameters.encoding);
     writer.value("MaxUploads", parameters.limit);
@@ -75,10 +71,7 @@ fn one(writer: &mut Writer, upload: &Upload, encoding: KeyEncoding) {
     writer.text("UploadId", &upload.id.to_string());
     listed::owner(writer, "Initiator");
     listed::owner(writer, "Owner");
-    writer.text(
-        "StorageClass",
-        upload.headers.storage_class.as_deref().unwrap_or("STANDARD"),
-    );
+    writer.text("StorageClass", upload.headers.storage_class.as_deref().unwrap_or("STANDARD"));
     writer.text("Initiated", &xml_time(upload.initiated_ms));
     if let Some((algorithm, kind)) = upload::checksum(upload) {
         writer.text("ChecksumAlgorithm", algorithm.name());

@@ -28,20 +28,14 @@ pub(crate) const OPERATION: Operation = Operation {
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     let parameters = Parameters::read(request, "max-keys")?;
     let key_marker = request.query("key-marker").unwrap_or_default();
-    let version_marker = request
-        .query("version-id-marker")
-        .filter(|marker| !marker.is_empty());
+    let version_marker = request.query("version-id-marker").filter(|marker| !marker.is_empty());
     if let Some(marker) = version_marker.filter(|_| key_marker.is_empty()) {
         let message = "A version-id marker cannot be specified without a key marker.";
         return Err(Failure::argument("version-id-marker", marker, message));
     }
     let mut query = parameters.to_query(key_marker.to_owned());
     query.after_version = version_marker.map(parse_version).transpose()?;
-    let page = gateway
-        .setup
-        .store
-        .list_versions(request.bucket(), &query)
-        .await?;
+    let page = gateway.setup.store.list_versions(request.bucket(), &query).await?;
 
     let mut writer = Writer::s3_document("ListVersionsResult");
     parameters.echo(&mut writer, request, "MaxKeys");
@@ -61,11 +55,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
 }
 
 fn version(writer: &mut Writer, parameters: &Parameters, entry: &Listed) {
-    writer.open(if entry.is_delete_marker {
-        "DeleteMarker"
-    } else {
-        "Version"
-    });
+    writer.open(if entry.is_delete_marker { "DeleteMarker" } else { "Version" });
     writer.key("Key", &entry.key, parameters.encoding);
     writer.text("VersionId", &entry.version.to_string());
     writer.value("IsLatest", entry.is_latest);

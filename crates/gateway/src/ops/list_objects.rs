@@ -24,11 +24,8 @@ pub(crate) const OPERATION: Operation = Operation {
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     let parameters = Parameters::read(request, "max-keys")?;
     let marker = request.query("marker").unwrap_or_default();
-    let page = gateway
-        .setup
-        .store
-        .list_objects(request.bucket(), &parameters.to_query(marker.to_owned()))
-        .await?;
+    let page =
+        gateway.setup.store.list_objects(request.bucket(), &parameters.to_query(marker.to_owned())).await?;
 
     let mut writer = Writer::s3_document("ListBucketResult");
     parameters.echo(&mut writer, request, "MaxKeys");

@@ -30,11 +30,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         Some(token) => listed::read_token(token)?,
         None => start_after.unwrap_or_default().to_owned(),
     };
-    let page = gateway
-        .setup
-        .store
-        .list_objects(request.bucket(), &parameters.to_query(after))
-        .await?;
+    let page = gateway.setup.store.list_objects(request.bucket(), &parameters.to_query(after)).await?;
 
     let mut writer = Writer::s3_document("ListBucketResult");
     parameters.echo(&mut writer, request, "MaxKeys");

@@ -25,9 +25,7 @@ pub(crate) const OPERATION: Operation = Operation {
 
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     let limit = request.page_limit("max-parts")?;
-    let marker = request
-        .number("part-number-marker", 0, i32::MAX.unsigned_abs())?
-        .unwrap_or(0);
+    let marker = request.number("part-number-marker", 0, i32::MAX.unsigned_abs())?.unwrap_or(0);
     let upload = upload::find(request, gateway).await?;
     let (parts, is_truncated) = gateway.setup.store.parts(&upload, marker, limit).await?;
     let checksum = upload::checksum(&upload);
@@ -38,15 +36,9 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     writer.text("UploadId", &upload.id.to_string());
     listed::owner(&mut writer, "Initiator");
     listed::owner(&mut writer, "Owner");
-    writer.text(
-        "StorageClass",
-        upload.headers.storage_class.as_deref().unwrap_or("STANDARD"),
-    );
+    writer.text("StorageClass", upload.headers.storage_class.as_deref().unwrap_or("STANDARD"));
     writer.value("PartNumberMarker", marker);
-    writer.value(
-        "NextPartNumberMarker",
-        parts.last().map_or(marker, |part| part.number),
-    );
+    writer.value("NextPartNumberMarker", parts.last().map_or(marker, |part| part.number));
     writer.value("MaxParts", limit);
     writer.value("IsTruncated", is_truncated);
     if let Some((algorithm, kind)) = checksum {

@@ -105,20 +105,10 @@ pub(super) fn object(writer: &mut Writer, entry: &Listed) {
     writer.text("ETag", &s3::etag::quoted(&entry.etag.0));
     if let Some((algorithm, is_full_object)) = entry.checksum {
         writer.text("ChecksumAlgorithm", from_store(algorithm).name());
-        writer.text(
-            "ChecksumType",
-            if is_full_object {
-                "FULL_OBJECT"
-            } else {
-                "COMPOSITE"
-            },
-        );
+        writer.text("ChecksumType", if is_full_object { "FULL_OBJECT" } else { "COMPOSITE" });
     }
     writer.value("Size", entry.size_bytes);
-    writer.text(
-        "StorageClass",
-        entry.storage_class.as_deref().unwrap_or("STANDARD"),
-    );
+    writer.text("StorageClass", entry.storage_class.as_deref().unwrap_or("STANDARD"));
 }
 
 /// Writes the owner of everything, as `Owner` or `Initiator`.
@@ -140,10 +130,7 @@ pub(super) fn token(after: &str) -> String {
 ///
 /// `InvalidArgument` for a token that this server did not give.
 pub(super) fn read_token(token: &str) -> Result<String, Failure> {
-    let key = BASE64
-        .decode(token)
-        .ok()
-        .and_then(|key| String::from_utf8(key).ok());
+    let key = BASE64.decode(token).ok().and_then(|key| String::from_utf8(key).ok());
     key.ok_or_else(|| bad_token(token))
 }
 
@@ -151,8 +138,5 @@ pub(super) fn read_token(token: &str) -> Result<String, Failure> {
 pub(super) fn bad_token(token: &str) -> Failure {
     let message = "The continuation token provided is incorrect.";
     let refusal = s3::Refusal::with(ErrorCode::InvalidArgument, message);
-    refusal
-        .element("ArgumentName", "continuation-token")
-        .element("ArgumentValue", token)
-        .into()
+    refusal.element("ArgumentName", "continuation-token").element("ArgumentValue", token).into()
 }

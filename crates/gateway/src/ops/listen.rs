@@ -62,12 +62,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         None => None,
     };
     let all = |name| -> Vec<String> {
-        request
-            .query
-            .iter()
-            .filter(|(have, _)| have == name)
-            .map(|(_, value)| value.clone())
-            .collect()
+        request.query.iter().filter(|(have, _)| have == name).map(|(_, value)| value.clone()).collect()
     };
     let filter = ListenFilter::check(bucket, &all("events"), &all("prefix"), &all("suffix"))?;
     let (every, sign) = keep_alive(request)?;
@@ -89,10 +84,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
+    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     Ok(reply)
 }
 
@@ -101,15 +93,9 @@ fn keep_alive(request: &Request) -> Result<(Duration, Bytes), Failure> {
     match request.query("ping") {
         None | Some("") => Ok((Duration::from_millis(BLANK_MS), Bytes::from_static(b" "))),
         Some(text) => {
-            let seconds = text
-                .parse::<u64>()
-                .ok()
-                .filter(|seconds| (1..=PING_SECONDS_MAX).contains(seconds));
+            let seconds = text.parse::<u64>().ok().filter(|seconds| (1..=PING_SECONDS_MAX).contains(seconds));
             let seconds = seconds.ok_or(ErrorCode::AuthorizationQueryParametersError)?;
-            Ok((
-                Duration::from_secs(seconds),
-                Bytes::from_static(b"{\"Records\":null}\n"),
-            ))
+            Ok((Duration::from_secs(seconds), Bytes::from_static(b"{\"Records\":null}\n")))
         }
     }
 }

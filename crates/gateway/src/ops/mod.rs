@@ -96,8 +96,5 @@ fn part_number(request: &Request) -> Result<u32, Failure> {
         let message = format!("Part number must be an integer between 1 and {PART_NUMBER_MAX}, inclusive.");
         Failure::argument("partNumber", text, message)
     };
-    text.parse()
-        .ok()
-        .filter(|number| (1..=PART_NUMBER_MAX).contains(number))
-        .ok_or_else(refuse)
+    text.parse().ok().filter(|number| (1..=PART_NUMBER_MAX).contains(number)).ok_or_else(refuse)
 }

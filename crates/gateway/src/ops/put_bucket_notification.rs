@@ -32,10 +32,7 @@ pub(crate) const OPERATION: Operation = Operation {
 
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     gateway.setup.store.bucket(request.bucket())?;
-    let document = request
-        .body
-        .document(&request.head.headers, BODY_BYTES_MAX)
-        .await?;
+    let document = request.body.document(&request.head.headers, BODY_BYTES_MAX).await?;
     if document.bytes.is_empty() {
         return Err(ErrorCode::MissingContentLength.into());
     }
@@ -44,9 +41,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     let text = (!rules.rules.is_empty()).then(|| Bytes::from(rules.encode()));
     let bucket = request.bucket().clone();
     let store = Arc::clone(&gateway.setup.store);
-    gateway
-        .to_the_end(async move { store.set_document(&bucket, Bucket::NOTIFICATION, text).await })
-        .await?;
+    gateway.to_the_end(async move { store.set_document(&bucket, Bucket::NOTIFICATION, text).await }).await?;
     Ok(respond::empty(StatusCode::OK))
 }
 
@@ -54,33 +49,19 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
 fn raw(sent: NotificationConfiguration) -> RawConfiguration {
     let has = |kind| sent.rules.iter().any(|rule| rule.kind == kind);
     let (has_topic, has_lambda) = (has(NotificationKind::Topic), has(NotificationKind::CloudFunction));
-    let queues = sent
-        .rules
-        .into_iter()
-        .filter(|rule| rule.kind == NotificationKind::Queue);
+    let queues = sent.rules.into_iter().filter(|rule| rule.kind == NotificationKind::Queue);
     let rules = queues.map(|rule| RawRule {
         id: rule.id,
         arn: rule.arn,
         events: rule.events,
-        filters: rule
-            .filters
-            .into_iter()
-            .map(|filter| (filter.name, filter.value))
-            .collect(),
+        filters: rule.filters.into_iter().map(|filter| (filter.name, filter.value)).collect(),
     });
-    RawConfiguration {
-        rules: rules.collect(),
-        has_topic,
-        has_lambda,
-    }
+    RawConfiguration { rules: rules.collect(), has_topic, has_lambda }
 }
 
 impl From<RuleError> for Failure {
     fn from(error: RuleError) -> Failure {
-        let code = ErrorCode::ALL
-            .iter()
-            .copied()
-            .find(|code| code.row().name == error.code());
+        let code = ErrorCode::ALL.iter().copied().find(|code| code.row().name == error.code());
         Failure::with(code.unwrap_or(ErrorCode::InvalidArgument), error.to_string())
     }
 }

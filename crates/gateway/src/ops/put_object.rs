@@ -29,9 +29,7 @@ pub(crate) const OPERATION: Operation = Operation {
 
 async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> Outcome {
     if request.query("versionId").is_some_and(|id| !id.is_empty()) {
-        return Err(Failure::not_implemented(
-            "Writing under a chosen version id is not implemented.",
-        ));
+        return Err(Failure::not_implemented("Writing under a chosen version id is not implemented."));
     }
     let headers = metadata::object_headers(request)?;
     let kept = announced_algorithm(&request.fields(), "x-amz-sdk-checksum-algorithm")?;
@@ -48,18 +46,12 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         origin: request.origin(gateway, None),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let object = gateway
-        .to_the_end(async move { store.put_object(put).await })
-        .await?;
+    let object = gateway.to_the_end(async move { store.put_object(put).await }).await?;
 
     let mut reply = respond::empty(StatusCode::OK);
     respond::set(reply.headers_mut(), ETAG, &s3::etag::quoted(&object.etag.0));
     let size = object.size_bytes.to_string();
-    respond::set(
-        reply.headers_mut(),
-        HeaderName::from_static("x-amz-object-size"),
-        &size,
-    );
+    respond::set(reply.headers_mut(), HeaderName::from_static("x-amz-object-size"), &size);
     if let Some(checksum) = &object.checksum {
         metadata::show_checksum(reply.headers_mut(), checksum);
     }

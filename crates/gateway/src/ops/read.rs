@@ -54,11 +54,7 @@ pub(crate) enum Decided {
 fn absent(error: store::Error) -> Failure {
     let is_missing = matches!(error, store::Error::NoSuchKey { .. });
     let failure = Failure::from(error);
-    if is_missing {
-        failure.header(DELETE_MARKER, HeaderValue::from_static("false"))
-    } else {
-        failure
-    }
+    if is_missing { failure.header(DELETE_MARKER, HeaderValue::from_static("false")) } else { failure }
 }
 
 /// Decides the answer to a read.
@@ -70,16 +66,9 @@ fn absent(error: store::Error) -> Failure {
 pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decided, Failure> {
     let version = request.version()?;
     let overrides = overrides(request)?;
-    let object = gateway
-        .setup
-        .store
-        .object(request.bucket(), request.key(), version)
-        .await
-        .map_err(absent)?;
-    let current = Current {
-        etag: &object.etag.0,
-        modified_s: seconds(object.modified_ms),
-    };
+    let object =
+        gateway.setup.store.object(request.bucket(), request.key(), version).await.map_err(absent)?;
+    let current = Current { etag: &object.etag.0, modified_s: seconds(object.modified_ms) };
     match Conditions::from_headers(&request.fields()).judge_read(current) {
         ReadOutcome::Proceed => {}
         ReadOutcome::NotModified => {
@@ -95,21 +84,13 @@ pub(crate) async fn decide(request: &Request, gateway: &Gateway) -> Result<Decid
     for (name, value) in overrides {
         respond::set(reply.headers_mut(), HeaderName::from_static(name), &value);
     }
-    Ok(Decided::Bytes {
-        object: Box::new(object),
-        range: chosen.range,
-        reply,
-    })
+    Ok(Decided::Bytes { object: Box::new(object), range: chosen.range, reply })
 }
 
 /// Status and headers of a response with these bytes.
 fn head(request: &Request, object: &Object, chosen: &Chosen) -> Reply {
     let is_partial = chosen.is_partial && !chosen.range.is_empty();
-    let mut reply = respond::empty(if is_partial {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    });
+    let mut reply = respond::empty(if is_partial { StatusCode::PARTIAL_CONTENT } else { StatusCode::OK });
     let headers = reply.headers_mut();
     show(headers, object);
     if request.query("versionId").is_some_and(|id| !id.is_empty()) {
@@ -196,28 +177,18 @@ fn choose_part(object: &Object, number: u32) -> Result<Chosen, Failure> {
             return Err(ErrorCode::InvalidPartNumber.into());
         }
         let checksum = object.checksum.clone();
-        return Ok(Chosen {
-            range: 0..object.size_bytes,
-            is_partial: true,
-            parts_count: None,
-            checksum,
-        });
+        return Ok(Chosen { range: 0..object.size_bytes, is_partial: true, parts_count: None, checksum });
     }
     // Parts are counted, whatever number they were uploaded under.
     let index = number as usize - 1;
     let part = object.parts.get(index).ok_or(ErrorCode::InvalidPartNumber)?;
     let start: u64 = object.parts[..index].iter().map(|part| part.size_bytes).sum();
     let algorithm = object.checksum.as_ref().map(|checksum| checksum.algorithm);
-    let checksum = algorithm
-        .zip(part.checksum.clone())
-        .map(|(algorithm, value)| Checksum {
-            algorithm,
-            value,
-            is_full_object: object
-                .checksum
-                .as_ref()
-                .is_some_and(|checksum| checksum.is_full_object),
-        });
+    let checksum = algorithm.zip(part.checksum.clone()).map(|(algorithm, value)| Checksum {
+        algorithm,
+        value,
+        is_full_object: object.checksum.as_ref().is_some_and(|checksum| checksum.is_full_object),
+    });
     Ok(Chosen {
         range: start..start + part.size_bytes,
         is_partial: true,
@@ -235,13 +206,8 @@ fn part_number(request: &Request) -> Result<Option<u32>, Failure> {
 
 /// Whether `If-Range`, when sent, names the object as it is. RFC 9110 §13.1.5.
 fn is_range_fresh(request: &Request, object: &Object) -> bool {
-    let current = Current {
-        etag: &object.etag.0,
-        modified_s: seconds(object.modified_ms),
-    };
-    request
-        .header("if-range")
-        .is_none_or(|validator| if_range_holds(validator, current))
+    let current = Current { etag: &object.etag.0, modified_s: seconds(object.modified_ms) };
+    request.header("if-range").is_none_or(|validator| if_range_holds(validator, current))
 }
 
 fn invalid_range(header: &str, size_bytes: u64) -> Failure {
@@ -259,12 +225,10 @@ fn failed(condition: &'static str, object: &Object) -> Failure {
     let mut headers = http::HeaderMap::new();
     show_identity(&mut headers, object);
     let failure = Failure::from(precondition_failed(condition));
-    headers
-        .into_iter()
-        .fold(failure, |failure, (name, value)| match name {
-            Some(name) => failure.header(name, value),
-            None => failure,
-        })
+    headers.into_iter().fold(failure, |failure, (name, value)| match name {
+        Some(name) => failure.header(name, value),
+        None => failure,
+    })
 }
 
 /// The headers of the response that the query replaces. Whoever has no credentials may not: a link could

@@ -17,23 +17,11 @@ use crate::respond;
 use crate::route::{Operation, Outcome, Route, Run};
 
 const fn of_bucket(name: &'static str, selector: &'static str, action: &'static str, run: Run) -> Operation {
-    Operation {
-        name,
-        route: Route::bucket("GET").query(selector),
-        action,
-        change: None,
-        run,
-    }
+    Operation { name, route: Route::bucket("GET").query(selector), action, change: None, run }
 }
 
 const fn of_object(name: &'static str, selector: &'static str, action: &'static str, run: Run) -> Operation {
-    Operation {
-        name,
-        route: Route::object("GET").query(selector),
-        action,
-        change: None,
-        run,
-    }
+    Operation { name, route: Route::object("GET").query(selector), action, change: None, run }
 }
 
 /// A bucket has an access control list, which lets its owner do everything.
@@ -43,40 +31,26 @@ pub(crate) const GET_BUCKET_ACL: Operation =
     });
 
 /// An object has the list of its bucket.
-pub(crate) const GET_OBJECT_ACL: Operation = of_object(
-    "GetObjectAcl",
-    "acl",
-    "s3:GetObjectAcl",
-    |request, permit, gateway| Box::pin(object_with(request, permit, gateway, acl())),
-);
+pub(crate) const GET_OBJECT_ACL: Operation =
+    of_object("GetObjectAcl", "acl", "s3:GetObjectAcl", |request, permit, gateway| {
+        Box::pin(object_with(request, permit, gateway, acl()))
+    });
 
 /// No object has tags.
-pub(crate) const GET_OBJECT_TAGGING: Operation = of_object(
-    "GetObjectTagging",
-    "tagging",
-    "s3:GetObjectTagging",
-    |request, permit, gateway| {
+pub(crate) const GET_OBJECT_TAGGING: Operation =
+    of_object("GetObjectTagging", "tagging", "s3:GetObjectTagging", |request, permit, gateway| {
         let mut writer = Writer::s3_document("Tagging");
         writer.open("TagSet");
         Box::pin(object_with(request, permit, gateway, writer.finish()))
-    },
-);
+    });
 
 /// No bucket has versioning.
-pub(crate) const GET_BUCKET_VERSIONING: Operation = of_bucket(
-    "GetBucketVersioning",
-    "versioning",
-    "s3:GetBucketVersioning",
-    |request, _, gateway| {
+pub(crate) const GET_BUCKET_VERSIONING: Operation =
+    of_bucket("GetBucketVersioning", "versioning", "s3:GetBucketVersioning", |request, _, gateway| {
         Box::pin(async move {
-            bucket_with(
-                request,
-                gateway,
-                Writer::s3_document("VersioningConfiguration").finish(),
-            )
+            bucket_with(request, gateway, Writer::s3_document("VersioningConfiguration").finish())
         })
-    },
-);
+    });
 
 /// Transfers are not accelerated.
 pub(crate) const GET_BUCKET_ACCELERATE: Operation = of_bucket(
@@ -85,11 +59,7 @@ pub(crate) const GET_BUCKET_ACCELERATE: Operation = of_bucket(
     "s3:GetAccelerateConfiguration",
     |request, _, gateway| {
         Box::pin(async move {
-            bucket_with(
-                request,
-                gateway,
-                Writer::s3_document("AccelerateConfiguration").finish(),
-            )
+            bucket_with(request, gateway, Writer::s3_document("AccelerateConfiguration").finish())
         })
     },
 );
@@ -107,32 +77,20 @@ pub(crate) const GET_BUCKET_REQUEST_PAYMENT: Operation = of_bucket(
 );
 
 /// No bucket logs.
-pub(crate) const GET_BUCKET_LOGGING: Operation = of_bucket(
-    "GetBucketLogging",
-    "logging",
-    "s3:GetBucketLogging",
-    |request, _, gateway| {
-        Box::pin(async move {
-            bucket_with(
-                request,
-                gateway,
-                Writer::s3_document("BucketLoggingStatus").finish(),
-            )
-        })
-    },
-);
+pub(crate) const GET_BUCKET_LOGGING: Operation =
+    of_bucket("GetBucketLogging", "logging", "s3:GetBucketLogging", |request, _, gateway| {
+        Box::pin(
+            async move { bucket_with(request, gateway, Writer::s3_document("BucketLoggingStatus").finish()) },
+        )
+    });
 
 /// No bucket is public.
-pub(crate) const GET_BUCKET_POLICY_STATUS: Operation = of_bucket(
-    "GetBucketPolicyStatus",
-    "policyStatus",
-    "s3:GetBucketPolicyStatus",
-    |request, _, gateway| {
+pub(crate) const GET_BUCKET_POLICY_STATUS: Operation =
+    of_bucket("GetBucketPolicyStatus", "policyStatus", "s3:GetBucketPolicyStatus", |request, _, gateway| {
         let mut writer = Writer::s3_document("PolicyStatus");
         writer.value("IsPublic", false);
         Box::pin(async move { bucket_with(request, gateway, writer.finish()) })
-    },
-);
+    });
 
 /// The documents no bucket has: their operation, and the code that says so.
 macro_rules! absent {
@@ -173,11 +131,7 @@ async fn object_with(
     gateway: &Arc<Gateway>,
     document: String,
 ) -> Outcome {
-    gateway
-        .setup
-        .store
-        .object(request.bucket(), request.key(), request.version()?)
-        .await?;
+    gateway.setup.store.object(request.bucket(), request.key(), request.version()?).await?;
     Ok(respond::xml(document))
 }
 
@@ -187,10 +141,8 @@ fn acl() -> String {
     listed::owner(&mut writer, "Owner");
     writer.open("AccessControlList");
     writer.open("Grant");
-    let attributes = [
-        ("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"),
-        ("xsi:type", "CanonicalUser"),
-    ];
+    let attributes =
+        [("xmlns:xsi", "http://www.w3.org/2001/XMLSchema-instance"), ("xsi:type", "CanonicalUser")];
     writer.open_with("Grantee", &attributes);
     writer.text("ID", OWNER_ID);
     writer.text("DisplayName", OWNER_NAME);

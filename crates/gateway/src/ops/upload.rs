@@ -28,21 +28,13 @@ pub(super) fn id(request: &Request) -> Result<UploadId, Failure> {
 ///
 /// `NoSuchBucket`, `NoSuchUpload`.
 pub(super) async fn find(request: &Request, gateway: &Gateway) -> Result<Upload, Failure> {
-    Ok(gateway
-        .setup
-        .store
-        .upload(request.bucket(), request.key(), id(request)?)
-        .await?)
+    Ok(gateway.setup.store.upload(request.bucket(), request.key(), id(request)?).await?)
 }
 
 /// Algorithm and kind of an upload's checksum.
 pub(super) fn checksum(upload: &Upload) -> Option<(ChecksumAlgorithm, ChecksumKind)> {
     upload.checksum.map(|(algorithm, is_full_object)| {
-        let kind = if is_full_object {
-            ChecksumKind::FullObject
-        } else {
-            ChecksumKind::Composite
-        };
+        let kind = if is_full_object { ChecksumKind::FullObject } else { ChecksumKind::Composite };
         (from_store(algorithm), kind)
     })
 }

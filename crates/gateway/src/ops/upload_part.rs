@@ -53,14 +53,10 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         number,
         content: received.content,
         etag: received.etag,
-        checksum: checksum
-            .filter(|_| of_upload.is_some())
-            .map(|checksum| checksum.to_string()),
+        checksum: checksum.filter(|_| of_upload.is_some()).map(|checksum| checksum.to_string()),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let part = gateway
-        .to_the_end(async move { store.put_part(put).await })
-        .await?;
+    let part = gateway.to_the_end(async move { store.put_part(put).await }).await?;
 
     let mut reply = respond::empty(StatusCode::OK);
     respond::set(reply.headers_mut(), ETAG, &s3::etag::quoted(&part.etag.0));

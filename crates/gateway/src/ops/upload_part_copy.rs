@@ -52,9 +52,7 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         checksum: checksum.map(|checksum| checksum.to_string()),
     };
     let store = Arc::clone(&gateway.setup.store);
-    let part = gateway
-        .to_the_end(async move { store.put_part(put).await })
-        .await?;
+    let part = gateway.to_the_end(async move { store.put_part(put).await }).await?;
 
     let mut writer = Writer::s3_document("CopyPartResult");
     writer.text("LastModified", &xml_time(part.modified_ms));

@@ -10,27 +10,14 @@ use crate::testing::{Answer, Server, UNSIGNED};
 async fn refused(server: &Server, answer: Answer, status: u16, code: &str) {
     assert_eq!(answer.error(), (status, code.to_owned()), "{}", answer.text());
     assert_eq!(server.changes().await, ["BucketCreated album/"]);
-    assert_eq!(
-        server
-            .get("/album?list-type=2")
-            .send()
-            .await
-            .expect(200)
-            .element("KeyCount"),
-        "0"
-    );
+    assert_eq!(server.get("/album?list-type=2").send().await.expect(200).element("KeyCount"), "0");
     assert_eq!(server.engine.unnamed_body_count(), 0);
 }
 
 #[tokio::test]
 async fn a_wrong_secret_is_a_signature_that_does_not_match() {
     let server = Server::with_album().await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .secret("not the secret")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").secret("not the secret").send().await;
     assert!(!answer.element("StringToSign").is_empty(), "{}", answer.text());
     refused(&server, answer, 403, "SignatureDoesNotMatch").await;
 }
@@ -49,45 +36,20 @@ async fn a_clock_more_than_a_quarter_of_an_hour_off_is_skewed_either_way() {
         let answer = server.put("/album/k").body("x").skewed(seconds).send().await;
         refused(&server, answer, 403, "RequestTimeTooSkewed").await;
     }
-    server
-        .put("/album/k")
-        .body("x")
-        .skewed(-890)
-        .send()
-        .await
-        .expect(200);
+    server.put("/album/k").body("x").skewed(-890).send().await.expect(200);
 }
 
 #[tokio::test]
 async fn digests_that_do_not_fit_the_body_are_refused_each_with_its_code() {
     let server = Server::with_album().await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==")
-        .send()
-        .await;
+    let answer =
+        server.put("/album/k").body("x").header("content-md5", "1B2M2Y8AsgTpgAmY7PhCfg==").send().await;
     refused(&server, answer, 400, "BadDigest").await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("content-md5", "short")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").header("content-md5", "short").send().await;
     refused(&server, answer, 400, "InvalidDigest").await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("x-amz-checksum-crc32", "AAAAAA==")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").header("x-amz-checksum-crc32", "AAAAAA==").send().await;
     refused(&server, answer, 400, "BadDigest").await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .spoiled(|_| b"y".to_vec())
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").spoiled(|_| b"y".to_vec()).send().await;
     refused(&server, answer, 400, "XAmzContentSHA256Mismatch").await;
 }
 
@@ -95,40 +57,23 @@ async fn digests_that_do_not_fit_the_body_are_refused_each_with_its_code() {
 async fn a_large_body_with_a_bad_digest_leaves_nothing_staged() {
     let server = Server::with_album().await;
     let body = vec![7; 3 * 1024 * 1024];
-    let answer = server
-        .put("/album/k")
-        .body(body)
-        .header("x-amz-checksum-crc32c", "AAAAAA==")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body(body).header("x-amz-checksum-crc32c", "AAAAAA==").send().await;
     refused(&server, answer, 400, "BadDigest").await;
 }
 
 #[tokio::test]
 async fn a_body_shorter_than_its_length_is_incomplete() {
     let server = Server::with_album().await;
-    let answer = server
-        .put("/album/k")
-        .body("abc")
-        .payload_hash(UNSIGNED)
-        .header("content-length", "10")
-        .send()
-        .await;
+    let answer =
+        server.put("/album/k").body("abc").payload_hash(UNSIGNED).header("content-length", "10").send().await;
     refused(&server, answer, 400, "IncompleteBody").await;
 }
 
 #[tokio::test]
 async fn a_chunked_body_without_its_end_is_incomplete() {
     let server = Server::with_album().await;
-    for mode in [
-        ChunkMode::Signed,
-        ChunkMode::SignedTrailer,
-        ChunkMode::UnsignedTrailer,
-    ] {
-        let call = server
-            .put("/album/k")
-            .body(vec![b'a'; 100_000])
-            .chunked(mode, Crc32);
+    for mode in [ChunkMode::Signed, ChunkMode::SignedTrailer, ChunkMode::UnsignedTrailer] {
+        let call = server.put("/album/k").body(vec![b'a'; 100_000]).chunked(mode, Crc32);
         // The whole first chunk stays, so the data is short.
         let answer = call
             .spoiled(|mut body| {
@@ -144,10 +89,7 @@ async fn a_chunked_body_without_its_end_is_incomplete() {
 #[tokio::test]
 async fn a_chunked_body_without_its_last_chunk_is_incomplete_although_all_data_came() {
     let server = Server::with_album().await;
-    let call = server
-        .put("/album/k")
-        .body(b"hello")
-        .chunked(ChunkMode::Signed, Crc32);
+    let call = server.put("/album/k").body(b"hello").chunked(ChunkMode::Signed, Crc32);
     let without_last = |mut body: Vec<u8>| {
         body.truncate(body.len() - 86);
         body
@@ -159,10 +101,7 @@ async fn a_chunked_body_without_its_last_chunk_is_incomplete_although_all_data_c
 #[tokio::test]
 async fn a_changed_chunk_is_a_signature_that_does_not_match() {
     let server = Server::with_album().await;
-    let call = server
-        .put("/album/k")
-        .body(vec![b'a'; 100_000])
-        .chunked(ChunkMode::Signed, Crc32);
+    let call = server.put("/album/k").body(vec![b'a'; 100_000]).chunked(ChunkMode::Signed, Crc32);
     let answer = call
         .spoiled(|mut body| {
             body[90_000] ^= 1;
@@ -180,11 +119,7 @@ async fn a_body_that_is_not_the_document_is_malformed() {
         let answer = server.post("/album?delete").checked_body(body).send().await;
         refused(&server, answer, 400, "MalformedXML").await;
     }
-    let answer = server
-        .put("/other-bucket")
-        .body("<CreateBucketConfiguration>")
-        .send()
-        .await;
+    let answer = server.put("/other-bucket").body("<CreateBucketConfiguration>").send().await;
     refused(&server, answer, 400, "MalformedXML").await;
 }
 
@@ -204,20 +139,12 @@ async fn rules_are_refused_with_the_codes_and_words_of_minio() {
     let created = "s3:ObjectCreated:*";
 
     let answer = put(rule(created, "arn:minio:sqs::2:memory", "")).await;
-    assert!(
-        answer
-            .text()
-            .contains("A specified destination ARN does not exist"),
-        "{}",
-        answer.text()
-    );
+    assert!(answer.text().contains("A specified destination ARN does not exist"), "{}", answer.text());
     refused(&server, answer, 400, "InvalidArgument").await;
 
     let answer = put(rule("s3:ObjectPainted:*", arn, "")).await;
     assert!(
-        answer
-            .text()
-            .contains("A specified event is not supported for notifications."),
+        answer.text().contains("A specified event is not supported for notifications."),
         "{}",
         answer.text()
     );
@@ -226,9 +153,7 @@ async fn rules_are_refused_with_the_codes_and_words_of_minio() {
     let twice = rule(created, arn, "a") + &rule(created, arn, "a");
     let answer = put(twice).await;
     assert!(
-        answer
-            .text()
-            .contains("An object key name filtering rule defined with overlapping"),
+        answer.text().contains("An object key name filtering rule defined with overlapping"),
         "{}",
         answer.text()
     );
@@ -241,37 +166,17 @@ async fn rules_are_refused_with_the_codes_and_words_of_minio() {
 
     let answer = server.put("/album?notification").send().await;
     refused(&server, answer, 411, "MissingContentLength").await;
-    assert!(
-        !server
-            .get("/album?notification")
-            .send()
-            .await
-            .expect(200)
-            .text()
-            .contains("Queue")
-    );
+    assert!(!server.get("/album?notification").send().await.expect(200).text().contains("Queue"));
 }
 
 #[tokio::test]
 async fn names_that_s3_does_not_allow_are_refused() {
     let server = Server::with_album().await;
-    for name in [
-        "al",
-        "Album",
-        "al_bum",
-        "al..bum",
-        "album-",
-        "127.0.0.1",
-        &"a".repeat(64),
-    ] {
+    for name in ["al", "Album", "al_bum", "al..bum", "album-", "127.0.0.1", &"a".repeat(64)] {
         let answer = server.put(&format!("/{name}")).send().await;
         refused(&server, answer, 400, "InvalidBucketName").await;
     }
-    let answer = server
-        .put(&format!("/album/{}", "k".repeat(1025)))
-        .body("x")
-        .send()
-        .await;
+    let answer = server.put(&format!("/album/{}", "k".repeat(1025))).body("x").send().await;
     refused(&server, answer, 400, "KeyTooLongError").await;
     let answer = server.put("/album/%FF").body("x").send().await;
     refused(&server, answer, 400, "XMinioInvalidObjectName").await;
@@ -293,19 +198,9 @@ async fn what_would_be_stored_with_less_than_was_asked_is_not_stored() {
         let answer = server.put("/album/k").body("x").header(name, value).send().await;
         refused(&server, answer, 501, "NotImplemented").await;
     }
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("x-amz-storage-class", "ATTIC")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").header("x-amz-storage-class", "ATTIC").send().await;
     refused(&server, answer, 400, "InvalidStorageClass").await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("x-amz-meta-a", &"v".repeat(2048))
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").header("x-amz-meta-a", &"v".repeat(2048)).send().await;
     refused(&server, answer, 400, "MetadataTooLarge").await;
 }
 
@@ -318,24 +213,15 @@ async fn nobody_in_particular_may_do_nothing() {
     refused(&server, answer, 403, "AccessDenied").await;
     let answer = server.get("/no-such-bucket").anonymous().send().await;
     refused(&server, answer, 403, "AccessDenied").await;
-    let answer = server
-        .put("/album/k")
-        .body("x")
-        .header("x-amz-expected-bucket-owner", "123")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("x").header("x-amz-expected-bucket-owner", "123").send().await;
     refused(&server, answer, 403, "AccessDenied").await;
 }
 
 #[tokio::test]
 async fn version_two_of_the_signature_is_refused_with_a_sentence() {
     let server = Server::with_album().await;
-    let answer = server
-        .put("/album/k")
-        .anonymous()
-        .header("authorization", "AWS minioadmin:c2ln")
-        .send()
-        .await;
+    let answer =
+        server.put("/album/k").anonymous().header("authorization", "AWS minioadmin:c2ln").send().await;
     assert!(answer.text().contains("AWS4-HMAC-SHA256"), "{}", answer.text());
     refused(&server, answer, 400, "InvalidRequest").await;
 }
@@ -347,10 +233,6 @@ async fn lost_drives_answer_503_with_their_numbers() {
     let answer = server.put("/album/k").body("x").send().await;
     server.engine.restore_quorum();
     assert_eq!(answer.header("retry-after"), "5");
-    assert!(
-        answer.text().contains("2 drives answered, 3 are needed"),
-        "{}",
-        answer.text()
-    );
+    assert!(answer.text().contains("2 drives answered, 3 are needed"), "{}", answer.text());
     refused(&server, answer, 503, "SlowDownWrite").await;
 }

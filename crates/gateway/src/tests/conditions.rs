@@ -26,56 +26,24 @@ async fn a_read_proceeds_is_not_modified_or_fails_by_its_conditions() {
         let answer = server.get("/album/k").header(name, value).send().await;
         assert_eq!(answer.status.as_u16(), status, "{name}: {value}");
         assert_eq!(answer.header("etag"), TAG, "{name}: {value}");
-        server
-            .head("/album/k")
-            .header(name, value)
-            .send()
-            .await
-            .expect(status);
+        server.head("/album/k").header(name, value).send().await.expect(status);
     }
 }
 
 #[tokio::test]
 async fn a_write_replaces_only_what_its_condition_names() {
     let server = with_hello().await;
-    let answer = server
-        .put("/album/k")
-        .body("new")
-        .header("if-none-match", "*")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("new").header("if-none-match", "*").send().await;
     assert_eq!(answer.error(), (412, "PreconditionFailed".to_owned()));
     assert_eq!(answer.element("Condition"), "If-None-Match");
-    let answer = server
-        .put("/album/k")
-        .body("new")
-        .header("if-match", "\"other\"")
-        .send()
-        .await;
+    let answer = server.put("/album/k").body("new").header("if-match", "\"other\"").send().await;
     assert_eq!(answer.error(), (412, "PreconditionFailed".to_owned()));
-    let answer = server
-        .put("/album/none")
-        .body("new")
-        .header("if-match", TAG)
-        .send()
-        .await;
+    let answer = server.put("/album/none").body("new").header("if-match", TAG).send().await;
     assert_eq!(answer.error(), (404, "NoSuchKey".to_owned()));
     assert_eq!(server.get("/album/k").send().await.body, "hello");
 
-    server
-        .put("/album/k")
-        .body("new")
-        .header("if-match", TAG)
-        .send()
-        .await
-        .expect(200);
-    server
-        .put("/album/fresh")
-        .body("new")
-        .header("if-none-match", "*")
-        .send()
-        .await
-        .expect(200);
+    server.put("/album/k").body("new").header("if-match", TAG).send().await.expect(200);
+    server.put("/album/fresh").body("new").header("if-none-match", "*").send().await.expect(200);
     assert_eq!(server.get("/album/k").send().await.body, "new");
 }
 
@@ -85,20 +53,12 @@ async fn a_delete_takes_only_what_its_condition_names_and_nothing_is_no_error() 
     for (name, value) in [
         ("if-match", "\"other\""),
         ("x-amz-if-match-size", "6"),
-        (
-            "x-amz-if-match-last-modified-time",
-            "Thu, 15 Jan 2026 11:59:59 GMT",
-        ),
+        ("x-amz-if-match-last-modified-time", "Thu, 15 Jan 2026 11:59:59 GMT"),
     ] {
         let answer = server.delete("/album/k").header(name, value).send().await;
         assert_eq!(answer.error(), (412, "PreconditionFailed".to_owned()), "{name}");
     }
-    server
-        .delete("/album/none")
-        .header("if-match", TAG)
-        .send()
-        .await
-        .expect(204);
+    server.delete("/album/none").header("if-match", TAG).send().await.expect(204);
     server
         .delete("/album/k")
         .header("if-match", TAG)

@@ -6,12 +6,7 @@ async fn with_keys(keys: &[&str]) -> Server {
     let server = Server::with_album().await;
     for key in keys {
         let path = s3::percent::encode_path(key.as_bytes());
-        server
-            .put(&format!("/album/{path}"))
-            .body("x")
-            .send()
-            .await
-            .expect(200);
+        server.put(&format!("/album/{path}")).body("x").send().await.expect(200);
     }
     server
 }
@@ -28,23 +23,13 @@ async fn the_second_version_pages_by_token_and_counts_prefixes_as_keys() {
         (vec!["a".to_owned()], vec!["2".to_owned()])
     );
     assert_eq!(page.element("IsTruncated"), "true");
-    assert!(
-        page.text()
-            .contains("<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>")
-    );
+    assert!(page.text().contains("<CommonPrefixes><Prefix>b/</Prefix></CommonPrefixes>"));
 
     let token = page.element("NextContinuationToken");
-    let page = server
-        .get(&format!("{target}&continuation-token={token}"))
-        .send()
-        .await
-        .expect(200);
+    let page = server.get(&format!("{target}&continuation-token={token}")).send().await.expect(200);
     assert_eq!(page.elements("Key"), ["c"]);
     assert_eq!(page.element("IsTruncated"), "false");
-    assert!(
-        page.text()
-            .contains("<CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes>")
-    );
+    assert!(page.text().contains("<CommonPrefixes><Prefix>d/</Prefix></CommonPrefixes>"));
 }
 
 #[tokio::test]
@@ -56,21 +41,14 @@ async fn the_first_version_pages_by_marker() {
         (vec!["a".into(), "b".into()], "b".to_owned())
     );
     let page = server.get("/album?max-keys=2&marker=b").send().await.expect(200);
-    assert_eq!(
-        (page.elements("Key"), page.element("NextMarker")),
-        (vec!["c".to_owned()], String::new())
-    );
+    assert_eq!((page.elements("Key"), page.element("NextMarker")), (vec!["c".to_owned()], String::new()));
     assert_eq!(page.element("Marker"), "b");
 }
 
 #[tokio::test]
 async fn keys_are_encoded_only_when_asked_and_a_space_never_as_a_plus() {
     let server = with_keys(&["foo+1/b r", "x<&>'\""]).await;
-    let page = server
-        .get("/album?list-type=2&encoding-type=url")
-        .send()
-        .await
-        .expect(200);
+    let page = server.get("/album?list-type=2&encoding-type=url").send().await.expect(200);
     assert_eq!(page.elements("Key"), ["foo%2B1/b%20r", "x%3C%26%3E%27%22"]);
     let page = server.get("/album?list-type=2").send().await.expect(200);
     assert_eq!(page.element("Key"), "foo+1/b r");
@@ -81,33 +59,16 @@ async fn keys_are_encoded_only_when_asked_and_a_space_never_as_a_plus() {
 #[tokio::test]
 async fn page_sizes_are_capped_and_nonsense_is_refused() {
     let server = with_keys(&["a"]).await;
-    assert_eq!(
-        server
-            .get("/album?max-keys=5000")
-            .send()
-            .await
-            .expect(200)
-            .element("MaxKeys"),
-        "1000"
-    );
+    assert_eq!(server.get("/album?max-keys=5000").send().await.expect(200).element("MaxKeys"), "1000");
     let none = server.get("/album?max-keys=0").send().await.expect(200);
-    assert_eq!(
-        (none.elements("Key").len(), none.element("IsTruncated").as_str()),
-        (0, "false")
-    );
+    assert_eq!((none.elements("Key").len(), none.element("IsTruncated").as_str()), (0, "false"));
     for bad in ["-1", "many"] {
         let answer = server.get(&format!("/album?max-keys={bad}")).send().await;
         assert_eq!(answer.error(), (400, "InvalidArgument".to_owned()), "{bad}");
     }
-    let answer = server
-        .get("/album?list-type=2&continuation-token=%21")
-        .send()
-        .await;
+    let answer = server.get("/album?list-type=2&continuation-token=%21").send().await;
     assert_eq!(answer.error(), (400, "InvalidArgument".to_owned()));
-    assert_eq!(
-        server.get("/no-such-bucket").send().await.error(),
-        (404, "NoSuchBucket".to_owned())
-    );
+    assert_eq!(server.get("/no-such-bucket").send().await.error(), (404, "NoSuchBucket".to_owned()));
 }
 
 #[tokio::test]

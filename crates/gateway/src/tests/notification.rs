@@ -19,34 +19,15 @@ fn rules(events: &str) -> String {
 async fn rules_are_kept_and_shown_as_they_were_given() {
     let server = Server::with_album().await;
     let none = "<NotificationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"></NotificationConfiguration>";
-    assert_eq!(
-        server.get("/album?notification").send().await.expect(200).text(),
-        none
-    );
+    assert_eq!(server.get("/album?notification").send().await.expect(200).text(), none);
 
     let document = rules("<Event>s3:ObjectCreated:*</Event>");
-    server
-        .put("/album?notification")
-        .body(&document)
-        .send()
-        .await
-        .expect(200);
+    server.put("/album?notification").body(&document).send().await.expect(200);
     let shown = server.get("/album?notification").send().await.expect(200).text();
-    assert_eq!(
-        shown.replace(" xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"", ""),
-        document
-    );
+    assert_eq!(shown.replace(" xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"", ""), document);
 
-    server
-        .put("/album?notification")
-        .body("<NotificationConfiguration/>")
-        .send()
-        .await
-        .expect(200);
-    assert_eq!(
-        server.get("/album?notification").send().await.expect(200).text(),
-        none
-    );
+    server.put("/album?notification").body("<NotificationConfiguration/>").send().await.expect(200);
+    assert_eq!(server.get("/album?notification").send().await.expect(200).text(), none);
     let answer = server.delete("/album?notification").send().await;
     assert_eq!(answer.error(), (501, "NotImplemented".to_owned()));
     server.head("/album").send().await.expect(200);
@@ -66,25 +47,14 @@ async fn a_jpg_is_delivered_once_and_a_txt_not_at_all() {
     let received = server.target.wait_for(1).await;
     assert_eq!(received.len(), 1);
     let told = server.told().await;
-    let targets: Vec<_> = told
-        .iter()
-        .map(|change| (change.key.as_str(), change.targets.clone()))
-        .collect();
-    assert_eq!(
-        targets[1..],
-        [("rose.txt", vec![]), ("rose.jpg", vec!["1:memory".to_owned()])]
-    );
+    let targets: Vec<_> = told.iter().map(|change| (change.key.as_str(), change.targets.clone())).collect();
+    assert_eq!(targets[1..], [("rose.txt", vec![]), ("rose.jpg", vec!["1:memory".to_owned()])]);
 }
 
 #[tokio::test]
 async fn a_read_is_told_only_where_a_rule_asks_and_after_its_answer() {
     let server = Server::with_album().await;
-    server
-        .put("/album/rose.jpg")
-        .body("hello")
-        .send()
-        .await
-        .expect(200);
+    server.put("/album/rose.jpg").body("hello").send().await.expect(200);
     server.get("/album/rose.jpg").send().await.expect(200);
     server
         .put("/album?notification")
@@ -92,12 +62,7 @@ async fn a_read_is_told_only_where_a_rule_asks_and_after_its_answer() {
         .send()
         .await
         .expect(200);
-    server
-        .get("/album/rose.jpg")
-        .header("range", "bytes=0-1")
-        .send()
-        .await
-        .expect(206);
+    server.get("/album/rose.jpg").header("range", "bytes=0-1").send().await.expect(206);
     server.head("/album/rose.jpg").send().await.expect(200);
     server.gateway.drain().await;
     let told = server.told().await;
@@ -116,12 +81,7 @@ async fn a_read_is_told_only_where_a_rule_asks_and_after_its_answer() {
 #[tokio::test]
 async fn a_read_succeeds_although_the_set_cannot_commit_its_change() {
     let server = Server::with_album().await;
-    server
-        .put("/album/rose.jpg")
-        .body("hello")
-        .send()
-        .await
-        .expect(200);
+    server.put("/album/rose.jpg").body("hello").send().await.expect(200);
     server
         .put("/album?notification")
         .body(rules("<Event>s3:ObjectAccessed:Get</Event>"))
@@ -129,10 +89,7 @@ async fn a_read_succeeds_although_the_set_cannot_commit_its_change() {
         .await
         .expect(200);
     server.engine.lose_quorum(1, 3);
-    assert_eq!(
-        server.get("/album/rose.jpg").send().await.expect(200).body,
-        "hello"
-    );
+    assert_eq!(server.get("/album/rose.jpg").send().await.expect(200).body, "hello");
     server.gateway.drain().await;
     assert_eq!(server.gateway.accesses.lost(), 1);
 }
@@ -143,31 +100,16 @@ async fn a_listener_hears_each_change_at_once_and_ends_when_the_server_does() {
     let target = "/album?events=s3%3AObjectCreated%3A%2A&ping=3600&prefix=&suffix=.jpg";
     let request =
         wire_request(&server, target).map(|()| Empty::new().map_err(|never| match never {}).boxed_unsync());
-    let reply = server
-        .gateway
-        .respond(request, SocketAddr::from(([127, 0, 0, 1], 1)))
-        .await;
+    let reply = server.gateway.respond(request, SocketAddr::from(([127, 0, 0, 1], 1))).await;
     assert_eq!(reply.status(), 200);
     assert_eq!(reply.headers()["content-type"], "text/event-stream");
     let mut body = reply.into_body();
 
     server.put("/album/rose.txt").body("x").send().await.expect(200);
-    server
-        .put("/album/a b.jpg".replace(' ', "%20").as_str())
-        .body("x")
-        .send()
-        .await
-        .expect(200);
-    let line = tokio::time::timeout(Duration::from_secs(10), body.frame())
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    server.put("/album/a b.jpg".replace(' ', "%20").as_str()).body("x").send().await.expect(200);
+    let line = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap().unwrap().unwrap();
     let line = String::from_utf8(line.into_data().unwrap().to_vec()).unwrap();
-    assert!(
-        line.starts_with("{\"Records\":[{") && line.ends_with("}]}\n"),
-        "{line}"
-    );
+    assert!(line.starts_with("{\"Records\":[{") && line.ends_with("}]}\n"), "{line}");
     assert!(line.contains("\"key\":\"a b.jpg\""), "{line}");
 
     server.gateway.close_streams();
@@ -179,24 +121,11 @@ async fn a_listener_that_asks_for_nonsense_is_refused() {
     let server = Server::with_album().await;
     for (target, code) in [
         ("/album?events=s3%3ANothing", "InvalidArgument"),
-        (
-            "/album?events=s3%3AObjectCreated%3A%2A&ping=0",
-            "AuthorizationQueryParametersError",
-        ),
-        (
-            "/album?events=s3%3AObjectCreated%3A%2A&prefix=a&prefix=b",
-            "InvalidArgument",
-        ),
+        ("/album?events=s3%3AObjectCreated%3A%2A&ping=0", "AuthorizationQueryParametersError"),
+        ("/album?events=s3%3AObjectCreated%3A%2A&prefix=a&prefix=b", "InvalidArgument"),
     ] {
-        assert_eq!(
-            server.get(target).send().await.error(),
-            (400, code.to_owned()),
-            "{target}"
-        );
+        assert_eq!(server.get(target).send().await.error(), (400, code.to_owned()), "{target}");
     }
-    let answer = server
-        .get("/no-such-bucket?events=s3%3AObjectCreated%3A%2A")
-        .send()
-        .await;
+    let answer = server.get("/no-such-bucket?events=s3%3AObjectCreated%3A%2A").send().await;
     assert_eq!(answer.error(), (404, "NoSuchBucket".to_owned()));
 }

@@ -48,90 +48,46 @@ async fn an_object_larger_than_the_journal_takes_streams_in_and_out() {
     server.put("/album/large").body(&body).send().await.expect(200);
     let get = server.get("/album/large").send().await.expect(200);
     assert!(get.body == body);
-    let part = server
-        .get("/album/large")
-        .header("range", "bytes=4999990-")
-        .send()
-        .await
-        .expect(206);
+    let part = server.get("/album/large").header("range", "bytes=4999990-").send().await.expect(206);
     assert_eq!(part.body, body[4_999_990..]);
 }
 
 #[tokio::test]
 async fn a_range_is_cut_out_and_one_beyond_the_object_is_refused() {
     let server = Server::with_album().await;
-    server
-        .put("/album/digits")
-        .body("0123456789")
-        .send()
-        .await
-        .expect(200);
+    server.put("/album/digits").body("0123456789").send().await.expect(200);
     for (range, bytes, content_range) in [
         ("bytes=0-3", "0123", "bytes 0-3/10"),
         ("bytes=5-", "56789", "bytes 5-9/10"),
         ("bytes=9-100", "9", "bytes 9-9/10"),
         ("bytes=-3", "789", "bytes 7-9/10"),
     ] {
-        let answer = server
-            .get("/album/digits")
-            .header("range", range)
-            .send()
-            .await
-            .expect(206);
-        assert_eq!(
-            (answer.text().as_str(), answer.header("content-range")),
-            (bytes, content_range)
-        );
+        let answer = server.get("/album/digits").header("range", range).send().await.expect(206);
+        assert_eq!((answer.text().as_str(), answer.header("content-range")), (bytes, content_range));
     }
-    let whole = server
-        .get("/album/digits")
-        .header("range", "bytes=0-1,3-4")
-        .send()
-        .await
-        .expect(200);
+    let whole = server.get("/album/digits").header("range", "bytes=0-1,3-4").send().await.expect(200);
     assert_eq!(whole.body, "0123456789");
-    let beyond = server
-        .get("/album/digits")
-        .header("range", "bytes=10-")
-        .send()
-        .await;
+    let beyond = server.get("/album/digits").header("range", "bytes=10-").send().await;
     assert_eq!(beyond.error(), (416, "InvalidRange".to_owned()));
     assert_eq!(beyond.header("content-range"), "bytes */10");
     assert_eq!(beyond.element("ActualObjectSize"), "10");
-    let head = server
-        .head("/album/digits")
-        .header("range", "bytes=0-3")
-        .send()
-        .await
-        .expect(206);
+    let head = server.head("/album/digits").header("range", "bytes=0-3").send().await.expect(206);
     assert_eq!(head.header("content-length"), "4");
 }
 
 #[tokio::test]
 async fn a_checksum_is_verified_kept_and_shown_only_when_asked_for_the_whole() {
     let server = Server::with_album().await;
-    let put = server
-        .put("/album/k")
-        .body("123456789")
-        .header("x-amz-checksum-crc32", "y/Q5Jg==")
-        .send()
-        .await;
+    let put =
+        server.put("/album/k").body("123456789").header("x-amz-checksum-crc32", "y/Q5Jg==").send().await;
     assert_eq!(put.expect(200).header("x-amz-checksum-crc32"), "y/Q5Jg==");
 
     let get = server.get("/album/k").send().await.expect(200);
     assert_eq!(get.header("x-amz-checksum-crc32"), "");
-    let get = server
-        .get("/album/k")
-        .header("x-amz-checksum-mode", "ENABLED")
-        .send()
-        .await
-        .expect(200);
+    let get = server.get("/album/k").header("x-amz-checksum-mode", "ENABLED").send().await.expect(200);
     assert_eq!(get.header("x-amz-checksum-crc32"), "y/Q5Jg==");
     assert_eq!(get.header("x-amz-checksum-type"), "FULL_OBJECT");
-    let call = server
-        .get("/album/k")
-        .header("x-amz-checksum-mode", "ENABLED")
-        .header("range", "bytes=0-1");
+    let call = server.get("/album/k").header("x-amz-checksum-mode", "ENABLED").header("range", "bytes=0-1");
     assert_eq!(call.send().await.expect(206).header("x-amz-checksum-crc32"), "");
 }
 
@@ -140,10 +96,7 @@ async fn what_is_not_there_is_no_such_key_and_a_head_says_so_in_its_headers() {
     let server = Server::with_album().await;
     let get = server.get("/album/none").send().await;
     assert_eq!(get.error(), (404, "NoSuchKey".to_owned()));
-    assert_eq!(
-        (get.element("Key"), get.element("BucketName")),
-        ("none".to_owned(), "album".to_owned())
-    );
+    assert_eq!((get.element("Key"), get.element("BucketName")), ("none".to_owned(), "album".to_owned()));
     assert_eq!(get.element("RequestId"), get.header("x-amz-request-id"));
     let head = server.head("/album/none").send().await;
     assert_eq!(head.error(), (404, "NoSuchKey".to_owned()));
@@ -154,24 +107,10 @@ async fn what_is_not_there_is_no_such_key_and_a_head_says_so_in_its_headers() {
 async fn versions_are_null_unknown_or_malformed() {
     let server = Server::with_album().await;
     server.put("/album/k").body("x").send().await.expect(200);
-    assert_eq!(
-        server
-            .get("/album/k?versionId=null")
-            .send()
-            .await
-            .expect(200)
-            .body,
-        "x"
-    );
+    assert_eq!(server.get("/album/k?versionId=null").send().await.expect(200).body, "x");
     let unknown = "/album/k?versionId=93098c56-0e80-4c1b-b2d6-6f3bd2ac5a07";
-    assert_eq!(
-        server.get(unknown).send().await.error(),
-        (404, "NoSuchVersion".to_owned())
-    );
-    assert_eq!(
-        server.get("/album/k?versionId=x").send().await.error(),
-        (400, "InvalidArgument".to_owned())
-    );
+    assert_eq!(server.get(unknown).send().await.error(), (404, "NoSuchVersion".to_owned()));
+    assert_eq!(server.get("/album/k?versionId=x").send().await.error(), (400, "InvalidArgument".to_owned()));
     server.delete(unknown).send().await.expect(204);
     server.head("/album/k").send().await.expect(200);
     server.delete("/album/k?versionId=null").send().await.expect(204);
@@ -209,12 +148,7 @@ async fn keys_are_opaque() {
 async fn many_are_deleted_with_one_request_each_with_its_own_answer() {
     let server = Server::with_album().await;
     for key in ["a", "b", "c"] {
-        server
-            .put(&format!("/album/{key}"))
-            .body(key)
-            .send()
-            .await
-            .expect(200);
+        server.put(&format!("/album/{key}")).body(key).send().await.expect(200);
     }
     let document = "<Delete><Object><Key>a</Key></Object><Object><Key>none</Key></Object>\
                     <Object><Key>b</Key><ETag>wrong</ETag></Object>\
@@ -222,26 +156,13 @@ async fn many_are_deleted_with_one_request_each_with_its_own_answer() {
     let answer = server.post("/album?delete").body(document).send().await;
     assert_eq!(answer.error(), (400, "MissingContentMD5".to_owned()));
 
-    let answer = server
-        .post("/album?delete")
-        .checked_body(document)
-        .send()
-        .await
-        .expect(200);
+    let answer = server.post("/album?delete").checked_body(document).send().await.expect(200);
     assert_eq!(answer.elements("Code"), ["PreconditionFailed", "NoSuchVersion"]);
     assert_eq!(answer.elements("Key"), ["a", "none", "b", "c"]);
-    assert_eq!(
-        server.get("/album?list-type=2").send().await.elements("Key"),
-        ["b", "c"]
-    );
+    assert_eq!(server.get("/album?list-type=2").send().await.elements("Key"), ["b", "c"]);
 
     let quiet = "<Delete><Quiet>true</Quiet><Object><Key>b</Key></Object></Delete>";
-    let answer = server
-        .post("/album?delete")
-        .checked_body(quiet)
-        .send()
-        .await
-        .expect(200);
+    let answer = server.post("/album?delete").checked_body(quiet).send().await.expect(200);
     assert_eq!(answer.elements("Key"), [""; 0]);
 }
 
@@ -256,12 +177,7 @@ async fn a_presigned_url_reads_until_it_expires_and_may_replace_headers() {
     assert_eq!(expired.error(), (403, "AccessDenied".to_owned()));
     let head = server.head("/album/k").send_presigned(60).await;
     head.expect(200);
-    server
-        .put("/album/presigned")
-        .body("y")
-        .send_presigned(60)
-        .await
-        .expect(200);
+    server.put("/album/presigned").body("y").send_presigned(60).await.expect(200);
     assert_eq!(server.get("/album/presigned").send().await.body, "y");
 }
 

@@ -12,9 +12,7 @@ use serde_json::ser::Formatter;
 pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     let mut text = Vec::with_capacity(RECORD_BYTES_USUAL);
     let mut serializer = serde_json::Serializer::with_formatter(&mut text, GoFormatter);
-    value
-        .serialize(&mut serializer)
-        .expect("a record is made of strings, numbers and maps of strings");
+    value.serialize(&mut serializer).expect("a record is made of strings, numbers and maps of strings");
     text
 }
 

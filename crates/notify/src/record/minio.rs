@@ -31,10 +31,7 @@ pub fn envelope(change: &Change, server: &ServerIdentity) -> Bytes {
 
 /// `{"Records":[r]}`, without name and key beside it.
 pub fn records(change: &Change, server: &ServerIdentity) -> Bytes {
-    to_json(&Records {
-        records: [record(change, server, encoded_key(&change.key))],
-    })
-    .into()
+    to_json(&Records { records: [record(change, server, encoded_key(&change.key))] }).into()
 }
 
 /// The record by itself.
@@ -44,9 +41,7 @@ pub fn bare(change: &Change, server: &ServerIdentity) -> Bytes {
 
 /// What listeners get: `{"Records":[r]}` with the key as it is, and a line end.
 pub fn listen_line(change: &Change, server: &ServerIdentity) -> Bytes {
-    let mut line = to_json(&Records {
-        records: [record(change, server, change.key.clone())],
-    });
+    let mut line = to_json(&Records { records: [record(change, server, change.key.clone())] });
     line.push(b'\n');
     line.into()
 }
@@ -158,19 +153,14 @@ impl Serialize for StringMap<'_> {
     }
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes fields by reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
 fn record<'a>(change: &'a Change, server: &'a ServerIdentity, key: String) -> Record<'a> {
     let origin = change.origin.as_ref();
-    let caller = Identity {
-        principal_id: origin.map_or("", |origin| &origin.principal),
-    };
+    let caller = Identity { principal_id: origin.map_or("", |origin| &origin.principal) };
     Record {
         event_version: "2.0",
         event_source: "minio:s3",
@@ -215,11 +205,7 @@ fn response_elements<'a>(origin: Option<&'a Origin>, server: &'a ServerIdentity)
         elements.push(("content-length", length.to_string().into()));
     }
     let (node_id, request_id, endpoint) = match origin {
-        Some(origin) => (
-            server.node_id.as_str(),
-            origin.request_id.as_str(),
-            origin.endpoint.as_str(),
-        ),
+        Some(origin) => (server.node_id.as_str(), origin.request_id.as_str(), origin.endpoint.as_str()),
         None => ("", "", server.endpoint.as_str()),
     };
     elements.push(("x-amz-id-2", node_id.into()));
@@ -238,26 +224,17 @@ fn object_part(change: &Change, key: String) -> ObjectPart<'_> {
         content_type: told.map_or("", |object| &object.content_type),
         user_metadata: told.map_or_else(StringMap::default, |object| {
             StringMap(
-                object
-                    .metadata
-                    .iter()
-                    .map(|(name, value)| (name.as_str(), value.as_str().into()))
-                    .collect(),
+                object.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect(),
             )
         }),
-        version_id: change
-            .version
-            .map_or_else(String::new, |version| version.to_string()),
+        version_id: change.version.map_or_else(String::new, |version| version.to_string()),
         sequencer: change.sequence.to_sequencer(),
     }
 }
 
 /// Whether records of this kind tell size, ETag, content type and metadata.
 fn tells_object(kind: ChangeKind) -> bool {
-    !matches!(
-        kind,
-        ChangeKind::Delete | ChangeKind::DeleteMarkerCreated | ChangeKind::NoOp
-    )
+    !matches!(kind, ChangeKind::Delete | ChangeKind::DeleteMarkerCreated | ChangeKind::NoOp)
 }
 
 /// The user agent of what the server did itself; today only lifecycle does anything.
@@ -278,12 +255,8 @@ fn host_and_port(endpoint: &str) -> &str {
 
 /// As an HTML form encodes: a space is `+`, all but letters, digits and `-_.~` is percent-encoded.
 fn encoded_key(key: &str) -> String {
-    const FORM: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'_')
-        .remove(b'.')
-        .remove(b'~')
-        .remove(b' ');
+    const FORM: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
     percent_encode(key.as_bytes(), FORM).to_string().replace(' ', "+")
 }
 
@@ -294,11 +267,8 @@ fn event_time(time_ms: u64) -> String {
     let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
     let (hour, minute, second, millis) = (time.hour(), time.minute(), time.second(), time.millisecond());
     let mut text = String::with_capacity(24);
-    write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
-    )
-    .expect("a string takes any text");
+    write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        .expect("a string takes any text");
     text
 }
 
@@ -350,9 +320,7 @@ mod tests {
                 size_bytes: 5,
                 etag: "5d41402abc4b2a76b9719d911017c592".to_owned(),
                 content_type: "text/plain".to_owned(),
-                metadata: metadata
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .to_vec(),
+                metadata: metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
             }),
             origin: Some(origin()),
             targets: vec!["P:webhook".to_owned()],
@@ -458,14 +426,7 @@ mod tests {
             region: "eu".to_owned(),
             ..origin()
         };
-        let told = text(bare(
-            &Change {
-                kind: ChangeKind::Get,
-                origin: Some(origin),
-                ..put()
-            },
-            &server(),
-        ));
+        let told = text(bare(&Change { kind: ChangeKind::Get, origin: Some(origin), ..put() }, &server()));
         assert!(told.contains(
             r#""requestParameters":{"principalId":"minioadmin","range":"bytes=1-2","region":"eu","sourceIPAddress":"127.0.0.1"}"#
         ));
@@ -475,11 +436,7 @@ mod tests {
 
     #[test]
     fn an_empty_object_has_no_size_and_a_folder_names_the_null_version() {
-        let mut change = Change {
-            key: "folder/".to_owned(),
-            version: Some(VersionId::Null),
-            ..put()
-        };
+        let mut change = Change { key: "folder/".to_owned(), version: Some(VersionId::Null), ..put() };
         change.object = Some(ObjectSummary {
             etag: "d41d8cd98f00b204e9800998ecf8427e".to_owned(),
             ..ObjectSummary::default()

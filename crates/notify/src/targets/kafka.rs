@@ -34,40 +34,14 @@ pub(crate) const KIND: TargetKind = TargetKind {
     env: "KAFKA",
     help: "publish bucket notifications to Kafka endpoints",
     keys: &[
-        KeySpec::new(
-            "topic",
-            "TOPIC",
-            KeyKind::Text,
-            "Kafka topic used for bucket notifications",
-        )
-        .required(),
-        KeySpec::new(
-            "brokers",
-            "BROKERS",
-            KeyKind::Csv,
-            "comma separated list of Kafka broker addresses",
-        )
-        .required(),
-        KeySpec::new(
-            "sasl_username",
-            "SASL_USERNAME",
-            KeyKind::Text,
-            "username for SASL authentication",
-        ),
-        KeySpec::new(
-            "sasl_password",
-            "SASL_PASSWORD",
-            KeyKind::Text,
-            "password for SASL authentication",
-        )
-        .secret(),
-        KeySpec::new(
-            "sasl_mechanism",
-            "SASL_MECHANISM",
-            KeyKind::Text,
-            "'plain', 'sha256' or 'sha512'",
-        )
-        .or("plain"),
+        KeySpec::new("topic", "TOPIC", KeyKind::Text, "Kafka topic used for bucket notifications").required(),
+        KeySpec::new("brokers", "BROKERS", KeyKind::Csv, "comma separated list of Kafka broker addresses")
+            .required(),
+        KeySpec::new("sasl_username", "SASL_USERNAME", KeyKind::Text, "username for SASL authentication"),
+        KeySpec::new("sasl_password", "SASL_PASSWORD", KeyKind::Text, "password for SASL authentication")
+            .secret(),
+        KeySpec::new("sasl_mechanism", "SASL_MECHANISM", KeyKind::Text, "'plain', 'sha256' or 'sha512'")
+            .or("plain"),
         KeySpec::new(
             "tls_client_auth",
             "TLS_CLIENT_AUTH",
@@ -75,13 +49,7 @@ pub(crate) const KIND: TargetKind = TargetKind {
             "accepted for compatibility, has no effect on a client",
         )
         .or("0"),
-        KeySpec::new(
-            "sasl",
-            "SASL",
-            KeyKind::Switch,
-            "set to 'on' to enable SASL authentication",
-        )
-        .or("off"),
+        KeySpec::new("sasl", "SASL", KeyKind::Switch, "set to 'on' to enable SASL authentication").or("off"),
         KeySpec::new("tls", "TLS", KeyKind::Switch, "set to 'on' to enable TLS").or("off"),
         KeySpec::new(
             "tls_skip_verify",
@@ -180,9 +148,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
     }
     let codec = settings.value("compression_codec");
     if !matches!(codec, "" | "none" | "gzip" | "snappy" | "lz4" | "zstd") {
-        return Err(format!(
-            "compression_codec is {codec}, known are none, gzip, snappy, lz4 and zstd"
-        ));
+        return Err(format!("compression_codec is {codec}, known are none, gzip, snappy, lz4 and zstd"));
     }
     if settings.number("compression_level") > COMPRESSION_LEVEL_MAX {
         return Err(format!(
@@ -204,9 +170,7 @@ fn mechanism(settings: &TargetSettings) -> Result<&'static str, String> {
         "" | "plain" => Ok("PLAIN"),
         "sha256" => Ok("SCRAM-SHA-256"),
         "sha512" => Ok("SCRAM-SHA-512"),
-        other => Err(format!(
-            "sasl_mechanism is {other}, known are plain, sha256 and sha512"
-        )),
+        other => Err(format!("sasl_mechanism is {other}, known are plain, sha256 and sha512")),
     }
 }
 
@@ -221,10 +185,7 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
         (true, true) => "sasl_ssl",
     };
     config
-        .set(
-            "bootstrap.servers",
-            brokers(settings).collect::<Vec<_>>().join(","),
-        )
+        .set("bootstrap.servers", brokers(settings).collect::<Vec<_>>().join(","))
         .set("client.id", "tidings")
         .set("security.protocol", protocol)
         .set("enable.idempotence", "true")
@@ -245,10 +206,7 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
         if !trusted.is_empty() {
             config.set("ssl.ca.pem", trusted);
         }
-        config.set(
-            "enable.ssl.certificate.verification",
-            (!settings.is_on("tls_skip_verify")).to_string(),
-        );
+        config.set("enable.ssl.certificate.verification", (!settings.is_on("tls_skip_verify")).to_string());
         if !settings.value("client_tls_cert").is_empty() {
             config.set("ssl.certificate.location", settings.value("client_tls_cert"));
             config.set("ssl.key.location", settings.value("client_tls_key"));
@@ -268,11 +226,7 @@ fn trusted_pem(surroundings: &Surroundings) -> String {
     let mut pem = String::new();
     for certificate in tls::trusted(surroundings) {
         pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in BASE64_STANDARD
-            .encode(&certificate)
-            .as_bytes()
-            .chunks(PEM_LINE_BYTES)
-        {
+        for line in BASE64_STANDARD.encode(&certificate).as_bytes().chunks(PEM_LINE_BYTES) {
             pem.extend(line.iter().copied().map(char::from));
             pem.push('\n');
         }
@@ -342,9 +296,7 @@ impl Kafka {
             Ok(producer) => producer,
             Err(reason) => return Outcome::Away(reason),
         };
-        let message = FutureRecord::to(&self.topic)
-            .key(&delivery.key)
-            .payload(&delivery.body[..]);
+        let message = FutureRecord::to(&self.topic).key(&delivery.key).payload(&delivery.body[..]);
         let result = match producer.send_result(message) {
             Ok(acknowledgement) => acknowledgement.await,
             Err((error, _)) => return self.failure(&error),
@@ -371,11 +323,7 @@ impl Kafka {
     /// An error with what the client told last, where that is known.
     fn with_cause(&self, error: &KafkaError) -> String {
         let cause = self.attentive.last_error.lock();
-        if cause.is_empty() {
-            error.to_string()
-        } else {
-            format!("{error}: {cause}")
-        }
+        if cause.is_empty() { error.to_string() } else { format!("{error}: {cause}") }
     }
 }
 
@@ -390,9 +338,8 @@ impl Target for Kafka {
             let producer = self.producer()?;
             let topic = self.topic.clone();
             let asking = tokio::task::spawn_blocking(move || {
-                let metadata = producer
-                    .client()
-                    .fetch_metadata(Some(&topic), Duration::from_millis(PROBE_MS))?;
+                let metadata =
+                    producer.client().fetch_metadata(Some(&topic), Duration::from_millis(PROBE_MS))?;
                 let found = metadata.topics().iter().find(|found| found.name() == topic);
                 let error = found.and_then(rdkafka::metadata::MetadataTopic::error);
                 Ok(error.map(|error| format!("topic {topic}: {}", RDKafkaErrorCode::from(error))))
@@ -438,17 +385,8 @@ mod tests {
     const RECORDED: &str = include_str!("kafka-partitions.tsv");
 
     fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
-        let values: BTreeMap<_, _> = pairs
-            .iter()
-            .map(|&(key, value)| (key, value.to_owned()))
-            .collect();
-        TargetSettings {
-            target: TargetId {
-                id: "1".to_owned(),
-                kind: "kafka",
-            },
-            values,
-        }
+        let values: BTreeMap<_, _> = pairs.iter().map(|&(key, value)| (key, value.to_owned())).collect();
+        TargetSettings { target: TargetId { id: "1".to_owned(), kind: "kafka" }, values }
     }
 
     fn recorded() -> impl Iterator<Item = (&'static str, [i32; 4])> {
@@ -463,18 +401,14 @@ mod tests {
     #[test]
     fn the_recorded_partitions_are_those_of_the_signed_hash() {
         let partition = |key: &str, partitions: i32| {
-            let hash = key.bytes().fold(0x811c_9dc5u32, |hash, byte| {
-                (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-            });
+            let hash = key
+                .bytes()
+                .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
             (hash.cast_signed() % partitions).abs()
         };
         assert_eq!(recorded().count(), 100);
         for (key, expected) in recorded() {
-            assert_eq!(
-                [1, 3, 7, 12].map(|partitions| partition(key, partitions)),
-                expected,
-                "{key}"
-            );
+            assert_eq!([1, 3, 7, 12].map(|partitions| partition(key, partitions)), expected, "{key}");
         }
     }
 
@@ -488,20 +422,15 @@ mod tests {
         for (place, partitions) in [1, 3, 7, 12].into_iter().enumerate() {
             let topic = format!("of-{partitions}");
             cluster.create_topic(&topic, partitions, 1).unwrap();
-            let sent = recorded().map(|(key, _)| {
-                producer
-                    .send_result(FutureRecord::to(&topic).key(key).payload(""))
-                    .unwrap()
-            });
+            let sent = recorded()
+                .map(|(key, _)| producer.send_result(FutureRecord::to(&topic).key(key).payload("")).unwrap());
             let mut chosen = Vec::new();
             for acknowledgement in sent.collect::<Vec<_>>() {
                 chosen.push(acknowledgement.await.unwrap().unwrap().partition);
             }
             assert_eq!(
                 chosen,
-                recorded()
-                    .map(|(_, expected)| expected[place])
-                    .collect::<Vec<_>>(),
+                recorded().map(|(_, expected)| expected[place]).collect::<Vec<_>>(),
                 "{partitions} partitions"
             );
         }
@@ -513,15 +442,9 @@ mod tests {
         cluster.create_topic("events", 3, 1).unwrap();
         let settings = settings(&[("brokers", &cluster.bootstrap_servers()), ("topic", "events")]);
         let target = Kafka::new(&settings, &Surroundings::default()).unwrap();
-        let delivery = Delivery {
-            key: "album/rose.jpg".to_owned(),
-            body: "{}".into(),
-        };
+        let delivery = Delivery { key: "album/rose.jpg".to_owned(), body: "{}".into() };
 
-        assert_eq!(
-            (target.probe().await, target.deliver(delivery).await),
-            (Ok(()), Outcome::Acknowledged)
-        );
+        assert_eq!((target.probe().await, target.deliver(delivery).await), (Ok(()), Outcome::Acknowledged));
     }
 
     #[test]
@@ -532,19 +455,13 @@ mod tests {
         };
         assert_eq!(told(&[]), "");
         assert_eq!(told(&[("topic", "")]), "topic is required and not set");
-        assert_eq!(
-            told(&[("brokers", "b:9092,c")]),
-            "brokers names c, a broker looks like host:9092"
-        );
+        assert_eq!(told(&[("brokers", "b:9092,c")]), "brokers names c, a broker looks like host:9092");
         assert_eq!(told(&[("sasl", "on")]), "sasl is on and sasl_username is not set");
         assert_eq!(
             told(&[("sasl_mechanism", "oauth")]),
             "sasl_mechanism is oauth, known are plain, sha256 and sha512"
         );
-        assert_eq!(
-            told(&[("version", "two")]),
-            "version is two, a version looks like 2.8.0"
-        );
+        assert_eq!(told(&[("version", "two")]), "version is two, a version looks like 2.8.0");
         assert_eq!(
             told(&[("compression_codec", "brotli")]),
             "compression_codec is brotli, known are none, gzip, snappy, lz4 and zstd"
@@ -559,13 +476,8 @@ mod tests {
     fn the_protocol_follows_sasl_and_tls() {
         let protocol = |pairs: &[(&'static str, &str)]| {
             let config = producer_config(&settings(pairs), &Surroundings::default()).unwrap();
-            [
-                "security.protocol",
-                "sasl.mechanism",
-                "acks",
-                "enable.idempotence",
-            ]
-            .map(|key| config.get(key).unwrap_or("").to_owned())
+            ["security.protocol", "sasl.mechanism", "acks", "enable.idempotence"]
+                .map(|key| config.get(key).unwrap_or("").to_owned())
         };
         assert_eq!(protocol(&[]), ["plaintext", "", "all", "true"]);
         assert_eq!(protocol(&[("tls", "on")]), ["ssl", "", "all", "true"]);

@@ -37,13 +37,7 @@ pub(crate) const KIND: TargetKind = TargetKind {
             "MQTT server endpoint e.g. tcp://localhost:1883; tcp, ssl, tls, tcps, ws or wss",
         )
         .required(),
-        KeySpec::new(
-            "topic",
-            "TOPIC",
-            KeyKind::Text,
-            "name of the MQTT topic to publish",
-        )
-        .required(),
+        KeySpec::new("topic", "TOPIC", KeyKind::Text, "name of the MQTT topic to publish").required(),
         KeySpec::new("username", "USERNAME", KeyKind::Text, "MQTT username"),
         KeySpec::new("password", "PASSWORD", KeyKind::Text, "MQTT password").secret(),
         KeySpec::new(
@@ -174,11 +168,9 @@ impl Broker {
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port)) if !port.ends_with(']') => (
-                host,
-                port.parse()
-                    .map_err(|_| format!("broker has the port {port}, which is none"))?,
-            ),
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, port.parse().map_err(|_| format!("broker has the port {port}, which is none"))?)
+            }
             _ => (authority, default_port),
         };
         if host.is_empty() {
@@ -188,11 +180,7 @@ impl Broker {
             Channel::Tcp | Channel::Tls => host.to_owned(),
             Channel::Ws | Channel::Wss => format!("{scheme}://{host}:{port}{path}"),
         };
-        Ok(Broker {
-            channel,
-            address,
-            port,
-        })
+        Ok(Broker { channel, address, port })
     }
 }
 
@@ -208,11 +196,7 @@ fn options(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Mqt
         Channel::Wss => Transport::wss_with_config(config()?),
     });
     let keep_alive = settings.duration("keep_alive_interval");
-    options.set_keep_alive(if keep_alive.is_zero() {
-        Duration::from_secs(KEEP_ALIVE_S)
-    } else {
-        keep_alive
-    });
+    options.set_keep_alive(if keep_alive.is_zero() { Duration::from_secs(KEEP_ALIVE_S) } else { keep_alive });
     options.set_clean_session(true);
     options.set_inflight(PACKET_IDS);
     options.set_max_packet_size(MESSAGE_BYTES_MAX, MESSAGE_BYTES_MAX);
@@ -273,9 +257,7 @@ impl Mqtt {
             Ok(Err(_)) => Outcome::Away(session.reason()),
             Err(_) => {
                 session.end.cancel();
-                Outcome::Away(format!(
-                    "the broker did not acknowledge within {ACKNOWLEDGE_MS} ms"
-                ))
+                Outcome::Away(format!("the broker did not acknowledge within {ACKNOWLEDGE_MS} ms"))
             }
         }
     }
@@ -338,18 +320,8 @@ impl Session {
         let (state_sender, state) = watch::channel(State::Connecting);
         let under_way = Arc::new(Mutex::new(UnderWay::default()));
         let end = CancellationToken::new();
-        tokio::spawn(drive(
-            event_loop,
-            Arc::clone(&under_way),
-            state_sender,
-            end.clone(),
-        ));
-        Session {
-            client,
-            under_way,
-            state,
-            end,
-        }
+        tokio::spawn(drive(event_loop, Arc::clone(&under_way), state_sender, end.clone()));
+        Session { client, under_way, state, end }
     }
 
     /// Waits until the broker has accepted the connection.
@@ -364,10 +336,7 @@ impl Session {
             Ok(Err(_)) => Err("the connection ended".to_owned()),
             Err(_) => {
                 self.end.cancel();
-                Err(format!(
-                    "the broker did not accept the connection within {} ms",
-                    2 * CONNECT_MS
-                ))
+                Err(format!("the broker did not accept the connection within {} ms", 2 * CONNECT_MS))
             }
         }
     }
@@ -457,13 +426,7 @@ mod tests {
     fn told(pairs: &[(&'static str, &str)]) -> String {
         let mut values = BTreeMap::from([("broker", "tcp://b:1883".to_owned()), ("topic", "t".to_owned())]);
         values.extend(pairs.iter().map(|&(key, value)| (key, value.to_owned())));
-        let settings = TargetSettings {
-            target: TargetId {
-                id: "1".to_owned(),
-                kind: "mqtt",
-            },
-            values,
-        };
+        let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: "mqtt" }, values };
         check(&settings).err().unwrap_or_default()
     }
 
@@ -473,20 +436,14 @@ mod tests {
         assert_eq!(read("tcp://b"), Ok((Channel::Tcp, "b".to_owned(), 1883)));
         assert_eq!(read("ssl://b:1234"), Ok((Channel::Tls, "b".to_owned(), 1234)));
         assert_eq!(read("tls://[::1]/"), Ok((Channel::Tls, "[::1]".to_owned(), 8883)));
-        assert_eq!(
-            read("ws://b:29001/mqtt"),
-            Ok((Channel::Ws, "ws://b:29001/mqtt".to_owned(), 29001))
-        );
+        assert_eq!(read("ws://b:29001/mqtt"), Ok((Channel::Ws, "ws://b:29001/mqtt".to_owned(), 29001)));
         assert_eq!(read("wss://b"), Ok((Channel::Wss, "wss://b:443".to_owned(), 443)));
     }
 
     #[test]
     fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
         assert_eq!(told(&[]), "");
-        assert_eq!(
-            told(&[("broker", "b:1883")]),
-            "broker is b:1883, a broker looks like tcp://host:1883"
-        );
+        assert_eq!(told(&[("broker", "b:1883")]), "broker is b:1883, a broker looks like tcp://host:1883");
         assert_eq!(
             told(&[("broker", "http://b")]),
             "broker has the scheme http, known are tcp, ssl, tls, tcps, ws and wss"
@@ -495,15 +452,9 @@ mod tests {
             told(&[("broker", "tcp://u:geheim@b")]),
             "broker names a user; user and password have keys of their own"
         );
-        assert_eq!(
-            told(&[("topic", "a/#")]),
-            "topic holds + or #, which only subscribers may use"
-        );
+        assert_eq!(told(&[("topic", "a/#")]), "topic holds + or #, which only subscribers may use");
         assert_eq!(told(&[("qos", "3")]), "qos is 3, known are 0, 1 and 2");
-        assert_eq!(
-            told(&[("queue_dir", "/q")]),
-            "qos should be set to 1 or 2 if queue_dir is set"
-        );
+        assert_eq!(told(&[("queue_dir", "/q")]), "qos should be set to 1 or 2 if queue_dir is set");
         assert_eq!(told(&[("queue_dir", "/q"), ("qos", "1")]), "");
         assert_eq!(
             told(&[("keep_alive_interval", "500ms")]),

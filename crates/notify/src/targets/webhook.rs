@@ -41,12 +41,7 @@ pub(crate) const KIND: TargetKind = TargetKind {
         .secret(),
         KeySpec::QUEUE_DIR,
         KeySpec::QUEUE_LIMIT,
-        KeySpec::new(
-            "client_cert",
-            "CLIENT_CERT",
-            KeyKind::Path,
-            "client certificate for mTLS, a PEM file",
-        ),
+        KeySpec::new("client_cert", "CLIENT_CERT", KeyKind::Path, "client certificate for mTLS, a PEM file"),
         KeySpec::new(
             "client_key",
             "CLIENT_KEY",
@@ -88,10 +83,7 @@ fn endpoint(settings: &TargetSettings) -> Result<Url, String> {
     let url =
         Url::parse(settings.value("endpoint")).map_err(|error| format!("endpoint is no URL: {error}"))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-        return Err(format!(
-            "endpoint has the scheme {}, http and https are known",
-            url.scheme()
-        ));
+        return Err(format!("endpoint has the scheme {}, http and https are known", url.scheme()));
     }
     Ok(url)
 }
@@ -147,23 +139,12 @@ impl Webhook {
             .connect_timeout(Duration::from_millis(CONNECT_MS))
             .timeout(Duration::from_millis(ANSWER_MS))
             .pool_max_idle_per_host(IN_FLIGHT_MAX);
-        let client = client
-            .build()
-            .map_err(|error| format!("no client can be made: {}", in_full(&error)))?;
-        Ok(Webhook {
-            client,
-            endpoint: endpoint(settings)?,
-        })
+        let client = client.build().map_err(|error| format!("no client can be made: {}", in_full(&error)))?;
+        Ok(Webhook { client, endpoint: endpoint(settings)? })
     }
 
     async fn post(&self, delivery: Delivery) -> Outcome {
-        let mut answer = match self
-            .client
-            .post(self.endpoint.clone())
-            .body(delivery.body)
-            .send()
-            .await
-        {
+        let mut answer = match self.client.post(self.endpoint.clone()).body(delivery.body).send().await {
             Ok(answer) => answer,
             Err(error) => return Outcome::Away(in_full(&error.without_url())),
         };
@@ -192,19 +173,10 @@ impl Target for Webhook {
     /// A bare TCP connection, as MinIO does: an endpoint must not be surprised by a request without record.
     fn probe(&self) -> Future<'_, Result<(), String>> {
         Box::pin(async {
-            let host = self
-                .endpoint
-                .host_str()
-                .expect("an endpoint has a host")
-                .trim_matches(['[', ']']);
-            let port = self
-                .endpoint
-                .port_or_known_default()
-                .expect("http and https have a port");
-            let connecting = tokio::time::timeout(
-                Duration::from_millis(CONNECT_MS),
-                TcpStream::connect((host, port)),
-            );
+            let host = self.endpoint.host_str().expect("an endpoint has a host").trim_matches(['[', ']']);
+            let port = self.endpoint.port_or_known_default().expect("http and https have a port");
+            let connecting =
+                tokio::time::timeout(Duration::from_millis(CONNECT_MS), TcpStream::connect((host, port)));
             match connecting.await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(format!("{host}:{port} cannot be reached: {error}")),
@@ -300,23 +272,15 @@ mod tests {
 
         fn target(&self, values: &[(&'static str, &str)]) -> Webhook {
             let endpoint = format!("http://{}/minio/events?a=b", self.address);
-            let mut values: BTreeMap<&'static str, String> = values
-                .iter()
-                .map(|&(key, value)| (key, value.to_owned()))
-                .collect();
+            let mut values: BTreeMap<&'static str, String> =
+                values.iter().map(|&(key, value)| (key, value.to_owned())).collect();
             values.insert("endpoint", endpoint);
             Webhook::new(&settings(values), &Surroundings::default()).unwrap()
         }
     }
 
     fn settings(values: BTreeMap<&'static str, String>) -> TargetSettings {
-        TargetSettings {
-            target: TargetId {
-                id: "1".to_owned(),
-                kind: "webhook",
-            },
-            values,
-        }
+        TargetSettings { target: TargetId { id: "1".to_owned(), kind: "webhook" }, values }
     }
 
     async fn converse(mut socket: TcpStream, heard: Arc<Mutex<Vec<Request>>>, answer: &'static str) {
@@ -326,16 +290,13 @@ mod tests {
             if let Some(head_end) = head_end {
                 let head = String::from_utf8(read[..head_end].to_vec()).unwrap();
                 let length = head.lines().find_map(|line| {
-                    line.to_ascii_lowercase()
-                        .strip_prefix("content-length: ")
-                        .map(str::to_owned)
+                    line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned)
                 });
                 let whole = head_end + 4 + length.map_or(0, |length| length.parse::<usize>().unwrap());
                 if read.len() >= whole {
-                    heard.lock().push(Request {
-                        head,
-                        body: Bytes::copy_from_slice(&read[head_end + 4..whole]),
-                    });
+                    heard
+                        .lock()
+                        .push(Request { head, body: Bytes::copy_from_slice(&read[head_end + 4..whole]) });
                     read.drain(..whole);
                     let _ = socket.write_all(answer.as_bytes()).await;
                     continue;
@@ -349,12 +310,7 @@ mod tests {
 
     impl Receiver for Sink {
         fn received(&self) -> Future<'_, Vec<Bytes>> {
-            let received = self
-                .heard
-                .lock()
-                .iter()
-                .map(|request| request.body.clone())
-                .collect();
+            let received = self.heard.lock().iter().map(|request| request.body.clone()).collect();
             Box::pin(async { received })
         }
 
@@ -371,10 +327,7 @@ mod tests {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     fn delivery() -> Delivery {
-        Delivery {
-            key: "album/rose.jpg".to_owned(),
-            body: Bytes::from_static(br#"{"EventName":"x"}"#),
-        }
+        Delivery { key: "album/rose.jpg".to_owned(), body: Bytes::from_static(br#"{"EventName":"x"}"#) }
     }
 
     #[tokio::test]
@@ -386,10 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_record_is_posted_as_json_to_the_whole_endpoint() {
         let sink = Sink::answering(OK).await;
-        assert_eq!(
-            sink.target(&[("auth_token", "geheim")]).deliver(delivery()).await,
-            Outcome::Acknowledged
-        );
+        assert_eq!(sink.target(&[("auth_token", "geheim")]).deliver(delivery()).await, Outcome::Acknowledged);
 
         let heard = sink.heard.lock()[0].clone();
         let head = heard.head.to_ascii_lowercase();
@@ -426,13 +376,7 @@ mod tests {
         ];
         let mut outcomes = Vec::new();
         for answer in answers {
-            outcomes.push(
-                Sink::answering(answer)
-                    .await
-                    .target(&[])
-                    .deliver(delivery())
-                    .await,
-            );
+            outcomes.push(Sink::answering(answer).await.target(&[]).deliver(delivery()).await);
         }
         assert_eq!(
             outcomes,
@@ -448,10 +392,7 @@ mod tests {
     #[test]
     fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
         let told = |pairs: &[(&'static str, &str)]| {
-            let values = pairs
-                .iter()
-                .map(|&(key, value)| (key, value.to_owned()))
-                .collect();
+            let values = pairs.iter().map(|&(key, value)| (key, value.to_owned())).collect();
             check(&settings(values)).err().unwrap_or_default()
         };
         assert_eq!(told(&[]), "endpoint is required and not set");
@@ -459,20 +400,13 @@ mod tests {
             told(&[("endpoint", "ftp://host/")]),
             "endpoint has the scheme ftp, http and https are known"
         );
-        assert_eq!(
-            told(&[("endpoint", "host")]),
-            "endpoint is no URL: relative URL without a base"
-        );
+        assert_eq!(told(&[("endpoint", "host")]), "endpoint is no URL: relative URL without a base");
         assert_eq!(
             told(&[("endpoint", "http://host"), ("client_cert", "/c.pem")]),
             "client_cert and client_key must both be set or neither"
         );
         assert_eq!(
-            KIND.keys
-                .iter()
-                .filter(|key| key.is_secret)
-                .map(|key| key.name)
-                .collect::<Vec<_>>(),
+            KIND.keys.iter().filter(|key| key.is_secret).map(|key| key.name).collect::<Vec<_>>(),
             ["auth_token"]
         );
     }

@@ -31,38 +31,21 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// When a promise is broken.
 pub async fn run(target: &dyn Target, receiver: &dyn Receiver) {
     assert_eq!(target.probe().await, Ok(()), "a target that is there is found");
-    assert_eq!(
-        receiver.received().await,
-        Vec::<Bytes>::new(),
-        "a probe delivers nothing"
-    );
+    assert_eq!(receiver.received().await, Vec::<Bytes>::new(), "a probe delivers nothing");
 
     assert_eq!(target.deliver(delivery("first")).await, Outcome::Acknowledged);
-    assert_eq!(
-        receiver.received().await,
-        [body("first")],
-        "what is acknowledged is there, byte for byte"
-    );
+    assert_eq!(receiver.received().await, [body("first")], "what is acknowledged is there, byte for byte");
 
     many_side_by_side(target, receiver).await;
     away_and_back(target, receiver).await;
 }
 
 async fn many_side_by_side(target: &dyn Target, receiver: &dyn Receiver) {
-    let names: Vec<String> = (0..target.in_flight_max())
-        .map(|number| format!("many/{number}"))
-        .collect();
+    let names: Vec<String> = (0..target.in_flight_max()).map(|number| format!("many/{number}")).collect();
     let outcomes = join_all(names.iter().map(|name| target.deliver(delivery(name)))).await;
-    assert!(
-        outcomes.iter().all(|outcome| *outcome == Outcome::Acknowledged),
-        "{outcomes:?}"
-    );
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Acknowledged), "{outcomes:?}");
 
-    let mut expected: Vec<Bytes> = names
-        .iter()
-        .map(|name| body(name))
-        .chain([body("first")])
-        .collect();
+    let mut expected: Vec<Bytes> = names.iter().map(|name| body(name)).chain([body("first")]).collect();
     let mut received = receiver.received().await;
     expected.sort();
     received.sort();
@@ -83,18 +66,12 @@ async fn away_and_back(target: &dyn Target, receiver: &dyn Receiver) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    assert!(
-        tokio::time::timeout(NOTICE, again).await.is_ok(),
-        "a target that is back is reached again"
-    );
+    assert!(tokio::time::timeout(NOTICE, again).await.is_ok(), "a target that is back is reached again");
     assert!(receiver.received().await.contains(&body("back")));
 }
 
 fn delivery(name: &str) -> Delivery {
-    Delivery {
-        key: format!("bucket/{name}"),
-        body: body(name),
-    }
+    Delivery { key: format!("bucket/{name}"), body: body(name) }
 }
 
 fn body(name: &str) -> Bytes {

@@ -65,28 +65,20 @@ impl MemoryTarget {
     /// Waits until it took so many records, and gives them all.
     pub async fn wait_for(&self, records: usize) -> Vec<Delivery> {
         let mut count = self.count.subscribe();
-        count
-            .wait_for(|&count| count >= records)
-            .await
-            .expect("the target holds the sender");
+        count.wait_for(|&count| count >= records).await.expect("the target holds the sender");
         self.received()
     }
 
     /// Waits until so many deliveries were tried, successful or not.
     pub async fn wait_for_tries(&self, tries: usize) {
         let mut tried = self.tries.subscribe();
-        tried
-            .wait_for(|&tried| tried >= tries)
-            .await
-            .expect("the target holds the sender");
+        tried.wait_for(|&tried| tried >= tries).await.expect("the target holds the sender");
     }
 
     /// A notifier whose targets of kind `memory` are those of `targets`, by their id.
     pub fn notifier(targets: &[(&str, &MemoryTarget)], clock: Arc<dyn Clock>) -> Arc<Notifier> {
-        let targets: Vec<(String, MemoryTarget)> = targets
-            .iter()
-            .map(|&(id, target)| (id.to_owned(), target.clone()))
-            .collect();
+        let targets: Vec<(String, MemoryTarget)> =
+            targets.iter().map(|&(id, target)| (id.to_owned(), target.clone())).collect();
         let make = move |settings: &TargetSettings, _: &_| {
             let found = targets.iter().find(|(id, _)| *id == settings.target.id);
             let target = found.map(|(_, target)| Box::new(target.clone()) as Box<dyn Target>);
@@ -107,11 +99,7 @@ impl Target for MemoryTarget {
     }
 
     fn probe(&self) -> Future<'_, Result<(), String>> {
-        let found = if *self.mood.borrow() == Mood::Away {
-            Err("it is away".to_owned())
-        } else {
-            Ok(())
-        };
+        let found = if *self.mood.borrow() == Mood::Away { Err("it is away".to_owned()) } else { Ok(()) };
         Box::pin(async { found })
     }
 
@@ -119,10 +107,8 @@ impl Target for MemoryTarget {
         Box::pin(async move {
             self.tries.send_modify(|tries| *tries += 1);
             let mut moods = self.mood.subscribe();
-            let mood = *moods
-                .wait_for(|&mood| mood != Mood::Blocked)
-                .await
-                .expect("the target holds the sender");
+            let mood =
+                *moods.wait_for(|&mood| mood != Mood::Blocked).await.expect("the target holds the sender");
             if self.refused.lock().contains(&delivery.key) {
                 return Outcome::Refused("it was told to".to_owned());
             }

@@ -36,10 +36,7 @@ impl Scene {
     /// A fresh store and a notifier that knows these targets and runs all of them.
     pub(crate) async fn new(targets: &[(&str, &MemoryTarget)]) -> Scene {
         let scene = Scene::over(MemoryEngine::with(clock(), 1), targets).await;
-        let created = scene
-            .store
-            .create_bucket(scene.album.clone(), Origin::default())
-            .await;
+        let created = scene.store.create_bucket(scene.album.clone(), Origin::default()).await;
         created.expect("the store is empty");
         let ids: Vec<&str> = targets.iter().map(|&(id, _)| id).collect();
         assert_eq!(scene.apply(&ids).await, []);
@@ -53,19 +50,12 @@ impl Scene {
         let store = Store::open(Arc::new(engine.clone()), recorder, clock()).await;
         let store = Arc::new(store.expect("the engine can be read"));
         notifier.start(Arc::clone(&store));
-        Scene {
-            engine,
-            store,
-            notifier,
-            album: bucket("album"),
-        }
+        Scene { engine, store, notifier, album: bucket("album") }
     }
 
     /// Makes these the targets.
     pub(crate) async fn apply(&self, ids: &[&str]) -> Vec<(String, String)> {
-        self.notifier
-            .apply(ids.iter().map(|id| settings(id, "")).collect())
-            .await
+        self.notifier.apply(ids.iter().map(|id| settings(id, "")).collect()).await
     }
 
     /// Sets the album's rules: pairs of prefix and target, for everything created and removed.
@@ -76,37 +66,20 @@ impl Scene {
             events: vec!["s3:ObjectCreated:*".to_owned(), "s3:ObjectRemoved:*".to_owned()],
             filters: vec![("prefix".to_owned(), (*prefix).to_owned())],
         });
-        let raw = RawConfiguration {
-            rules: rules.collect(),
-            ..RawConfiguration::default()
-        };
+        let raw = RawConfiguration { rules: rules.collect(), ..RawConfiguration::default() };
         let rules = self.notifier.check_rules(&raw).expect("the rules are right");
         let set = self
             .store
-            .set_document(
-                &self.album,
-                Bucket::NOTIFICATION,
-                Some(Bytes::from(rules.encode())),
-            )
+            .set_document(&self.album, Bucket::NOTIFICATION, Some(Bytes::from(rules.encode())))
             .await;
         set.expect("the album is there");
     }
 
     /// Sets a rule for everything, of a target that need not be configured.
     pub(crate) async fn announce_any(&self, target: &str) {
-        let arn = Arn {
-            region: String::new(),
-            id: target.to_owned(),
-            kind: "memory".to_owned(),
-        };
+        let arn = Arn { region: String::new(), id: target.to_owned(), kind: "memory".to_owned() };
         let events = vec![Event::parse("s3:ObjectCreated:*").expect("the name is known")];
-        let rule = Rule {
-            id: String::new(),
-            events,
-            prefix: None,
-            suffix: None,
-            target: arn,
-        };
+        let rule = Rule { id: String::new(), events, prefix: None, suffix: None, target: arn };
         let text = Bytes::from(Configuration { rules: vec![rule] }.encode());
         self.store
             .set_document(&self.album, Bucket::NOTIFICATION, Some(text))
@@ -116,11 +89,7 @@ impl Scene {
 
     /// Puts an empty object into the album.
     pub(crate) async fn put(&self, name: &str) {
-        let writer = self
-            .store
-            .receive(&self.album, Some(0))
-            .await
-            .expect("the album is there");
+        let writer = self.store.receive(&self.album, Some(0)).await.expect("the album is there");
         let put = PutObject {
             bucket: self.album.clone(),
             key: key(name),
@@ -132,10 +101,7 @@ impl Scene {
             kind: ChangeKind::Put,
             origin: Origin::default(),
         };
-        self.store
-            .put_object(put)
-            .await
-            .expect("nothing speaks against the put");
+        self.store.put_object(put).await.expect("nothing speaks against the put");
     }
 
     /// Puts several, one after the other.
@@ -153,24 +119,14 @@ impl Scene {
             .changes(PartitionId(0), Sequence::ZERO, 100_000)
             .await
             .expect("the engine can be read");
-        let own = changes
-            .into_iter()
-            .filter(|change| change.targets.contains(&name));
-        own.map(|change| {
-            (
-                format!("{}/{}", change.bucket, change.key),
-                change.sequence.to_sequencer(),
-            )
-        })
-        .collect()
+        let own = changes.into_iter().filter(|change| change.targets.contains(&name));
+        own.map(|change| (format!("{}/{}", change.bucket, change.key), change.sequence.to_sequencer()))
+            .collect()
     }
 
     /// Where a target stands.
     pub(crate) async fn cursor(&self, target: &str) -> Option<Sequence> {
-        self.store
-            .cursor(PartitionId(0), &format!("{target}:memory"))
-            .await
-            .expect("the engine can be read")
+        self.store.cursor(PartitionId(0), &format!("{target}:memory")).await.expect("the engine can be read")
     }
 
     /// Waits until a target has acknowledged everything there is.
@@ -193,28 +149,22 @@ impl Scene {
 /// Settings of a target in memory; a different note makes them differ.
 pub(crate) fn settings(id: &str, note: &str) -> TargetSettings {
     TargetSettings {
-        target: TargetId {
-            id: id.to_owned(),
-            kind: "memory",
-        },
+        target: TargetId { id: id.to_owned(), kind: "memory" },
         values: BTreeMap::from([("comment", note.to_owned())]),
     }
 }
 
 /// Fails the test when something takes too long.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(DEADLINE, future)
-        .await
-        .expect("what the test waits for comes in time")
+    tokio::time::timeout(DEADLINE, future).await.expect("what the test waits for comes in time")
 }
 
 /// Key and sequencer of what was delivered, in the order received.
 pub(crate) fn told(received: &[Delivery]) -> Vec<(String, String)> {
     let told = received.iter().map(|delivery| {
         let record: serde_json::Value = serde_json::from_slice(&delivery.body).expect("a record is JSON");
-        let sequencer = record["Records"][0]["s3"]["object"]["sequencer"]
-            .as_str()
-            .expect("a record has a sequencer");
+        let sequencer =
+            record["Records"][0]["s3"]["object"]["sequencer"].as_str().expect("a record has a sequencer");
         (delivery.key.clone(), sequencer.to_owned())
     });
     told.collect()

@@ -109,16 +109,12 @@ impl ChecksumAlgorithm {
 
     /// The algorithm of this name, in any case.
     pub fn from_name(name: &str) -> Option<ChecksumAlgorithm> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
     }
 
     /// The algorithm whose value this header holds, in any case.
     pub fn from_header(name: &str) -> Option<ChecksumAlgorithm> {
-        Self::ALL
-            .into_iter()
-            .find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
+        Self::ALL.into_iter().find(|algorithm| algorithm.header().eq_ignore_ascii_case(name))
     }
 
     const fn crc(self) -> Option<CrcAlgorithm> {

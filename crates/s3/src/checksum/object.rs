@@ -29,10 +29,7 @@ impl ObjectChecksum {
             Some((value, parts)) => (value, Some(parts.parse().ok()?)),
             None => (text, None),
         };
-        Some(ObjectChecksum {
-            checksum: Checksum::parse(algorithm, value)?,
-            composite_parts,
-        })
+        Some(ObjectChecksum { checksum: Checksum::parse(algorithm, value)?, composite_parts })
     }
 }
 

@@ -5,11 +5,8 @@ use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 use super::{Checksum, ChecksumAlgorithm, ChecksumKind, Hasher, ObjectChecksum};
 use crate::error::ErrorCode;
 
-const CRCS: [ChecksumAlgorithm; 3] = [
-    ChecksumAlgorithm::Crc32,
-    ChecksumAlgorithm::Crc32c,
-    ChecksumAlgorithm::Crc64Nvme,
-];
+const CRCS: [ChecksumAlgorithm; 3] =
+    [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::Crc32c, ChecksumAlgorithm::Crc64Nvme];
 
 fn of(algorithm: ChecksumAlgorithm, data: &[u8]) -> Checksum {
     let mut hasher = Hasher::new(algorithm);
@@ -63,9 +60,7 @@ fn each_algorithm_agrees_with_the_published_values() {
 fn two_parts_combine_to_the_checksum_of_the_whole() {
     let combined = CRCS.map(|algorithm| {
         let parts = [of(algorithm, &part()), of(algorithm, b"hello tidings")];
-        Checksum::full_object(algorithm, [(&parts[0], 5 * 1024 * 1024), (&parts[1], 13)])
-            .unwrap()
-            .to_string()
+        Checksum::full_object(algorithm, [(&parts[0], 5 * 1024 * 1024), (&parts[1], 13)]).unwrap().to_string()
     });
 
     assert_eq!(combined, ["LcPn7w==", "D+5KRQ==", "jWjj9wCNt4Q="]);
@@ -77,23 +72,13 @@ fn two_parts_compose_to_the_checksum_of_their_checksums() {
     let composed = |algorithm| {
         let parts = [of(algorithm, &part()), of(algorithm, b"hello tidings")];
         let checksum = Checksum::composite(algorithm, &parts);
-        ObjectChecksum {
-            checksum,
-            composite_parts: Some(2),
-        }
-        .to_string()
+        ObjectChecksum { checksum, composite_parts: Some(2) }.to_string()
     };
 
     assert_eq!(composed(ChecksumAlgorithm::Crc32), "RrVUcQ==-2");
     assert_eq!(composed(ChecksumAlgorithm::Crc32c), "l+5tWQ==-2");
-    assert_eq!(
-        composed(ChecksumAlgorithm::Sha1),
-        "AsxVjeTYlpAcEkzglyAmlGi+aQ0=-2"
-    );
-    assert_eq!(
-        composed(ChecksumAlgorithm::Sha256),
-        "40wJvkgOPeigOBMKbAquj0suc3FcNNAopV8vD2Gub14=-2"
-    );
+    assert_eq!(composed(ChecksumAlgorithm::Sha1), "AsxVjeTYlpAcEkzglyAmlGi+aQ0=-2");
+    assert_eq!(composed(ChecksumAlgorithm::Sha256), "40wJvkgOPeigOBMKbAquj0suc3FcNNAopV8vD2Gub14=-2");
 }
 
 #[test]
@@ -102,21 +87,14 @@ fn an_object_checksum_is_read_back_with_its_parts() {
         let checksum = ObjectChecksum::parse(ChecksumAlgorithm::Crc32, text).unwrap();
         assert_eq!(checksum.to_string(), text);
     }
-    assert_eq!(
-        ObjectChecksum::parse(ChecksumAlgorithm::Crc32, "RrVUcQ==-x"),
-        None
-    );
+    assert_eq!(ObjectChecksum::parse(ChecksumAlgorithm::Crc32, "RrVUcQ==-x"), None);
 }
 
 #[test]
 fn the_kinds_an_algorithm_allows_are_those_of_s3() {
     assert!(!ChecksumAlgorithm::Crc64Nvme.allows(ChecksumKind::Composite));
     assert!(!ChecksumAlgorithm::Sha256.allows(ChecksumKind::FullObject));
-    assert!(
-        ChecksumAlgorithm::ALL
-            .iter()
-            .all(|algorithm| algorithm.allows(algorithm.default_kind()))
-    );
+    assert!(ChecksumAlgorithm::ALL.iter().all(|algorithm| algorithm.allows(algorithm.default_kind())));
 }
 
 fn sent(headers: &[(&str, &str)]) -> Result<Option<String>, ErrorCode> {
@@ -127,33 +105,12 @@ fn sent(headers: &[(&str, &str)]) -> Result<Option<String>, ErrorCode> {
 
 #[test]
 fn a_request_sends_one_well_formed_checksum_or_none() {
-    assert_eq!(
-        sent(&[
-            ("x-amz-checksum-mode", "ENABLED"),
-            ("x-amz-checksum-algorithm", "CRC32")
-        ]),
-        Ok(None)
-    );
-    assert_eq!(
-        sent(&[("x-amz-checksum-crc32", " y/Q5Jg== ")]),
-        Ok(Some("y/Q5Jg==".to_owned()))
-    );
-    assert_eq!(
-        sent(&[("x-amz-checksum-crc32", "bad")]),
-        Err(ErrorCode::BadDigest)
-    );
-    assert_eq!(
-        sent(&[("x-amz-checksum-sha1", "y/Q5Jg==")]),
-        Err(ErrorCode::BadDigest)
-    );
-    assert_eq!(
-        sent(&[("x-amz-checksum-sha512", "x")]),
-        Err(ErrorCode::NotImplemented)
-    );
-    let two = [
-        ("x-amz-checksum-crc32", "y/Q5Jg=="),
-        ("x-amz-checksum-crc32c", "4waSgw=="),
-    ];
+    assert_eq!(sent(&[("x-amz-checksum-mode", "ENABLED"), ("x-amz-checksum-algorithm", "CRC32")]), Ok(None));
+    assert_eq!(sent(&[("x-amz-checksum-crc32", " y/Q5Jg== ")]), Ok(Some("y/Q5Jg==".to_owned())));
+    assert_eq!(sent(&[("x-amz-checksum-crc32", "bad")]), Err(ErrorCode::BadDigest));
+    assert_eq!(sent(&[("x-amz-checksum-sha1", "y/Q5Jg==")]), Err(ErrorCode::BadDigest));
+    assert_eq!(sent(&[("x-amz-checksum-sha512", "x")]), Err(ErrorCode::NotImplemented));
+    let two = [("x-amz-checksum-crc32", "y/Q5Jg=="), ("x-amz-checksum-crc32c", "4waSgw==")];
     assert_eq!(sent(&two), Err(ErrorCode::InvalidRequest));
 }
 

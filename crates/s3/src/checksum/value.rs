@@ -82,9 +82,8 @@ impl Checksum {
                 "Expecting a single x-amz-checksum- header. Multiple checksum types are not allowed.";
             return Err(Refusal::with(ErrorCode::InvalidRequest, message));
         }
-        let checksum = std::str::from_utf8(value)
-            .ok()
-            .and_then(|value| Checksum::parse(algorithm, value.trim()));
+        let checksum =
+            std::str::from_utf8(value).ok().and_then(|value| Checksum::parse(algorithm, value.trim()));
         match checksum {
             Some(checksum) => Ok(Some(checksum)),
             None => {
@@ -106,10 +105,7 @@ impl Checksum {
     ) -> Checksum {
         let mut hasher = Hasher::new(algorithm);
         for part in parts {
-            assert!(
-                part.algorithm == algorithm,
-                "the parts of an upload share one algorithm"
-            );
+            assert!(part.algorithm == algorithm, "the parts of an upload share one algorithm");
             hasher.update(part.as_bytes());
         }
         hasher.finish()
@@ -128,10 +124,7 @@ impl Checksum {
         let crc = algorithm.crc()?;
         let mut whole = crc_fast::checksum(crc, b"");
         for (part, size_bytes) in parts {
-            assert!(
-                part.algorithm == algorithm,
-                "the parts of an upload share one algorithm"
-            );
+            assert!(part.algorithm == algorithm, "the parts of an upload share one algorithm");
             // A part without bytes changes nothing, and combining needs a length.
             if size_bytes > 0 {
                 whole = crc_fast::checksum_combine(crc, whole, part.to_u64(), size_bytes);
@@ -147,9 +140,7 @@ impl Checksum {
     }
 
     fn to_u64(self) -> u64 {
-        self.as_bytes()
-            .iter()
-            .fold(0, |value, byte| value << 8 | u64::from(*byte))
+        self.as_bytes().iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 }
 

@@ -166,10 +166,7 @@ mod tests {
         assert_eq!(query("acl"), "acl=");
         assert_eq!(query("b=2&a=1&&a="), "a=&a=1&b=2");
         assert_eq!(query("prefix=a+b/%2B&x=;"), "prefix=a%20b%2F%2B&x=%3B");
-        assert_eq!(
-            query("X-Amz-Signature=1&X-Amz-Date=2&x-amz-signature=3"),
-            "X-Amz-Date=2"
-        );
+        assert_eq!(query("X-Amz-Signature=1&X-Amz-Date=2&x-amz-signature=3"), "X-Amz-Date=2");
         // As characters `ä` follows `z`; encoded it begins with `%`, which precedes every letter.
         assert_eq!(query("z=1&%C3%A4=2"), "%C3%A4=2&z=1");
     }
@@ -178,10 +175,7 @@ mod tests {
     fn values_of_one_name_keep_their_order_when_asked_to() {
         let raw = "events=s3:b&events=s3:a&bucket=x";
 
-        assert_eq!(
-            canonical_query(raw, QueryOrder::ByName).unwrap(),
-            "bucket=x&events=s3%3Ab&events=s3%3Aa"
-        );
+        assert_eq!(canonical_query(raw, QueryOrder::ByName).unwrap(), "bucket=x&events=s3%3Ab&events=s3%3Aa");
         assert_eq!(query(raw), "bucket=x&events=s3%3Aa&events=s3%3Ab");
     }
 
@@ -203,10 +197,7 @@ mod tests {
         let headers = [("host", "h")];
         let signed = ["host", "range"].map(str::to_owned);
 
-        assert_eq!(
-            canonical_headers(&headers, &signed).unwrap_err().code,
-            ErrorCode::AccessDenied
-        );
+        assert_eq!(canonical_headers(&headers, &signed).unwrap_err().code, ErrorCode::AccessDenied);
     }
 
     proptest! {

@@ -48,11 +48,7 @@ pub struct ChunkChain {
 
 impl ChunkChain {
     pub(super) fn new(key: SigningKey, amz_date: &str, scope: &str, seed: [u8; 32]) -> ChunkChain {
-        ChunkChain {
-            key,
-            context: format!("{amz_date}\n{scope}"),
-            previous: seed,
-        }
+        ChunkChain { key, context: format!("{amz_date}\n{scope}"), previous: seed }
     }
 
     /// Signs a chunk whose data has this SHA-256 and moves the chain on.
@@ -67,10 +63,7 @@ impl ChunkChain {
     }
 
     fn check_chunk(&mut self, data_sha256: [u8; 32], signature: [u8; 32]) -> Result<(), Refusal> {
-        if !self
-            .key
-            .verify(self.chunk_string(data_sha256).as_bytes(), &signature)
-        {
+        if !self.key.verify(self.chunk_string(data_sha256).as_bytes(), &signature) {
             return Err(ErrorCode::SignatureDoesNotMatch.into());
         }
         self.previous = signature;
@@ -85,20 +78,13 @@ impl ChunkChain {
     }
 
     fn chunk_string(&self, data_sha256: [u8; 32]) -> String {
-        let (context, previous, data) = (
-            &self.context,
-            hex::encode(self.previous),
-            hex::encode(data_sha256),
-        );
+        let (context, previous, data) = (&self.context, hex::encode(self.previous), hex::encode(data_sha256));
         format!("{ALGORITHM}-PAYLOAD\n{context}\n{previous}\n{EMPTY_SHA256}\n{data}")
     }
 
     fn trailer_string(&self, lines: &str) -> String {
         let (context, previous) = (&self.context, hex::encode(self.previous));
-        format!(
-            "{ALGORITHM}-TRAILER\n{context}\n{previous}\n{}",
-            hex::encode(Sha256::digest(lines))
-        )
+        format!("{ALGORITHM}-TRAILER\n{context}\n{previous}\n{}", hex::encode(Sha256::digest(lines)))
     }
 }
 
@@ -126,9 +112,7 @@ pub enum ChunkFraming {
 /// `MalformedTrailerError` without the header; `InvalidRequest` when it names anything but one
 /// supported checksum header.
 pub fn announced_trailer(headers: &dyn Headers) -> Result<ChecksumAlgorithm, Refusal> {
-    let announced = headers
-        .text("x-amz-trailer")
-        .ok_or(ErrorCode::MalformedTrailerError)?;
+    let announced = headers.text("x-amz-trailer").ok_or(ErrorCode::MalformedTrailerError)?;
     ChecksumAlgorithm::from_header(announced).ok_or_else(|| {
         let message = "The value specified in the x-amz-trailer header is not supported.";
         Refusal::with(ErrorCode::InvalidRequest, message)
@@ -253,11 +237,7 @@ impl ChunkDecoder {
         }
         let length = data.len() as u64;
         self.decoded += length;
-        self.state = if left == length {
-            State::DataEnd
-        } else {
-            State::Data(left - length)
-        };
+        self.state = if left == length { State::DataEnd } else { State::Data(left - length) };
     }
 
     /// Moves bytes into the line; true when it is complete, its CRLF taken off.
@@ -307,9 +287,7 @@ impl ChunkDecoder {
         }
         let size = u64::from_str_radix(size, 16).map_err(|_| malformed())?;
         if self.chain.is_some() {
-            let signature = extension
-                .strip_prefix("chunk-signature=")
-                .and_then(parse_signature);
+            let signature = extension.strip_prefix("chunk-signature=").and_then(parse_signature);
             self.signature = signature.ok_or_else(malformed)?;
         }
         if size > self.decoded_length - self.decoded {
@@ -349,10 +327,7 @@ impl ChunkDecoder {
         let (name, value) = line.split_once(':').ok_or_else(malformed_trailer)?;
         // Blanks only: trimming more would let a damaged line end pass for one.
         let blanks = [' ', '\t'];
-        let (name, value) = (
-            name.trim_matches(blanks).to_ascii_lowercase(),
-            value.trim_matches(blanks),
-        );
+        let (name, value) = (name.trim_matches(blanks).to_ascii_lowercase(), value.trim_matches(blanks));
         if name == "x-amz-trailer-signature" {
             return self.take_trailer_signature(value);
         }
@@ -372,10 +347,8 @@ impl ChunkDecoder {
     }
 
     fn take_trailer_signature(&mut self, value: &str) -> Result<(), Refusal> {
-        let Some(chain) = self
-            .chain
-            .as_ref()
-            .filter(|_| self.trailer.checksum.is_some() && !self.trailer.is_verified)
+        let Some(chain) =
+            self.chain.as_ref().filter(|_| self.trailer.checksum.is_some() && !self.trailer.is_verified)
         else {
             return Err(malformed_trailer());
         };
@@ -388,19 +361,12 @@ impl ChunkDecoder {
     fn check_trailer_complete(&self) -> Result<(), Refusal> {
         let checksum_missing = self.announced.is_some() && self.trailer.checksum.is_none();
         let signature_missing = self.announced.is_some() && self.chain.is_some() && !self.trailer.is_verified;
-        if checksum_missing || signature_missing {
-            Err(malformed_trailer())
-        } else {
-            Ok(())
-        }
+        if checksum_missing || signature_missing { Err(malformed_trailer()) } else { Ok(()) }
     }
 }
 
 fn malformed() -> Refusal {
-    Refusal::with(
-        ErrorCode::BadRequest,
-        "The chunked encoding of the body is malformed.",
-    )
+    Refusal::with(ErrorCode::BadRequest, "The chunked encoding of the body is malformed.")
 }
 
 fn malformed_trailer() -> Refusal {
@@ -421,14 +387,8 @@ impl ChunkEncoder {
     ///
     /// When a signed mode has no chain: the caller's own mistake.
     pub fn new(mode: ChunkMode, chain: Option<ChunkChain>) -> ChunkEncoder {
-        assert!(
-            mode == ChunkMode::UnsignedTrailer || chain.is_some(),
-            "signed chunks need a chain"
-        );
-        ChunkEncoder {
-            mode,
-            chain: chain.filter(|_| mode != ChunkMode::UnsignedTrailer),
-        }
+        assert!(mode == ChunkMode::UnsignedTrailer || chain.is_some(), "signed chunks need a chain");
+        ChunkEncoder { mode, chain: chain.filter(|_| mode != ChunkMode::UnsignedTrailer) }
     }
 
     /// One chunk with its framing; `data` must not be empty, since the empty chunk ends the body.

@@ -57,9 +57,7 @@ impl Fields {
     /// Reads `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`; the fields stand in any
     /// order, with or without blanks after the commas.
     fn parse(authorization: &str) -> Result<Fields, Refusal> {
-        let fields = authorization
-            .strip_prefix(ALGORITHM)
-            .ok_or_else(|| malformed("algorithm"))?;
+        let fields = authorization.strip_prefix(ALGORITHM).ok_or_else(|| malformed("algorithm"))?;
         let (mut credential, mut signed_headers, mut signature) = (None, None, None);
         for field in fields.split(',') {
             match field.trim().split_once('=') {
@@ -83,11 +81,7 @@ impl Fields {
 
 /// The names of `SignedHeaders`, lower case, in the order sent: that order is part of what is signed.
 pub(super) fn signed_header_names(value: &str) -> Vec<String> {
-    value
-        .split(';')
-        .filter(|name| !name.is_empty())
-        .map(str::to_ascii_lowercase)
-        .collect()
+    value.split(';').filter(|name| !name.is_empty()).map(str::to_ascii_lowercase).collect()
 }
 
 fn malformed(part: &str) -> Refusal {
@@ -99,15 +93,12 @@ fn malformed(part: &str) -> Refusal {
 
 /// When the request says it was signed: `x-amz-date`, else `Date`.
 fn request_date(headers: &dyn Headers) -> Result<i64, Refusal> {
-    let text = headers
-        .text("x-amz-date")
-        .or_else(|| headers.text("date"))
-        .ok_or_else(|| {
-            Refusal::with(
-                ErrorCode::AccessDenied,
-                "AWS authentication requires a valid Date or x-amz-date header.",
-            )
-        })?;
+    let text = headers.text("x-amz-date").or_else(|| headers.text("date")).ok_or_else(|| {
+        Refusal::with(
+            ErrorCode::AccessDenied,
+            "AWS authentication requires a valid Date or x-amz-date header.",
+        )
+    })?;
     time::parse_amz_date(text)
         .or_else(|| time::parse_http_date(text))
         .or_else(|| time::parse_iso8601_ms(text).map(|ms| ms.div_euclid(1000)))

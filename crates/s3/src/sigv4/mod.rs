@@ -89,13 +89,8 @@ impl Credential {
     /// may contain slashes. `None` when it has another form.
     pub fn parse(text: &str) -> Option<Credential> {
         let mut parts = text.rsplitn(5, '/');
-        let (terminator, service, region, date, access_key) = (
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-            parts.next()?,
-        );
+        let (terminator, service, region, date, access_key) =
+            (parts.next()?, parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let date_is_a_day = date.len() == 8 && date.bytes().all(|byte| byte.is_ascii_digit());
         if terminator != "aws4_request" || access_key.is_empty() || !date_is_a_day {
             return None;
@@ -164,21 +159,12 @@ impl SigningKey {
 
     /// Signs a string.
     pub fn sign(&self, string_to_sign: &[u8]) -> [u8; 32] {
-        self.0
-            .clone()
-            .chain_update(string_to_sign)
-            .finalize()
-            .into_bytes()
-            .into()
+        self.0.clone().chain_update(string_to_sign).finalize().into_bytes().into()
     }
 
     /// Whether `signature` is the signature of a string; takes the same time whatever it is.
     pub fn verify(&self, string_to_sign: &[u8], signature: &[u8; 32]) -> bool {
-        self.0
-            .clone()
-            .chain_update(string_to_sign)
-            .verify_slice(signature)
-            .is_ok()
+        self.0.clone().chain_update(string_to_sign).verify_slice(signature).is_ok()
     }
 }
 
@@ -236,42 +222,24 @@ impl Signed {
             return Ok(());
         }
         let query_as_sent = canonical_query(request.query, QueryOrder::ByName)?;
-        for (other_path, other_query) in [
-            (&*path, &*query_as_sent),
-            (request.path, &*query),
-            (request.path, &*query_as_sent),
-        ] {
+        for (other_path, other_query) in
+            [(&*path, &*query_as_sent), (request.path, &*query), (request.path, &*query_as_sent)]
+        {
             let is_new = other_path != path || other_query != query;
-            if is_new
-                && key.verify(
-                    &string_of(&canonical_of(other_path, other_query)),
-                    &self.signature,
-                )
-            {
+            if is_new && key.verify(&string_of(&canonical_of(other_path, other_query)), &self.signature) {
                 return Ok(());
             }
         }
         Err(Refusal::new(ErrorCode::SignatureDoesNotMatch)
             .element("AWSAccessKeyId", self.credential.access_key.as_str())
-            .element(
-                "StringToSign",
-                String::from_utf8_lossy(&string_to_sign).into_owned(),
-            )
+            .element("StringToSign", String::from_utf8_lossy(&string_to_sign).into_owned())
             .element("SignatureProvided", hex::encode(self.signature))
-            .element(
-                "CanonicalRequest",
-                String::from_utf8_lossy(&canonical).into_owned(),
-            ))
+            .element("CanonicalRequest", String::from_utf8_lossy(&canonical).into_owned()))
     }
 
     /// The chain that signs the chunks of this request's body, begun with its own signature.
     pub fn chunk_chain(&self, key: &SigningKey) -> ChunkChain {
-        ChunkChain::new(
-            key.clone(),
-            &self.amz_date,
-            &self.credential.scope(),
-            self.signature,
-        )
+        ChunkChain::new(key.clone(), &self.amz_date, &self.credential.scope(), self.signature)
     }
 }
 
@@ -305,10 +273,7 @@ fn check_skew(signed_at_s: i64, now_s: i64) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::RequestTimeTooSkewed)
         .element("RequestTime", time::amz_date(signed_at_s))
         .element("ServerTime", time::iso8601_ms(now_s.saturating_mul(1000)))
-        .element(
-            "MaxAllowedSkewMilliseconds",
-            (SKEW_SECONDS_MAX * 1000).to_string(),
-        ))
+        .element("MaxAllowedSkewMilliseconds", (SKEW_SECONDS_MAX * 1000).to_string()))
 }
 
 /// Refuses a request with a header that changes its meaning and that its signature does not cover.
@@ -326,19 +291,12 @@ fn check_all_signed(headers: &dyn Headers, signed: &[String]) -> Result<(), Refu
             unsigned.push(name);
         }
     });
-    if unsigned.is_empty() {
-        Ok(())
-    } else {
-        Err(not_signed(&unsigned.join(", ")))
-    }
+    if unsigned.is_empty() { Ok(()) } else { Err(not_signed(&unsigned.join(", "))) }
 }
 
 fn not_signed(names: &str) -> Refusal {
-    Refusal::with(
-        ErrorCode::AccessDenied,
-        "There were headers present in the request which were not signed.",
-    )
-    .element("HeadersNotSigned", names)
+    Refusal::with(ErrorCode::AccessDenied, "There were headers present in the request which were not signed.")
+        .element("HeadersNotSigned", names)
 }
 
 #[cfg(test)]

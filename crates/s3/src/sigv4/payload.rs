@@ -55,11 +55,7 @@ impl Payload {
     /// `XAmzContentSHA256Mismatch` when it is neither 64 hexadecimal digits nor a keyword;
     /// `NotImplemented` for chunks signed with asymmetric keys.
     pub fn parse(value: &str) -> Result<Payload, Refusal> {
-        let chunked = [
-            ChunkMode::Signed,
-            ChunkMode::SignedTrailer,
-            ChunkMode::UnsignedTrailer,
-        ];
+        let chunked = [ChunkMode::Signed, ChunkMode::SignedTrailer, ChunkMode::UnsignedTrailer];
         if value == UNSIGNED_PAYLOAD {
             return Ok(Payload::Unsigned);
         }
@@ -90,16 +86,9 @@ mod tests {
 
     #[test]
     fn a_hash_and_each_keyword_are_told_apart() {
-        assert!(matches!(
-            Payload::parse(EMPTY_SHA256),
-            Ok(Payload::Sha256([0xe3, 0xb0, ..]))
-        ));
+        assert!(matches!(Payload::parse(EMPTY_SHA256), Ok(Payload::Sha256([0xe3, 0xb0, ..]))));
         assert_eq!(Payload::parse(UNSIGNED_PAYLOAD), Ok(Payload::Unsigned));
-        for mode in [
-            ChunkMode::Signed,
-            ChunkMode::SignedTrailer,
-            ChunkMode::UnsignedTrailer,
-        ] {
+        for mode in [ChunkMode::Signed, ChunkMode::SignedTrailer, ChunkMode::UnsignedTrailer] {
             assert_eq!(Payload::parse(mode.keyword()), Ok(Payload::Chunked(mode)));
         }
     }
@@ -111,9 +100,6 @@ mod tests {
         assert_eq!(code("e3b0"), ErrorCode::XAmzContentSHA256Mismatch);
         assert_eq!(code(""), ErrorCode::XAmzContentSHA256Mismatch);
         assert_eq!(code("unsigned-payload"), ErrorCode::XAmzContentSHA256Mismatch);
-        assert_eq!(
-            code("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"),
-            ErrorCode::NotImplemented
-        );
+        assert_eq!(code("STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER"), ErrorCode::NotImplemented);
     }
 }

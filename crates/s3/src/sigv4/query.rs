@@ -39,10 +39,7 @@ impl Signed {
 
         credential.check(rules, amz_date)?;
         if signed_at_s > rules.now_s + SKEW_SECONDS_MAX {
-            return Err(Refusal::with(
-                ErrorCode::AccessDenied,
-                "Request is not valid yet.",
-            ));
+            return Err(Refusal::with(ErrorCode::AccessDenied, "Request is not valid yet."));
         }
         if rules.now_s > signed_at_s + i64::from(expires_s) {
             return Err(Refusal::with(ErrorCode::AccessDenied, "Request has expired.")
@@ -50,9 +47,8 @@ impl Signed {
                 .element("ServerTime", time::iso8601_ms(rules.now_s.saturating_mul(1000))));
         }
         let header_hash = request.headers.text("x-amz-content-sha256").map(str::to_owned);
-        let payload_hash = header_hash
-            .or(parameters.content_sha256)
-            .unwrap_or_else(|| UNSIGNED_PAYLOAD.to_owned());
+        let payload_hash =
+            header_hash.or(parameters.content_sha256).unwrap_or_else(|| UNSIGNED_PAYLOAD.to_owned());
         let payload = Payload::parse(&payload_hash)?;
         check_all_signed(request.headers, &signed_headers)?;
         let header_token = request.headers.text("x-amz-security-token").map(str::to_owned);
@@ -112,9 +108,7 @@ fn required(value: &Option<String>) -> Result<&str, Refusal> {
 }
 
 fn parse_expires(text: &str) -> Result<u32, Refusal> {
-    let seconds: i64 = text
-        .parse()
-        .map_err(|_| invalid("X-Amz-Expires should be a number."))?;
+    let seconds: i64 = text.parse().map_err(|_| invalid("X-Amz-Expires should be a number."))?;
     match u32::try_from(seconds) {
         Ok(seconds @ 1..=PRESIGNED_SECONDS_MAX) => Ok(seconds),
         _ => Err(invalid("X-Amz-Expires must be between 1 and 604800 seconds, a week.").status(403)),

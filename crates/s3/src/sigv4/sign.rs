@@ -61,18 +61,11 @@ impl RequestSigner<'_> {
         now_s: i64,
     ) -> Result<SignedHeaders, Refusal> {
         let amz_date = time::amz_date(now_s);
-        let mut added = vec![
-            ("x-amz-content-sha256", payload_hash.to_owned()),
-            ("x-amz-date", amz_date.clone()),
-        ];
-        added.extend(
-            self.session_token
-                .map(|token| ("x-amz-security-token", token.to_owned())),
-        );
-        let mut fields: Vec<(String, Vec<u8>)> = added
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone().into_bytes()))
-            .collect();
+        let mut added =
+            vec![("x-amz-content-sha256", payload_hash.to_owned()), ("x-amz-date", amz_date.clone())];
+        added.extend(self.session_token.map(|token| ("x-amz-security-token", token.to_owned())));
+        let mut fields: Vec<(String, Vec<u8>)> =
+            added.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into_bytes())).collect();
         request.headers.for_each(&mut |name, value| {
             let name = name.to_ascii_lowercase();
             let replaced = added.iter().any(|(added, _)| *added == name);
@@ -106,10 +99,7 @@ impl RequestSigner<'_> {
             ),
         ));
         let chunk_chain = ChunkChain::new(key, &amz_date, &credential.scope(), signature);
-        Ok(SignedHeaders {
-            headers: added,
-            chunk_chain,
-        })
+        Ok(SignedHeaders { headers: added, chunk_chain })
     }
 
     /// Signs a request as a URL that lives `expires_s` seconds from `now_s`; returns the whole query
@@ -124,26 +114,18 @@ impl RequestSigner<'_> {
         let amz_date = time::amz_date(now_s);
         let credential = self.credential(&amz_date);
         let mut signed_headers = Vec::new();
-        request
-            .headers
-            .for_each(&mut |name, _| signed_headers.push(name.to_ascii_lowercase()));
+        request.headers.for_each(&mut |name, _| signed_headers.push(name.to_ascii_lowercase()));
         signed_headers.sort();
         signed_headers.dedup();
 
         let mut parameters = vec![
             ("X-Amz-Algorithm", ALGORITHM.to_owned()),
-            (
-                "X-Amz-Credential",
-                format!("{}/{}", self.access_key, credential.scope()),
-            ),
+            ("X-Amz-Credential", format!("{}/{}", self.access_key, credential.scope())),
             ("X-Amz-Date", amz_date.clone()),
             ("X-Amz-Expires", expires_s.to_string()),
             ("X-Amz-SignedHeaders", signed_headers.join(";")),
         ];
-        parameters.extend(
-            self.session_token
-                .map(|token| ("X-Amz-Security-Token", token.to_owned())),
-        );
+        parameters.extend(self.session_token.map(|token| ("X-Amz-Security-Token", token.to_owned())));
         let mut query = request.query.to_owned();
         for (name, value) in parameters {
             if !query.is_empty() {

@@ -12,11 +12,7 @@ use crate::error::ErrorCode;
 const NOW_S: i64 = 1_768_478_400;
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
 const HOST: (&str, &str) = ("Host", "s3.tidings.test:9000");
-const RULES: Rules<'_> = Rules {
-    now_s: NOW_S,
-    region: "",
-    service: "s3",
-};
+const RULES: Rules<'_> = Rules { now_s: NOW_S, region: "", service: "s3" };
 
 fn signer(session_token: Option<&'static str>) -> RequestSigner<'static> {
     RequestSigner {
@@ -43,52 +39,26 @@ struct Sent {
 impl Sent {
     fn new(method: &'static str, target: &str, headers: &[(&str, &str)]) -> Sent {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Sent {
-            method,
-            path: path.to_owned(),
-            query: query.to_owned(),
-            headers,
-        }
+        let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Sent { method, path: path.to_owned(), query: query.to_owned(), headers }
     }
 
     fn request(&self) -> Request<'_> {
-        Request {
-            method: self.method,
-            path: &self.path,
-            query: &self.query,
-            headers: &self.headers,
-        }
+        Request { method: self.method, path: &self.path, query: &self.query, headers: &self.headers }
     }
 
     fn signed(mut self, payload_hash: &str, session_token: Option<&'static str>) -> Sent {
-        let added = signer(session_token)
-            .sign(&self.request(), payload_hash, NOW_S)
-            .unwrap()
-            .headers;
-        self.headers
-            .extend(added.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let added = signer(session_token).sign(&self.request(), payload_hash, NOW_S).unwrap().headers;
+        self.headers.extend(added.into_iter().map(|(name, value)| (name.to_owned(), value)));
         self
     }
 
     fn header(&mut self, name: &str) -> &mut String {
-        &mut self
-            .headers
-            .iter_mut()
-            .find(|(field, _)| field.eq_ignore_ascii_case(name))
-            .unwrap()
-            .1
+        &mut self.headers.iter_mut().find(|(field, _)| field.eq_ignore_ascii_case(name)).unwrap().1
     }
 
     fn signature(&mut self) -> String {
-        self.header("authorization")
-            .rsplit_once("Signature=")
-            .unwrap()
-            .1
-            .to_owned()
+        self.header("authorization").rsplit_once("Signature=").unwrap().1.to_owned()
     }
 
     fn check_at(&self, rules: &Rules<'_>) -> Result<Signed, ErrorCode> {
@@ -119,9 +89,7 @@ fn presigned(
     session_token: Option<&'static str>,
 ) -> Sent {
     let mut sent = Sent::new(method, target, &[HOST]);
-    sent.query = signer(session_token)
-        .presign(&sent.request(), expires_s, NOW_S)
-        .unwrap();
+    sent.query = signer(session_token).presign(&sent.request(), expires_s, NOW_S).unwrap();
     sent
 }
 
@@ -199,10 +167,7 @@ fn a_session_token_is_signed_and_told() {
     let mut sent =
         Sent::new("GET", "/vec-bucket/k", &[HOST]).signed(EMPTY_SHA256, Some("SESSION/TOKEN+EXAMPLE=="));
 
-    assert_eq!(
-        sent.signature(),
-        "72cd0376600c3ccedea1ecf034ab4da60817acea5e41dfa3a1fe261e19806a45"
-    );
+    assert_eq!(sent.signature(), "72cd0376600c3ccedea1ecf034ab4da60817acea5e41dfa3a1fe261e19806a45");
     let signed = sent.check_at(&RULES).unwrap();
     assert_eq!(signed.session_token.as_deref(), Some("SESSION/TOKEN+EXAMPLE=="));
 }
@@ -219,12 +184,7 @@ fn presigning_gives_the_published_signatures() {
         ),
         (
             "V10",
-            presigned(
-                "PUT",
-                "/vec-bucket/up.bin",
-                604_800,
-                Some("SESSION/TOKEN+EXAMPLE=="),
-            ),
+            presigned("PUT", "/vec-bucket/up.bin", 604_800, Some("SESSION/TOKEN+EXAMPLE==")),
             "272fab17ed086bbd969c8804a2a50397b344d964cd6ee6fbe25d5b5772dca274",
         ),
         (
@@ -233,11 +193,7 @@ fn presigning_gives_the_published_signatures() {
             "e6fe6dd81fb84cb5f7c16800accbab38be8c06fb0f5ede50a972c2fd2dd4309c",
         ),
     ] {
-        assert!(
-            sent.query.ends_with(&format!("&X-Amz-Signature={signature}")),
-            "{name}: {}",
-            sent.query
-        );
+        assert!(sent.query.ends_with(&format!("&X-Amz-Signature={signature}")), "{name}: {}", sent.query);
         assert_eq!(sent.check(), Ok(()), "{name}");
     }
 }
@@ -245,24 +201,12 @@ fn presigning_gives_the_published_signatures() {
 #[test]
 fn chunked_requests_have_the_published_seed_signatures() {
     for (mode, seed) in [
-        (
-            ChunkMode::Signed,
-            "ff90f2e8164b0cda2bd10baf8124dea5b641c7c42896a826603118b52b432298",
-        ),
-        (
-            ChunkMode::SignedTrailer,
-            "533e0071345bb8e8a6871887987a5ad73850e3bf6f78ce7b99d249e69f839b15",
-        ),
-        (
-            ChunkMode::UnsignedTrailer,
-            "ee3364a2d3def6b60f4da1c42122362dbc6ca5f8311e6cbb8b9dc792d7b1c3cf",
-        ),
+        (ChunkMode::Signed, "ff90f2e8164b0cda2bd10baf8124dea5b641c7c42896a826603118b52b432298"),
+        (ChunkMode::SignedTrailer, "533e0071345bb8e8a6871887987a5ad73850e3bf6f78ce7b99d249e69f839b15"),
+        (ChunkMode::UnsignedTrailer, "ee3364a2d3def6b60f4da1c42122362dbc6ca5f8311e6cbb8b9dc792d7b1c3cf"),
     ] {
-        let mut headers = vec![
-            HOST,
-            ("content-encoding", "aws-chunked"),
-            ("x-amz-decoded-content-length", "8196"),
-        ];
+        let mut headers =
+            vec![HOST, ("content-encoding", "aws-chunked"), ("x-amz-decoded-content-length", "8196")];
         if mode.has_trailer() {
             headers.push(("x-amz-trailer", "x-amz-checksum-crc32"));
         }
@@ -281,9 +225,7 @@ fn any_change_of_what_was_signed_is_found() {
         ("slash", |sent| sent.path.push('/')),
         ("query", |sent| sent.query = "foo=bar".to_owned()),
         ("host", |sent| sent.header("host").push('1')),
-        ("hash", |sent| {
-            *sent.header("x-amz-content-sha256") = UNSIGNED_PAYLOAD.to_owned()
-        }),
+        ("hash", |sent| *sent.header("x-amz-content-sha256") = UNSIGNED_PAYLOAD.to_owned()),
     ];
     for (name, change) in changes {
         let mut sent = get();
@@ -305,15 +247,7 @@ fn a_mismatch_shows_the_callers_own_request_and_no_secret() {
     let refusal = signed.verify(&sent.request(), &key).unwrap_err();
 
     let names: Vec<&str> = refusal.elements.iter().map(|(name, _)| *name).collect();
-    assert_eq!(
-        names,
-        [
-            "AWSAccessKeyId",
-            "StringToSign",
-            "SignatureProvided",
-            "CanonicalRequest"
-        ]
-    );
+    assert_eq!(names, ["AWSAccessKeyId", "StringToSign", "SignatureProvided", "CanonicalRequest"]);
     assert!(refusal.elements[3].1.starts_with("GET\n/vec-bucket/kx\n\nhost:"));
     assert_eq!(format!("{key:?}"), "SigningKey([redacted])");
 }
@@ -334,29 +268,11 @@ fn the_clock_may_be_fifteen_minutes_off_either_way() {
 fn region_and_service_must_be_ours_unless_any_region_is() {
     let sent = get();
 
-    let refusal = Signed::from_header(
-        &sent.request(),
-        &Rules {
-            region: "eu-north-1",
-            ..RULES
-        },
-    )
-    .unwrap_err();
+    let refusal = Signed::from_header(&sent.request(), &Rules { region: "eu-north-1", ..RULES }).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::AuthorizationHeaderMalformed);
     assert_eq!(refusal.elements, [("Region", "eu-north-1".to_owned())]);
-    assert!(
-        sent.check_at(&Rules {
-            region: "us-east-1",
-            ..RULES
-        })
-        .is_ok()
-    );
-    let other_service = sent
-        .check_at(&Rules {
-            service: "sts",
-            ..RULES
-        })
-        .map(|_| ());
+    assert!(sent.check_at(&Rules { region: "us-east-1", ..RULES }).is_ok());
+    let other_service = sent.check_at(&Rules { service: "sts", ..RULES }).map(|_| ());
     assert_eq!(other_service, Err(ErrorCode::AuthorizationParametersError));
 }
 
@@ -384,11 +300,9 @@ fn date_and_payload_hash_must_be_sent() {
 #[test]
 fn an_amazon_header_added_after_signing_is_refused() {
     for mut sent in [get(), presigned("PUT", "/vec-bucket/k", 60, None)] {
-        sent.headers
-            .push(("content-type".to_owned(), "text/plain".to_owned()));
+        sent.headers.push(("content-type".to_owned(), "text/plain".to_owned()));
         assert_eq!(sent.check(), Ok(()));
-        sent.headers
-            .push(("X-Amz-Acl".to_owned(), "public-read".to_owned()));
+        sent.headers.push(("X-Amz-Acl".to_owned(), "public-read".to_owned()));
         assert_eq!(sent.check(), Err(ErrorCode::AccessDenied));
     }
 }
@@ -419,10 +333,7 @@ fn a_plus_signed_raw_and_names_signed_in_the_order_sent_are_accepted() {
 #[test]
 fn a_presigned_url_lives_from_its_date_for_as_long_as_it_says() {
     let sent = presigned("GET", "/vec-bucket/k", 60, None);
-    let at = |now_s| {
-        sent.check_at(&Rules { now_s, ..RULES })
-            .map(|signed| signed.expires_s)
-    };
+    let at = |now_s| sent.check_at(&Rules { now_s, ..RULES }).map(|signed| signed.expires_s);
 
     for now_s in [NOW_S - 900, NOW_S, NOW_S + 60] {
         assert_eq!(at(now_s), Ok(Some(60)));
@@ -434,14 +345,9 @@ fn a_presigned_url_lives_from_its_date_for_as_long_as_it_says() {
 
 #[test]
 fn an_expiry_outside_a_week_is_refused_with_status_403() {
-    for (expires, status) in [
-        ("0", 403),
-        ("-7", 403),
-        ("604801", 403),
-        ("99999999999", 403),
-        ("x", 400),
-        ("", 400),
-    ] {
+    for (expires, status) in
+        [("0", 403), ("-7", 403), ("604801", 403), ("99999999999", 403), ("x", 400), ("", 400)]
+    {
         let mut sent = presigned("GET", "/vec-bucket/k", 60, None);
         sent.query = sent.query.replace("Expires=60", &format!("Expires={expires}"));
 
@@ -460,22 +366,11 @@ fn a_presigned_url_needs_all_its_parameters() {
     let whole = presigned("GET", "/vec-bucket/k", 60, None);
     for missing in whole.query.split('&') {
         let mut sent = whole.clone();
-        sent.query = whole
-            .query
-            .split('&')
-            .filter(|pair| *pair != missing)
-            .collect::<Vec<_>>()
-            .join("&");
+        sent.query = whole.query.split('&').filter(|pair| *pair != missing).collect::<Vec<_>>().join("&");
 
-        let code = Signed::from_query(&sent.request(), &RULES)
-            .map(|_| ())
-            .map_err(|refusal| refusal.code);
+        let code = Signed::from_query(&sent.request(), &RULES).map(|_| ()).map_err(|refusal| refusal.code);
 
-        assert_eq!(
-            code,
-            Err(ErrorCode::AuthorizationQueryParametersError),
-            "{missing}"
-        );
+        assert_eq!(code, Err(ErrorCode::AuthorizationQueryParametersError), "{missing}");
     }
 }
 

@@ -68,11 +68,7 @@ fn part(element: &Element) -> Result<CompletedPart, Refusal> {
             checksums.push(checksum);
         }
     }
-    Ok(CompletedPart {
-        number,
-        etag,
-        checksums,
-    })
+    Ok(CompletedPart { number, etag, checksums })
 }
 
 #[cfg(test)]
@@ -84,9 +80,7 @@ mod tests {
     fn parse(parts: &str) -> Result<Vec<CompletedPart>, ErrorCode> {
         let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
         let parsed = CompleteMultipartUpload::parse(body.as_bytes());
-        parsed
-            .map(|document| document.parts)
-            .map_err(|refusal| refusal.code)
+        parsed.map(|document| document.parts).map_err(|refusal| refusal.code)
     }
 
     #[test]
@@ -99,16 +93,8 @@ mod tests {
         assert_eq!(
             parse(parts),
             Ok(vec![
-                CompletedPart {
-                    number: 1,
-                    etag: "aa".to_owned(),
-                    checksums: vec![checksum]
-                },
-                CompletedPart {
-                    number: 7,
-                    etag: "bb".to_owned(),
-                    checksums: vec![]
-                },
+                CompletedPart { number: 1, etag: "aa".to_owned(), checksums: vec![checksum] },
+                CompletedPart { number: 7, etag: "bb".to_owned(), checksums: vec![] },
             ])
         );
     }

@@ -49,10 +49,7 @@ impl Delete {
         if !(1..=Delete::OBJECT_COUNT_MAX).contains(&objects.len()) {
             return Err(malformed());
         }
-        Ok(Delete {
-            objects,
-            quiet: root.flag_of("Quiet")?,
-        })
+        Ok(Delete { objects, quiet: root.flag_of("Quiet")? })
     }
 }
 
@@ -64,16 +61,9 @@ fn entry(element: &Element) -> Result<DeleteEntry, Refusal> {
             time::parse_http_date(text).or(iso).ok_or_else(malformed)
         })
         .transpose()?;
-    let size_bytes = element
-        .word_of("Size")
-        .map(|text| text.parse().map_err(|_| malformed()))
-        .transpose()?;
+    let size_bytes = element.word_of("Size").map(|text| text.parse().map_err(|_| malformed())).transpose()?;
     Ok(DeleteEntry {
-        key: element
-            .text_of("Key")
-            .filter(|key| !key.is_empty())
-            .ok_or_else(malformed)?
-            .to_owned(),
+        key: element.text_of("Key").filter(|key| !key.is_empty()).ok_or_else(malformed)?.to_owned(),
         version_id: element.word_of("VersionId").map(str::to_owned),
         etag: element.word_of("ETag").map(|tag| etag::unquoted(tag).to_owned()),
         last_modified_s,
@@ -93,10 +83,7 @@ mod tests {
                     <LastModifiedTime>Thu, 15 Jan 2026 12:00:00 GMT</LastModifiedTime></Object>\
                     <Quiet>true</Quiet></Delete>";
 
-        let plain = DeleteEntry {
-            key: " a&b ".to_owned(),
-            ..DeleteEntry::default()
-        };
+        let plain = DeleteEntry { key: " a&b ".to_owned(), ..DeleteEntry::default() };
         let conditional = DeleteEntry {
             key: "c".to_owned(),
             version_id: Some("null".to_owned()),
@@ -106,34 +93,17 @@ mod tests {
         };
         assert_eq!(
             Delete::parse(body.as_bytes()),
-            Ok(Delete {
-                objects: vec![plain, conditional],
-                quiet: true
-            })
+            Ok(Delete { objects: vec![plain, conditional], quiet: true })
         );
     }
 
     #[test]
     fn none_too_many_and_nameless_objects_are_malformed() {
-        let many = |count| {
-            format!(
-                "<Delete>{}</Delete>",
-                "<Object><Key>k</Key></Object>".repeat(count)
-            )
-        };
-        let code = |body: &str| {
-            Delete::parse(body.as_bytes())
-                .map(|_| ())
-                .map_err(|refusal| refusal.code)
-        };
+        let many = |count| format!("<Delete>{}</Delete>", "<Object><Key>k</Key></Object>".repeat(count));
+        let code = |body: &str| Delete::parse(body.as_bytes()).map(|_| ()).map_err(|refusal| refusal.code);
 
         assert_eq!(code(&many(1000)), Ok(()));
-        for body in [
-            many(0),
-            many(1001),
-            "<Delete><Object/></Delete>".to_owned(),
-            "<Objects/>".to_owned(),
-        ] {
+        for body in [many(0), many(1001), "<Delete><Object/></Delete>".to_owned(), "<Objects/>".to_owned()] {
             assert_eq!(code(&body), Err(ErrorCode::MalformedXML));
         }
         let bad_size = "<Delete><Object><Key>k</Key><Size>x</Size></Object></Delete>";

@@ -70,16 +70,12 @@ fn rule(element: &Element) -> Option<Result<NotificationRule, Refusal>> {
         "CloudFunctionConfiguration" => (NotificationKind::CloudFunction, "CloudFunction"),
         _ => return None,
     };
-    let events: Vec<String> = element
-        .children_of("Event")
-        .map(|event| event.text.trim().to_owned())
-        .collect();
+    let events: Vec<String> =
+        element.children_of("Event").map(|event| event.text.trim().to_owned()).collect();
     if events.is_empty() {
         return Some(Err(malformed()));
     }
-    let key_filters = element
-        .children_of("Filter")
-        .flat_map(|filter| filter.children_of("S3Key"));
+    let key_filters = element.children_of("Filter").flat_map(|filter| filter.children_of("S3Key"));
     let filters = key_filters
         .flat_map(|key| key.children_of("FilterRule"))
         .map(|filter| FilterRule {
@@ -104,9 +100,7 @@ mod tests {
     fn parse(rules: &str) -> Result<Vec<NotificationRule>, ErrorCode> {
         let body = format!("<NotificationConfiguration>{rules}</NotificationConfiguration>");
         let parsed = NotificationConfiguration::parse(body.as_bytes());
-        parsed
-            .map(|document| document.rules)
-            .map_err(|refusal| refusal.code)
+        parsed.map(|document| document.rules).map_err(|refusal| refusal.code)
     }
 
     #[test]
@@ -118,10 +112,7 @@ mod tests {
                      <Queue>arn:minio:sqs::P:webhook</Queue></QueueConfiguration><EventBridgeConfiguration/>\
                      <TopicConfiguration><Topic>arn:t</Topic><Event>e</Event></TopicConfiguration>";
 
-        let filter = |name: &str, value: &str| FilterRule {
-            name: name.to_owned(),
-            value: value.to_owned(),
-        };
+        let filter = |name: &str, value: &str| FilterRule { name: name.to_owned(), value: value.to_owned() };
         let queue = NotificationRule {
             kind: NotificationKind::Queue,
             id: "k1".to_owned(),

@@ -41,11 +41,7 @@ impl Element {
         }
         let text = std::str::from_utf8(body).map_err(|_| malformed())?;
         let element = read_tree(text.strip_prefix('\u{feff}').unwrap_or(text)).ok_or_else(malformed)?;
-        if element.name == root {
-            Ok(element)
-        } else {
-            Err(malformed())
-        }
+        if element.name == root { Ok(element) } else { Err(malformed()) }
     }
 
     /// The first child of this name.
@@ -128,10 +124,7 @@ fn read_tree(text: &str) -> Option<Element> {
 }
 
 fn named(tag: &BytesStart<'_>) -> Element {
-    Element {
-        name: tag.local_name().into_inner().to_owned(),
-        ..Element::default()
-    }
+    Element { name: tag.local_name().into_inner().to_owned(), ..Element::default() }
 }
 
 fn place(open: &mut [Element], root: &mut Option<Element>, element: Element) {

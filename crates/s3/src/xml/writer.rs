@@ -53,26 +53,16 @@ pub struct Writer {
 impl Writer {
     /// Begins a document with a declaration and a root without a namespace.
     pub fn document(root: &'static str) -> Writer {
-        let mut writer = Writer {
-            out: String::with_capacity(512),
-            open: Vec::with_capacity(8),
-        };
-        writer
-            .out
-            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let mut writer = Writer { out: String::with_capacity(512), open: Vec::with_capacity(8) };
+        writer.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         writer.open(root);
         writer
     }
 
     /// Begins a document with a declaration and a root in S3's namespace.
     pub fn s3_document(root: &'static str) -> Writer {
-        let mut writer = Writer {
-            out: String::with_capacity(512),
-            open: Vec::with_capacity(8),
-        };
-        writer
-            .out
-            .push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
+        let mut writer = Writer { out: String::with_capacity(512), open: Vec::with_capacity(8) };
+        writer.out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
         writer.open_with(root, &[("xmlns", NAMESPACE)]);
         writer
     }
@@ -80,10 +70,7 @@ impl Writer {
     /// Begins a document in S3's namespace without a declaration, as MinIO answers for the
     /// notification configuration.
     pub fn s3_fragment(root: &'static str) -> Writer {
-        let mut writer = Writer {
-            out: String::new(),
-            open: Vec::new(),
-        };
+        let mut writer = Writer { out: String::new(), open: Vec::new() };
         writer.open_with(root, &[("xmlns", NAMESPACE)]);
         writer
     }

@@ -58,12 +58,9 @@ impl ListedTargets {
 
 impl Recorder for ListedTargets {
     fn targets(&self, bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> Vec<String> {
-        let document = bucket
-            .document(Bucket::NOTIFICATION)
-            .map(|text| String::from_utf8_lossy(text).into_owned());
-        document
-            .map(|text| text.split(',').map(str::to_owned).collect())
-            .unwrap_or_default()
+        let document =
+            bucket.document(Bucket::NOTIFICATION).map(|text| String::from_utf8_lossy(text).into_owned());
+        document.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
     }
 
     fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {
@@ -97,17 +94,8 @@ impl Fixture {
         let recorder = Arc::new(ListedTargets::default());
         let store = open(&engine, &recorder, &clock).await;
         let album = bucket("album");
-        store
-            .create_bucket(album.clone(), Origin::default())
-            .await
-            .expect("the store is empty");
-        Fixture {
-            engine,
-            clock,
-            recorder,
-            store,
-            album,
-        }
+        store.create_bucket(album.clone(), Origin::default()).await.expect("the store is empty");
+        Fixture { engine, clock, recorder, store, album }
     }
 
     /// Another store over the same engine: what it writes, the first one does not know.
@@ -118,15 +106,8 @@ impl Fixture {
     /// A received body.
     pub async fn content(&self, body: &[u8]) -> Content {
         let size_bytes = Some(body.len() as u64);
-        let mut writer = self
-            .store
-            .receive(&self.album, size_bytes)
-            .await
-            .expect("the bucket is there");
-        writer
-            .write(Bytes::copy_from_slice(body))
-            .await
-            .expect("the engine takes bodies");
+        let mut writer = self.store.receive(&self.album, size_bytes).await.expect("the bucket is there");
+        writer.write(Bytes::copy_from_slice(body)).await.expect("the engine takes bodies");
         writer.finish().await.expect("the engine takes bodies")
     }
 
@@ -147,18 +128,12 @@ impl Fixture {
 
     /// Puts an object into the album.
     pub async fn put(&self, name: &str, body: &[u8]) -> Object {
-        self.store
-            .put_object(self.to_put(name, body).await)
-            .await
-            .expect("nothing speaks against the put")
+        self.store.put_object(self.to_put(name, body).await).await.expect("nothing speaks against the put")
     }
 
     /// Puts an object under a condition.
     pub async fn put_if(&self, name: &str, body: &[u8], condition: WriteCondition) -> Result<Object, Error> {
-        let put = PutObject {
-            condition,
-            ..self.to_put(name, body).await
-        };
+        let put = PutObject { condition, ..self.to_put(name, body).await };
         self.store.put_object(put).await
     }
 
@@ -181,26 +156,18 @@ impl Fixture {
 
     /// Deletes a key of the album.
     pub async fn delete(&self, name: &str) -> Result<Deleted, Error> {
-        self.store
-            .delete_object(&self.album, to_delete(name), Origin::default())
-            .await
+        self.store.delete_object(&self.album, to_delete(name), Origin::default()).await
     }
 
     /// Every change so far.
     pub async fn changes(&self) -> Vec<Change> {
-        self.engine
-            .changes(PartitionId(0), Sequence::ZERO, 10_000)
-            .await
-            .expect("the engine can be read")
+        self.engine.changes(PartitionId(0), Sequence::ZERO, 10_000).await.expect("the engine can be read")
     }
 
     /// Every change so far, as `Put album/rose.jpg`.
     pub async fn told(&self) -> Vec<String> {
         let changes = self.changes().await;
-        changes
-            .iter()
-            .map(|change| format!("{:?} {}/{}", change.kind, change.bucket, change.key))
-            .collect()
+        changes.iter().map(|change| format!("{:?} {}/{}", change.kind, change.bucket, change.key)).collect()
     }
 }
 
@@ -225,9 +192,5 @@ pub fn key(name: &str) -> ObjectKey {
 
 /// An unconditional delete of a key.
 pub fn to_delete(name: &str) -> DeleteObject {
-    DeleteObject {
-        key: key(name),
-        version: None,
-        condition: WriteCondition::default(),
-    }
+    DeleteObject { key: key(name), version: None, condition: WriteCondition::default() }
 }

@@ -62,13 +62,7 @@ impl MemoryEngine {
 
     /// An empty engine of so many partitions, by a clock of the test's.
     pub fn with(clock: Arc<dyn Clock>, partitions: u32) -> MemoryEngine {
-        MemoryEngine {
-            shared: Arc::new(Shared {
-                clock,
-                partitions,
-                state: Mutex::default(),
-            }),
-        }
+        MemoryEngine { shared: Arc::new(Shared { clock, partitions, state: Mutex::default() }) }
     }
 
     /// Makes the next commits fail, one after the other, each with the next error given. Nothing changes.
@@ -94,19 +88,9 @@ impl MemoryEngine {
     /// How many staged bodies are held that no entry names.
     pub fn unnamed_body_count(&self) -> usize {
         let state = self.shared.state.lock();
-        let entries = state
-            .partitions
-            .values()
-            .flat_map(|partition| partition.entries.values());
-        let named: BTreeSet<u64> = entries
-            .flat_map(|entry| &entry.locations)
-            .filter_map(number_of)
-            .collect();
-        state
-            .bodies
-            .keys()
-            .filter(|number| !named.contains(number))
-            .count()
+        let entries = state.partitions.values().flat_map(|partition| partition.entries.values());
+        let named: BTreeSet<u64> = entries.flat_map(|entry| &entry.locations).filter_map(number_of).collect();
+        state.bodies.keys().filter(|number| !named.contains(number)).count()
     }
 
     /// How many entries scans have returned so far: what listings cost.
@@ -123,13 +107,8 @@ impl MemoryEngine {
             state.bodies.insert(state.staged, body);
             state.staged += 1;
             for partition in state.partitions.values_mut() {
-                let places = partition
-                    .entries
-                    .values_mut()
-                    .flat_map(|entry| &mut entry.locations);
-                places
-                    .filter(|place| **place == from)
-                    .for_each(|place| place.clone_from(&to));
+                let places = partition.entries.values_mut().flat_map(|entry| &mut entry.locations);
+                places.filter(|place| **place == from).for_each(|place| place.clone_from(&to));
             }
         }
     }
@@ -158,17 +137,8 @@ impl MemoryEngine {
         let unnamed = apply(entries, batch.mutations, state.newest);
         let told = batch.changes.into_iter().zip(&sequences);
         let told = told.map(|(change, &sequence)| Change { sequence, ..change });
-        state
-            .partitions
-            .entry(partition)
-            .or_default()
-            .changes
-            .extend(told);
-        Ok(Committed {
-            sequence: state.newest,
-            changes: sequences,
-            unnamed,
-        })
+        state.partitions.entry(partition).or_default().changes.extend(told);
+        Ok(Committed { sequence: state.newest, changes: sequences, unnamed })
     }
 }
 
@@ -210,12 +180,8 @@ fn apply(
         match mutation {
             Mutation::Put(put) => {
                 written.insert(put.key.clone());
-                let entry = Entry {
-                    sequence,
-                    value: put.value,
-                    payload: put.payload,
-                    locations: put.locations,
-                };
+                let entry =
+                    Entry { sequence, value: put.value, payload: put.payload, locations: put.locations };
                 removed.extend(entries.insert(put.key, entry));
             }
             Mutation::Delete(key) => removed.extend(entries.remove(&key)),
@@ -227,20 +193,14 @@ fn apply(
     }
     // What this batch itself put and removed again was not named before it.
     let before = removed.into_iter().filter(|entry| entry.sequence != sequence);
-    let named: BTreeSet<&Location> = written
-        .iter()
-        .filter_map(|key| entries.get(key))
-        .flat_map(|entry| &entry.locations)
-        .collect();
+    let named: BTreeSet<&Location> =
+        written.iter().filter_map(|key| entries.get(key)).flat_map(|entry| &entry.locations).collect();
     let before = before.flat_map(|entry| entry.locations);
     before.filter(|location| !named.contains(location)).collect()
 }
 
 fn keys_under(entries: &BTreeMap<Bytes, Entry>, prefix: &[u8]) -> Vec<Bytes> {
-    let range = KeyRange {
-        start: Bytes::copy_from_slice(prefix),
-        end: successor(prefix),
-    };
+    let range = KeyRange { start: Bytes::copy_from_slice(prefix), end: successor(prefix) };
     entries
         .range(range.start.clone()..)
         .take_while(|(key, _)| range.contains(key))
@@ -268,11 +228,7 @@ impl Engine for MemoryEngine {
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
             let state = self.shared.state.lock();
-            Ok(state
-                .partitions
-                .get(&partition)
-                .and_then(|partition| partition.entries.get(key))
-                .cloned())
+            Ok(state.partitions.get(&partition).and_then(|partition| partition.entries.get(key)).cloned())
         })
     }
 
@@ -291,15 +247,7 @@ impl Engine for MemoryEngine {
             let page: Vec<_> = within
                 .take_while(|(key, _)| range.contains(key))
                 .take(limit)
-                .map(|(key, entry)| {
-                    (
-                        key.clone(),
-                        Entry {
-                            payload: Bytes::new(),
-                            ..entry.clone()
-                        },
-                    )
-                })
+                .map(|(key, entry)| (key.clone(), Entry { payload: Bytes::new(), ..entry.clone() }))
                 .collect();
             state.scanned_entries += page.len() as u64;
             Ok(page)
@@ -317,9 +265,7 @@ impl Engine for MemoryEngine {
             let Some(partition) = state.partitions.get(&partition) else {
                 return Ok(Vec::new());
             };
-            let from = partition
-                .changes
-                .partition_point(|change| change.sequence <= after);
+            let from = partition.changes.partition_point(|change| change.sequence <= after);
             Ok(partition.changes[from..].iter().take(limit).cloned().collect())
         })
     }
@@ -327,10 +273,7 @@ impl Engine for MemoryEngine {
     fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
             self.shared.state.lock().check_quorum()?;
-            let stage = MemoryStage {
-                engine: self.clone(),
-                gathered: BytesMut::new(),
-            };
+            let stage = MemoryStage { engine: self.clone(), gathered: BytesMut::new() };
             Ok(Box::new(stage) as Box<dyn Stage>)
         })
     }
@@ -343,9 +286,7 @@ impl Engine for MemoryEngine {
         Box::pin(async move {
             let state = self.shared.state.lock();
             let body = number_of(location).and_then(|number| state.bodies.get(&number));
-            let body = body.ok_or_else(|| EngineError::NoSuchLocation {
-                location: location.clone(),
-            })?;
+            let body = body.ok_or_else(|| EngineError::NoSuchLocation { location: location.clone() })?;
             // The stream holds the bytes themselves: reclaiming them meanwhile takes nothing from it.
             let place = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
             let (start, end) = (place(range.start), place(range.end));

@@ -10,28 +10,14 @@ use crate::error::ErrorCode;
 use crate::sigv4::SigningKey;
 
 const CRC32: ChecksumAlgorithm = ChecksumAlgorithm::Crc32;
-const MODES: [ChunkMode; 3] = [
-    ChunkMode::Signed,
-    ChunkMode::SignedTrailer,
-    ChunkMode::UnsignedTrailer,
-];
+const MODES: [ChunkMode; 3] = [ChunkMode::Signed, ChunkMode::SignedTrailer, ChunkMode::UnsignedTrailer];
 
 /// The chain of the published vectors, begun with this seed signature.
 fn chain(seed: &str) -> ChunkChain {
-    let key = SigningKey::derive(
-        "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "20260115",
-        "us-east-1",
-        "s3",
-    );
+    let key = SigningKey::derive("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20260115", "us-east-1", "s3");
     let mut signature = [0; 32];
     hex::decode_to_slice(seed, &mut signature).unwrap();
-    ChunkChain::new(
-        key,
-        "20260115T120000Z",
-        "20260115/us-east-1/s3/aws4_request",
-        signature,
-    )
+    ChunkChain::new(key, "20260115T120000Z", "20260115/us-east-1/s3/aws4_request", signature)
 }
 
 fn any_chain() -> ChunkChain {
@@ -41,10 +27,7 @@ fn any_chain() -> ChunkChain {
 fn framing(mode: ChunkMode, chain: ChunkChain) -> ChunkFraming {
     match mode {
         ChunkMode::Signed => ChunkFraming::Signed { chain, trailer: None },
-        ChunkMode::SignedTrailer => ChunkFraming::Signed {
-            chain,
-            trailer: Some(CRC32),
-        },
+        ChunkMode::SignedTrailer => ChunkFraming::Signed { chain, trailer: Some(CRC32) },
         ChunkMode::UnsignedTrailer => ChunkFraming::Unsigned { trailer: CRC32 },
     }
 }
@@ -114,11 +97,7 @@ fn each_form_is_encoded_as_published() {
     ] {
         let body = encode(mode, chain(seed), &[&data, b"tail"]);
 
-        assert_eq!(
-            (body.len(), hex::encode(Sha256::digest(&body)).as_str()),
-            (length, sha256),
-            "{mode:?}"
-        );
+        assert_eq!((body.len(), hex::encode(Sha256::digest(&body)).as_str()), (length, sha256), "{mode:?}");
     }
 }
 
@@ -128,11 +107,7 @@ fn what_was_encoded_is_decoded_with_the_checksum_of_its_trailer() {
         let body = encode(mode, any_chain(), &[b"hello ", b"tidings"]);
         let checksum = mode.has_trailer().then(|| crc32("98F9Uw=="));
 
-        assert_eq!(
-            decode(mode, &body, 13),
-            Ok((b"hello tidings".to_vec(), checksum)),
-            "{mode:?}"
-        );
+        assert_eq!(decode(mode, &body, 13), Ok((b"hello tidings".to_vec(), checksum)), "{mode:?}");
     }
 }
 
@@ -141,11 +116,7 @@ fn an_empty_object_is_only_its_end() {
     for mode in MODES {
         let body = encode(mode, any_chain(), &[]);
 
-        assert_eq!(
-            decode(mode, &body, 0).map(|(data, _)| data),
-            Ok(vec![]),
-            "{mode:?}"
-        );
+        assert_eq!(decode(mode, &body, 0).map(|(data, _)| data), Ok(vec![]), "{mode:?}");
     }
 }
 
@@ -176,10 +147,7 @@ fn no_bit_of_a_signed_body_can_be_flipped() {
             // bit 5 means the same text.
             let case_only = body[bit / 8].is_ascii_alphabetic() && bit % 8 == 5;
             let decoded = decode(mode, &flipped, 13);
-            assert!(
-                decoded.is_err() || (case_only && decoded == whole),
-                "{mode:?}, bit {bit}"
-            );
+            assert!(decoded.is_err() || (case_only && decoded == whole), "{mode:?}, bit {bit}");
         }
     }
 }
@@ -188,36 +156,24 @@ fn no_bit_of_a_signed_body_can_be_flipped() {
 fn a_tampered_chunk_or_trailer_does_not_match_its_signature() {
     let replaced = |mode, from: &[u8], to: &[u8]| {
         let mut body = encode(mode, any_chain(), &[b"hello tidings"]);
-        let at = body
-            .windows(from.len())
-            .position(|window| window == from)
-            .unwrap();
+        let at = body.windows(from.len()).position(|window| window == from).unwrap();
         body[at..at + from.len()].copy_from_slice(to);
         decode(mode, &body, 13)
     };
 
     let refused = Err(ErrorCode::SignatureDoesNotMatch);
     assert_eq!(replaced(ChunkMode::Signed, b"tidings", b"tidingz"), refused);
-    assert_eq!(
-        replaced(ChunkMode::SignedTrailer, b"98F9Uw==", b"98F9Ug=="),
-        refused
-    );
+    assert_eq!(replaced(ChunkMode::SignedTrailer, b"98F9Uw==", b"98F9Ug=="), refused);
 }
 
 #[test]
 fn data_and_its_announced_length_must_agree() {
     let body = encode(ChunkMode::Signed, any_chain(), &[b"hello tidings"]);
 
-    assert_eq!(
-        decode(ChunkMode::Signed, &body, 14),
-        Err(ErrorCode::IncompleteBody)
-    );
+    assert_eq!(decode(ChunkMode::Signed, &body, 14), Err(ErrorCode::IncompleteBody));
     assert_eq!(decode(ChunkMode::Signed, &body, 12), Err(ErrorCode::ExcessData));
     let followed = [body.as_slice(), b"x"].concat();
-    assert_eq!(
-        decode(ChunkMode::Signed, &followed, 13),
-        Err(ErrorCode::ExcessData)
-    );
+    assert_eq!(decode(ChunkMode::Signed, &followed, 13), Err(ErrorCode::ExcessData));
     assert_eq!(unsigned("5\r\nhello\r\n", 5), Err(ErrorCode::IncompleteBody));
 }
 
@@ -255,10 +211,7 @@ fn broken_framing_is_a_bad_request() {
 fn the_trailer_is_the_one_announced_and_nothing_else() {
     let trailer = |lines: &str| unsigned(&format!("0\r\n{lines}\r\n"), 0).map(|(_, checksum)| checksum);
 
-    assert_eq!(
-        trailer("x-amz-checksum-crc32:98F9Uw==\r\n"),
-        Ok(Some(crc32("98F9Uw==")))
-    );
+    assert_eq!(trailer("x-amz-checksum-crc32:98F9Uw==\r\n"), Ok(Some(crc32("98F9Uw=="))));
     let too_long = format!("x-amz-checksum-crc32:{}\r\n", "A".repeat(4050));
     for lines in [
         "",
@@ -285,10 +238,7 @@ fn a_line_feed_before_the_end_of_a_trailer_line_is_accepted_as_minio_go_sends_it
     let unsigned_body = "d\r\nhello tidings\r\n0\r\nx-amz-checksum-crc32:98F9Uw==\n\r\n\r\n";
     assert_eq!(unsigned(unsigned_body, 13), expected);
     let two_lines_in_one = "0\r\nx-amz-checksum-crc32:98F9Uw==\nx-amz-meta-a:b\r\n\r\n";
-    assert_eq!(
-        unsigned(two_lines_in_one, 0),
-        Err(ErrorCode::MalformedTrailerError)
-    );
+    assert_eq!(unsigned(two_lines_in_one, 0), Err(ErrorCode::MalformedTrailerError));
 }
 
 #[test]
@@ -298,14 +248,8 @@ fn an_announcement_names_one_checksum_this_server_has() {
 
     assert_eq!(announced(&[("x-amz-trailer", "x-amz-checksum-crc32")]), Ok(CRC32));
     assert_eq!(announced(&[]), Err(ErrorCode::MalformedTrailerError));
-    assert_eq!(
-        announced(&[("x-amz-trailer", "x-amz-checksum-md5")]),
-        Err(ErrorCode::InvalidRequest)
-    );
-    assert_eq!(
-        announced(&[("x-amz-trailer", "x-amz-meta-a")]),
-        Err(ErrorCode::InvalidRequest)
-    );
+    assert_eq!(announced(&[("x-amz-trailer", "x-amz-checksum-md5")]), Err(ErrorCode::InvalidRequest));
+    assert_eq!(announced(&[("x-amz-trailer", "x-amz-meta-a")]), Err(ErrorCode::InvalidRequest));
 }
 
 proptest! {

@@ -19,29 +19,13 @@ pub async fn a_body_is_read_back_whole_and_in_any_range(engine: Arc<dyn Engine>)
     for (size_bytes, chunk_bytes) in [(1, 1), (4096, 100), (200_000, 65_536), (LARGE_BYTES, 333_333)] {
         let body = body(size_bytes);
         let location = subject.stage(&body, chunk_bytes).await;
-        subject
-            .mutate([put_bodies(b"k", std::slice::from_ref(&location))])
-            .await;
-        let edges = [
-            0,
-            1,
-            511,
-            4095,
-            65_536,
-            65_537,
-            1_048_576,
-            size_bytes / 2,
-            size_bytes - 1,
-            size_bytes,
-        ];
+        subject.mutate([put_bodies(b"k", std::slice::from_ref(&location))]).await;
+        let edges = [0, 1, 511, 4095, 65_536, 65_537, 1_048_576, size_bytes / 2, size_bytes - 1, size_bytes];
         let edges: BTreeSet<usize> = edges.into_iter().filter(|&edge| edge <= size_bytes).collect();
         for &start in &edges {
             for &end in edges.range(start..) {
                 let read = subject.read(&location, start as u64..end as u64).await;
-                assert!(
-                    read == body[start..end],
-                    "{start}..{end} of {size_bytes} bytes differ"
-                );
+                assert!(read == body[start..end], "{start}..{end} of {size_bytes} bytes differ");
             }
         }
     }
@@ -50,35 +34,20 @@ pub async fn a_body_is_read_back_whole_and_in_any_range(engine: Arc<dyn Engine>)
 /// A body of no bytes can be staged, named and read.
 pub async fn an_empty_body_is_read_back_as_nothing(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let stage = subject
-        .engine
-        .stage(StageHint::default())
-        .await
-        .expect("the engine takes bodies");
+    let stage = subject.engine.stage(StageHint::default()).await.expect("the engine takes bodies");
     let location = stage.finish().await.expect("the engine takes bodies");
-    subject
-        .mutate([put_bodies(b"k", std::slice::from_ref(&location))])
-        .await;
+    subject.mutate([put_bodies(b"k", std::slice::from_ref(&location))]).await;
     assert_eq!(subject.read(&location, 0..0).await, b"");
 }
 
 /// A stage that is dropped harms nothing that comes after it.
 pub async fn a_dropped_stage_is_nothing(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let mut stage = subject
-        .engine
-        .stage(StageHint::default())
-        .await
-        .expect("the engine takes bodies");
-    stage
-        .write(Bytes::from(body(LARGE_BYTES)))
-        .await
-        .expect("the engine takes bodies");
+    let mut stage = subject.engine.stage(StageHint::default()).await.expect("the engine takes bodies");
+    stage.write(Bytes::from(body(LARGE_BYTES))).await.expect("the engine takes bodies");
     drop(stage);
     let location = subject.stage(b"after", 2).await;
-    subject
-        .mutate([put_bodies(b"k", std::slice::from_ref(&location))])
-        .await;
+    subject.mutate([put_bodies(b"k", std::slice::from_ref(&location))]).await;
     assert_eq!(subject.read(&location, 0..5).await, b"after");
     assert_eq!(subject.keys(b"").await, [&b"k"[..]]);
 }
@@ -104,16 +73,9 @@ pub async fn several_bodies_of_one_key_keep_their_order(engine: Arc<dyn Engine>)
     }
     locations.reverse();
     subject.mutate([put_bodies(b"k", &locations)]).await;
-    assert_eq!(
-        subject.get(b"k").await.map(|entry| entry.locations),
-        Some(locations.clone())
-    );
+    assert_eq!(subject.get(b"k").await.map(|entry| entry.locations), Some(locations.clone()));
     let range = crate::engine::KeyRange::prefix(b"k");
-    let page = subject
-        .engine
-        .scan(subject.partition, range, 1)
-        .await
-        .expect("readable");
+    let page = subject.engine.scan(subject.partition, range, 1).await.expect("readable");
     assert_eq!(page[0].1.locations, locations);
     assert_eq!(subject.read(&locations[2], 0..5).await, b"three");
 }
@@ -162,17 +124,8 @@ pub async fn a_location_that_moves_to_another_key_stays_named(engine: Arc<dyn En
     let it = std::slice::from_ref(&location);
     subject.mutate([put_bodies(b"p/1", it)]).await;
     let prefix = Mutation::DeletePrefix(Bytes::from_static(b"p/"));
-    assert_eq!(
-        subject.mutate([prefix, put_bodies(b"object", it)]).await.unnamed,
-        []
-    );
-    assert_eq!(
-        subject
-            .mutate([put_bodies(b"other", it), delete(b"object")])
-            .await
-            .unnamed,
-        []
-    );
+    assert_eq!(subject.mutate([prefix, put_bodies(b"object", it)]).await.unnamed, []);
+    assert_eq!(subject.mutate([put_bodies(b"other", it), delete(b"object")]).await.unnamed, []);
     assert_eq!(subject.mutate([put_bodies(b"other", it)]).await.unnamed, []);
     assert_eq!(subject.read(&location, 0..6).await, b"moving");
     assert_eq!(subject.mutate([delete(b"other")]).await.unnamed, it);
@@ -183,62 +136,31 @@ pub async fn an_open_read_outlives_the_reclaiming_of_its_body(engine: Arc<dyn En
     let subject = Subject::new(engine);
     let body = body(LARGE_BYTES);
     let location = subject.stage(&body, 100_000).await;
-    subject
-        .mutate([put_bodies(b"k", std::slice::from_ref(&location))])
-        .await;
-    let mut stream = subject
-        .engine
-        .read(&location, 0..LARGE_BYTES as u64)
-        .await
-        .expect("the body is named");
-    let first = stream
-        .try_next()
-        .await
-        .expect("the body is whole")
-        .expect("the body has bytes");
+    subject.mutate([put_bodies(b"k", std::slice::from_ref(&location))]).await;
+    let mut stream = subject.engine.read(&location, 0..LARGE_BYTES as u64).await.expect("the body is named");
+    let first = stream.try_next().await.expect("the body is whole").expect("the body has bytes");
 
     let unnamed = subject.mutate([delete(b"k")]).await.unnamed;
     for location in unnamed {
-        subject
-            .engine
-            .reclaim(location)
-            .await
-            .expect("it is no longer named");
+        subject.engine.reclaim(location).await.expect("it is no longer named");
     }
     let other = subject.stage(&body[1..], 100_000).await;
-    subject
-        .mutate([put_bodies(b"other", std::slice::from_ref(&other))])
-        .await;
+    subject.mutate([put_bodies(b"other", std::slice::from_ref(&other))]).await;
 
     let rest: Vec<Bytes> = stream.try_collect().await.expect("the body is pinned");
-    assert!(
-        [&first[..], &rest.concat()].concat() == body,
-        "the body changed under an open read"
-    );
+    assert!([&first[..], &rest.concat()].concat() == body, "the body changed under an open read");
 }
 
 /// Reclaiming again does nothing, also once the place may have been taken by another body.
 pub async fn reclaiming_twice_is_harmless_and_takes_nothing_else(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
     let gone = subject.stage(b"gone", 4).await;
-    subject
-        .mutate([put_bodies(b"k", std::slice::from_ref(&gone))])
-        .await;
+    subject.mutate([put_bodies(b"k", std::slice::from_ref(&gone))]).await;
     subject.mutate([delete(b"k")]).await;
-    subject
-        .engine
-        .reclaim(gone.clone())
-        .await
-        .expect("it is no longer named");
+    subject.engine.reclaim(gone.clone()).await.expect("it is no longer named");
     let kept = subject.stage(b"kept", 4).await;
-    subject
-        .mutate([put_bodies(b"k", std::slice::from_ref(&kept))])
-        .await;
-    subject
-        .engine
-        .reclaim(gone.clone())
-        .await
-        .expect("reclaiming twice is harmless");
+    subject.mutate([put_bodies(b"k", std::slice::from_ref(&kept))]).await;
+    subject.engine.reclaim(gone.clone()).await.expect("reclaiming twice is harmless");
 
     assert_eq!(subject.read(&kept, 0..4).await, b"kept");
     // An engine may take its time with the bytes; it never gives others for them.

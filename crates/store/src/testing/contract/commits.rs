@@ -29,29 +29,12 @@ pub async fn a_commit_is_visible_on_return(engine: Arc<dyn Engine>) {
         .await;
 
     let sequence = committed.sequence;
-    let entry = Entry {
-        sequence,
-        value: Bytes::from_static(b"value"),
-        payload,
-        locations: Vec::new(),
-    };
+    let entry = Entry { sequence, value: Bytes::from_static(b"value"), payload, locations: Vec::new() };
     assert_eq!(subject.get(b"k").await, Some(entry.clone()));
-    let listed = Entry {
-        payload: Bytes::new(),
-        ..entry
-    };
-    let page = subject
-        .engine
-        .scan(subject.partition, KeyRange::prefix(b"k"), 10)
-        .await;
+    let listed = Entry { payload: Bytes::new(), ..entry };
+    let page = subject.engine.scan(subject.partition, KeyRange::prefix(b"k"), 10).await;
     assert_eq!(page, Ok(vec![(Bytes::from_static(b"k"), listed)]));
-    assert_eq!(
-        subject.changes(Sequence::ZERO, 10).await,
-        [Change {
-            sequence,
-            ..change("k")
-        }]
-    );
+    assert_eq!(subject.changes(Sequence::ZERO, 10).await, [Change { sequence, ..change("k") }]);
 }
 
 /// Nothing of a refused batch shows, and the refusal names the first precondition that does not hold.
@@ -84,20 +67,14 @@ pub async fn a_refused_batch_changes_nothing_and_names_its_first_failure(engine:
         assert_eq!(answer, Err(EngineError::Precondition { index: 1 }), "{failing:?}");
     }
     assert_eq!(subject.keys(b"").await, [here]);
-    assert_eq!(
-        subject.get(b"here").await.map(|entry| entry.value),
-        Some(Bytes::from_static(b"1"))
-    );
+    assert_eq!(subject.get(b"here").await.map(|entry| entry.value), Some(Bytes::from_static(b"1")));
     assert_eq!(subject.changes(Sequence::ZERO, 10).await, []);
 }
 
 /// Each kind of precondition lets a batch through where what it asks is so.
 pub async fn preconditions_hold_where_they_should(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let sequence = subject
-        .mutate([put(b"a/here", b""), put(b"b", b"")])
-        .await
-        .sequence;
+    let sequence = subject.mutate([put(b"a/here", b""), put(b"b", b"")]).await.sequence;
     let rewritten = subject.mutate([put(b"b", b"again")]).await.sequence;
     let batch = Batch {
         preconditions: vec![
@@ -134,10 +111,7 @@ pub async fn mutations_apply_in_order(engine: Arc<dyn Engine>) {
         ])
         .await;
     assert_eq!(subject.keys(b"").await, [&b"back"[..], b"old/4", b"twice"]);
-    assert_eq!(
-        subject.get(b"twice").await.map(|entry| entry.value),
-        Some(Bytes::from_static(b"second"))
-    );
+    assert_eq!(subject.get(b"twice").await.map(|entry| entry.value), Some(Bytes::from_static(b"second")));
 }
 
 /// Removing an absent key, or a prefix that nothing begins with, is no error.
@@ -161,13 +135,7 @@ pub async fn a_put_replaces_everything_that_was_there(engine: Arc<dyn Engine>) {
     };
     subject.mutate([Mutation::Put(full)]).await;
     let sequence = subject.mutate([put(b"k", b"")]).await.sequence;
-    assert_eq!(
-        subject.get(b"k").await,
-        Some(Entry {
-            sequence,
-            ..Entry::default()
-        })
-    );
+    assert_eq!(subject.get(b"k").await, Some(Entry { sequence, ..Entry::default() }));
 }
 
 /// Every change has a sequence of its own, greater than all before; the batch has that of its last change,
@@ -188,11 +156,7 @@ pub async fn sequences_grow_by_change_and_by_batch(engine: Arc<dyn Engine>) {
             newest = sequence;
         }
         if changes == 0 {
-            assert!(
-                committed.sequence > newest,
-                "{:?} after {newest:?}",
-                committed.sequence
-            );
+            assert!(committed.sequence > newest, "{:?} after {newest:?}", committed.sequence);
             newest = committed.sequence;
         }
         assert_eq!(committed.sequence, newest);
@@ -208,11 +172,7 @@ pub async fn an_entry_carries_the_sequence_of_its_batch(engine: Arc<dyn Engine>)
         ..Batch::default()
     };
     let sequence = subject.commit(batch).await.sequence;
-    let page = subject
-        .engine
-        .scan(subject.partition, KeyRange::prefix(b""), 10)
-        .await
-        .expect("readable");
+    let page = subject.engine.scan(subject.partition, KeyRange::prefix(b""), 10).await.expect("readable");
     let sequences: Vec<Sequence> = page.into_iter().map(|(_, entry)| entry.sequence).collect();
     assert_eq!(sequences, [sequence, sequence]);
 }
@@ -220,24 +180,11 @@ pub async fn an_entry_carries_the_sequence_of_its_batch(engine: Arc<dyn Engine>)
 /// A change keeps every field but its sequence, which the engine assigns; also a change without a mutation.
 pub async fn a_change_is_told_as_it_was_committed(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let bare = Change {
-        version: None,
-        object: None,
-        origin: None,
-        targets: Vec::new(),
-        ..change("")
-    };
+    let bare = Change { version: None, object: None, origin: None, targets: Vec::new(), ..change("") };
     let changes = vec![change("dir/ü中~ &<>\n.txt"), bare];
-    let committed = subject
-        .commit(Batch {
-            changes: changes.clone(),
-            ..Batch::default()
-        })
-        .await;
+    let committed = subject.commit(Batch { changes: changes.clone(), ..Batch::default() }).await;
     let told = changes.into_iter().zip(committed.changes);
-    let expected: Vec<Change> = told
-        .map(|(change, sequence)| Change { sequence, ..change })
-        .collect();
+    let expected: Vec<Change> = told.map(|(change, sequence)| Change { sequence, ..change }).collect();
     assert_eq!(subject.changes(Sequence::ZERO, 10).await, expected);
 }
 
@@ -257,62 +204,32 @@ pub async fn keys_are_any_bytes(engine: Arc<dyn Engine>) {
 /// A batch that rides becomes durable without another one to ride on, and the change log does not have it.
 pub async fn a_riding_batch_is_committed_and_tells_nothing(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let riding = |value: &[u8]| Batch {
-        mutations: vec![put(b"cursor", value)],
-        rides: true,
-        ..Batch::default()
-    };
+    let riding =
+        |value: &[u8]| Batch { mutations: vec![put(b"cursor", value)], rides: true, ..Batch::default() };
     subject.commit(riding(b"1")).await;
-    assert_eq!(
-        subject.get(b"cursor").await.map(|entry| entry.value),
-        Some(Bytes::from_static(b"1"))
-    );
-    let told = Batch {
-        changes: vec![change("k")],
-        ..Batch::default()
-    };
+    assert_eq!(subject.get(b"cursor").await.map(|entry| entry.value), Some(Bytes::from_static(b"1")));
+    let told = Batch { changes: vec![change("k")], ..Batch::default() };
     let (told, _) = futures_util::join!(subject.commit(told), subject.commit(riding(b"2")));
-    assert_eq!(
-        subject.get(b"cursor").await.map(|entry| entry.value),
-        Some(Bytes::from_static(b"2"))
-    );
+    assert_eq!(subject.get(b"cursor").await.map(|entry| entry.value), Some(Bytes::from_static(b"2")));
     let log = subject.changes(Sequence::ZERO, 10).await;
-    assert_eq!(
-        log,
-        [Change {
-            sequence: told.sequence,
-            ..change("k")
-        }]
-    );
+    assert_eq!(log, [Change { sequence: told.sequence, ..change("k") }]);
 }
 
 /// A batch as large as DeleteObjects makes it goes in as one.
 pub async fn a_batch_of_a_thousand_deletes_is_one_commit(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
     let keys: Vec<String> = (0..1000).map(|number| format!("k/{number:04}")).collect();
-    subject
-        .mutate(keys.iter().map(|key| put(key.as_bytes(), b"")))
-        .await;
+    subject.mutate(keys.iter().map(|key| put(key.as_bytes(), b""))).await;
     let batch = Batch {
         mutations: keys.iter().map(|key| delete(key.as_bytes())).collect(),
-        changes: keys
-            .iter()
-            .map(|key| Change {
-                object: None,
-                origin: None,
-                ..change(key)
-            })
-            .collect(),
+        changes: keys.iter().map(|key| Change { object: None, origin: None, ..change(key) }).collect(),
         ..Batch::default()
     };
     let committed = subject.commit(batch).await;
     assert_eq!(committed.changes.len(), 1000);
     assert_eq!(subject.keys(b"k/").await, Vec::<Bytes>::new());
     let told = subject.changes(Sequence::ZERO, 2000).await;
-    assert_eq!(
-        told.into_iter().map(|change| change.key).collect::<Vec<_>>(),
-        keys
-    );
+    assert_eq!(told.into_iter().map(|change| change.key).collect::<Vec<_>>(), keys);
 }
 
 /// An engine has at least one partition and names them in the same order every time.

@@ -23,9 +23,7 @@ const COMMITS: usize = 20;
 async fn write(subject: &Subject, writer: usize) -> Vec<(Sequence, String)> {
     let mut told = Vec::new();
     for commit in 0..COMMITS {
-        let keys: Vec<String> = (0..=commit % 2)
-            .map(|part| format!("{writer}/{commit}/{part}"))
-            .collect();
+        let keys: Vec<String> = (0..=commit % 2).map(|part| format!("{writer}/{commit}/{part}")).collect();
         let batch = Batch {
             mutations: keys.iter().map(|key| put(key.as_bytes(), b"")).collect(),
             changes: keys.iter().map(|key| change(key)).collect(),
@@ -42,18 +40,12 @@ pub async fn changes_tell_everything_committed_at_once_in_order(engine: Arc<dyn 
     let subject = Subject::new(engine);
     let told = join_all((0..WRITERS).map(|writer| write(&subject, writer))).await;
     for told in &told {
-        assert!(
-            told.is_sorted_by(|one, next| one.0 < next.0),
-            "a writer's own commits are out of order"
-        );
+        assert!(told.is_sorted_by(|one, next| one.0 < next.0), "a writer's own commits are out of order");
     }
     let mut expected: Vec<(Sequence, String)> = told.into_iter().flatten().collect();
     expected.sort();
     let log = subject.changes(Sequence::ZERO, 10_000).await;
-    let log: Vec<_> = log
-        .into_iter()
-        .map(|Change { sequence, key, .. }| (sequence, key))
-        .collect();
+    let log: Vec<_> = log.into_iter().map(|Change { sequence, key, .. }| (sequence, key)).collect();
     assert_eq!(log, expected);
 }
 
@@ -68,10 +60,7 @@ pub async fn changes_read_while_others_commit_miss_none(engine: Arc<dyn Engine>)
             let was_last_round = writing.load(Ordering::Acquire) == 0;
             let page = subject.changes(after, 50).await;
             let is_end = page.len() < 50;
-            followed.extend(
-                page.into_iter()
-                    .map(|Change { sequence, key, .. }| (sequence, key)),
-            );
+            followed.extend(page.into_iter().map(|Change { sequence, key, .. }| (sequence, key)));
             after = followed.last().map_or(after, |(sequence, _)| *sequence);
             if was_last_round && is_end {
                 return followed;
@@ -158,10 +147,7 @@ pub async fn a_refusal_that_rests_on_a_commit_comes_after_it(engine: Arc<dyn Eng
                 rides: false,
             };
             if subject.engine.commit(subject.partition, batch).await.is_err() {
-                assert!(
-                    subject.get(&key).await.is_some(),
-                    "refused for something that is not there"
-                );
+                assert!(subject.get(&key).await.is_some(), "refused for something that is not there");
             }
         };
         join_all((0..8).map(|_| attempt())).await;
@@ -182,10 +168,7 @@ pub async fn a_scan_sees_a_batch_wholly_or_not_at_all(engine: Arc<dyn Engine>) {
     };
     let scan = async || {
         for _ in 0..50 {
-            let page = subject
-                .engine
-                .scan(subject.partition, KeyRange::prefix(b"k"), KEYS)
-                .await;
+            let page = subject.engine.scan(subject.partition, KeyRange::prefix(b"k"), KEYS).await;
             let page = page.expect("readable");
             assert_eq!(page.len(), KEYS);
             let first = &page[0].1;

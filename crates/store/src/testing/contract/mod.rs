@@ -113,64 +113,38 @@ impl Subject {
     }
 
     async fn commit(&self, batch: Batch) -> crate::engine::Committed {
-        self.engine
-            .commit(self.partition, batch)
-            .await
-            .expect("nothing speaks against the batch")
+        self.engine.commit(self.partition, batch).await.expect("nothing speaks against the batch")
     }
 
     async fn mutate(&self, mutations: impl IntoIterator<Item = Mutation>) -> crate::engine::Committed {
-        self.commit(Batch {
-            mutations: mutations.into_iter().collect(),
-            ..Batch::default()
-        })
-        .await
+        self.commit(Batch { mutations: mutations.into_iter().collect(), ..Batch::default() }).await
     }
 
     async fn get(&self, key: &[u8]) -> Option<Entry> {
-        self.engine
-            .get(self.partition, key)
-            .await
-            .expect("the engine can be read")
+        self.engine.get(self.partition, key).await.expect("the engine can be read")
     }
 
     async fn keys(&self, prefix: &[u8]) -> Vec<Bytes> {
         let range = crate::engine::KeyRange::prefix(prefix);
-        let page = self
-            .engine
-            .scan(self.partition, range, 10_000)
-            .await
-            .expect("the engine can be read");
+        let page = self.engine.scan(self.partition, range, 10_000).await.expect("the engine can be read");
         page.into_iter().map(|(key, _)| key).collect()
     }
 
     async fn changes(&self, after: Sequence, limit: usize) -> Vec<Change> {
-        self.engine
-            .changes(self.partition, after, limit)
-            .await
-            .expect("the engine can be read")
+        self.engine.changes(self.partition, after, limit).await.expect("the engine can be read")
     }
 
     async fn stage(&self, body: &[u8], chunk_bytes: usize) -> Location {
-        let hint = StageHint {
-            size_bytes: Some(body.len() as u64),
-        };
+        let hint = StageHint { size_bytes: Some(body.len() as u64) };
         let mut stage = self.engine.stage(hint).await.expect("the engine takes bodies");
         for chunk in body.chunks(chunk_bytes.max(1)) {
-            stage
-                .write(Bytes::copy_from_slice(chunk))
-                .await
-                .expect("the engine takes bodies");
+            stage.write(Bytes::copy_from_slice(chunk)).await.expect("the engine takes bodies");
         }
         stage.finish().await.expect("the engine takes bodies")
     }
 
     async fn read(&self, location: &Location, range: std::ops::Range<u64>) -> Vec<u8> {
-        let stream = self
-            .engine
-            .read(location, range)
-            .await
-            .expect("the body is named");
+        let stream = self.engine.read(location, range).await.expect("the body is named");
         let chunks: Vec<Bytes> = stream.try_collect().await.expect("the body is whole");
         chunks.concat()
     }
@@ -185,11 +159,7 @@ fn put(key: &[u8], value: &[u8]) -> Mutation {
 }
 
 fn put_bodies(key: &[u8], locations: &[Location]) -> Mutation {
-    Mutation::Put(Put {
-        key: Bytes::copy_from_slice(key),
-        locations: locations.to_vec(),
-        ..Put::default()
-    })
+    Mutation::Put(Put { key: Bytes::copy_from_slice(key), locations: locations.to_vec(), ..Put::default() })
 }
 
 fn delete(key: &[u8]) -> Mutation {

@@ -71,9 +71,7 @@ impl Body {
         // Repeating a block of odd length is fast also where nothing is optimized.
         const BLOCK_BYTES: usize = 4099;
         let block = (0..BLOCK_BYTES).map(|at| (at / 13) as u8 ^ (at as u8).wrapping_mul(self.seed));
-        let mut bytes = block
-            .collect::<Vec<u8>>()
-            .repeat(self.size_bytes / BLOCK_BYTES + 1);
+        let mut bytes = block.collect::<Vec<u8>>().repeat(self.size_bytes / BLOCK_BYTES + 1);
         bytes.truncate(self.size_bytes);
         bytes
     }
@@ -112,10 +110,7 @@ fn bodies() -> impl Strategy<Value = Body> {
 
 /// As [`bodies`], and some that are just large enough to be followed by another part.
 fn part_bodies() -> impl Strategy<Value = Body> {
-    let large = (1..=255u8).prop_map(|seed| Body {
-        size_bytes: PART_BYTES_MIN as usize,
-        seed,
-    });
+    let large = (1..=255u8).prop_map(|seed| Body { size_bytes: PART_BYTES_MIN as usize, seed });
     prop_oneof![1 => bodies(), 2 => large]
 }
 

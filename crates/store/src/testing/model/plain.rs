@@ -41,21 +41,8 @@ pub(super) struct Told {
 
 impl From<Change> for Told {
     fn from(change: Change) -> Told {
-        let Change {
-            kind,
-            key,
-            version,
-            object,
-            targets,
-            ..
-        } = change;
-        Told {
-            kind,
-            key,
-            version,
-            object: object.map(|object| (object.size_bytes, object.etag)),
-            targets,
-        }
+        let Change { kind, key, version, object, targets, .. } = change;
+        Told { kind, key, version, object: object.map(|object| (object.size_bytes, object.etag)), targets }
     }
 }
 
@@ -67,11 +54,7 @@ impl Model {
             key: key.to_owned(),
             version: key.ends_with('/').then_some(VersionId::Null),
             object: body.map(|body| (body.len() as u64, etag(body).0)),
-            targets: if is_of_bucket {
-                Vec::new()
-            } else {
-                self.targets.clone()
-            },
+            targets: if is_of_bucket { Vec::new() } else { self.targets.clone() },
         });
     }
 
@@ -90,10 +73,7 @@ impl Model {
         let is_after_group =
             query.after.starts_with(&query.prefix) && group(&query.after) == Some(query.after.clone());
         let mut steps = Vec::new();
-        for name in self
-            .objects
-            .keys()
-            .filter(|name| name.starts_with(&query.prefix) && **name > query.after)
+        for name in self.objects.keys().filter(|name| name.starts_with(&query.prefix) && **name > query.after)
         {
             if is_after_group && name.starts_with(&query.after) {
                 continue;
