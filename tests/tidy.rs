@@ -157,7 +157,8 @@ fn every_source_file_begins_with_a_header_and_is_not_too_long() {
             faults.push(format!("{} has {lines} lines, more than {FILE_LINES_MAX}", shown(&path)));
         }
         for (number, line) in text.lines().enumerate() {
-            let is_data = line.contains("\"{") || line.contains("r#\"") || line.trim_start().starts_with('"');
+            // A text is one line whatever its length; the formatter keeps the rest of the code short.
+            let is_data = line.contains('"');
             if line.chars().count() > LINE_CHARS_MAX && !is_data {
                 faults.push(format!("{}:{} is longer than {LINE_CHARS_MAX}", shown(&path), number + 1));
             }
@@ -172,7 +173,11 @@ fn every_source_file_is_reachable_from_its_crate() {
     for path in files("crates", ".rs") {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let folder = path.parent().unwrap();
-        let is_root = ["lib", "main", "build"].contains(&name) || shown(&path).contains("/benches/");
+        let is_test_of_its_own = folder.file_name().is_some_and(|folder| folder == "tests")
+            && folder.parent().is_some_and(|parent| parent.join("Cargo.toml").is_file());
+        let is_root = ["lib", "main", "build"].contains(&name)
+            || is_test_of_its_own
+            || shown(&path).contains("/benches/");
         if is_root || shown(&path).contains("/tests/data/") {
             continue;
         }

@@ -63,7 +63,10 @@ impl Client {
     ) -> reqwest::Result<Answer> {
         let body = body.into();
         let hash = hex::encode(Sha256::digest(&body));
-        let answer = self.signed(method, target, headers, &hash).body(body).send().await?;
+        // An empty body has a length too: a PUT without one is refused.
+        let length = body.len().to_string();
+        let request = self.signed(method, target, headers, &hash).header("content-length", length);
+        let answer = request.body(body).send().await?;
         let (status, headers) = (answer.status(), answer.headers().clone());
         Ok(Answer { status, headers, body: answer.bytes().await? })
     }

@@ -58,6 +58,11 @@ enum Content {
 /// Names in the root of a drive without identity that are no one's data.
 const IGNORED_NAMES: [&str; 2] = ["lost+found", "format.new"];
 
+/// Whether a name in the root of a drive without identity is no one's data.
+pub(crate) fn is_ignored(name: &str) -> bool {
+    IGNORED_NAMES.contains(&name)
+}
+
 /// Looks at all drives and says which set they make; makes a new one of blank drives.
 pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assembly, OpenError> {
     let geometry = Geometry::of(given.len(), parity)?;
@@ -126,7 +131,7 @@ fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenErr
     if names.iter().any(|name| name == ".minio.sys") {
         return Err(OpenError::MinioDrive { path: path.into() });
     }
-    match names.into_iter().find(|name| !IGNORED_NAMES.contains(&name.as_str())) {
+    match names.into_iter().find(|name| !is_ignored(name)) {
         Some(found) => Err(OpenError::Foreign { path: path.into(), found }),
         None => Ok(Ok(Content::Blank)),
     }

@@ -16,7 +16,7 @@ use store::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::assemble::Given;
+use crate::assemble::{Given, is_ignored, unwritable};
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
@@ -62,14 +62,14 @@ impl LocalEngine {
             given.push(open_directory(path, &given)?);
         }
         let fresh = given.iter().all(|drive| match &drive.drive {
-            Ok(drive) => drive.contents().is_ok_and(|names| names.is_empty()),
+            Ok(drive) => drive.contents().is_ok_and(|names| names.iter().all(|name| is_ignored(name))),
             Err(error) => error.kind() == io::ErrorKind::NotFound,
         });
         if fresh {
             for (path, drive) in drives.iter().zip(&mut given) {
                 if drive.drive.is_err() {
                     std::fs::create_dir_all(path)
-                        .map_err(|error| crate::assemble::unwritable(&drive.path, error))?;
+                        .map_err(|error| unwritable(&drive.path, error))?;
                     *drive = open_directory(path, &[])?;
                 }
             }

@@ -5,7 +5,7 @@
 //! | `/minio/v2/metrics/cluster` | capacity, drives, usage, requests, notification targets |
 //! | `/minio/v2/metrics/node`, `/resource` | drives and this process |
 //! | `/minio/v2/metrics/bucket` | usage by bucket |
-//! | `/minio/metrics/v3/notification`, `/cluster/health`, `/cluster/usage/objects`, `/cluster/usage/buckets`, `/api/requests` | the newer names; a prefix gives all below it |
+//! | `/minio/metrics/v3/` `notification`, `cluster/…`, `api/requests` | the newer names, also by prefix |
 //! | `/minio/prometheus/metrics` | the oldest names |
 //!
 //! A scraper shows a token ([`token`]), unless `MINIO_PROMETHEUS_AUTH_TYPE=public`. Usage is a count that may
