@@ -190,15 +190,18 @@ fn percent_encoded(key: &str) -> String {
         .collect()
 }
 
-async fn arrives_over_mqtt(port: &'static str, scheme: &str, qos: &str, password: bool) {
-    part("mosquitto.sh", &["start"]).await;
-    let topic = unique("mqtt");
-    let session = unique("session");
-    part("mosquitto.sh", &["subscribe", &topic, &session]).await;
+/// A server whose target `1:mqtt` publishes to a topic, and a bucket `album` that announces to it.
+async fn announcing_over_mqtt(
+    topic: &str,
+    port: &'static str,
+    scheme: &str,
+    qos: &str,
+    password: bool,
+) -> Server {
     let mut server = Server::over(4)
         .with("MINIO_NOTIFY_MQTT_ENABLE_1", "on")
         .with("MINIO_NOTIFY_MQTT_BROKER_1", &format!("{scheme}://127.0.0.1:{}", setting(port).await))
-        .with("MINIO_NOTIFY_MQTT_TOPIC_1", &topic)
+        .with("MINIO_NOTIFY_MQTT_TOPIC_1", topic)
         .with("MINIO_NOTIFY_MQTT_QOS_1", qos);
     if password {
         server = server
@@ -208,25 +211,48 @@ async fn arrives_over_mqtt(port: &'static str, scheme: &str, qos: &str, password
     trusting_the_parts(&server).await;
     let server = server.started().await;
     announce(&server, "arn:minio:sqs::1:mqtt").await;
+    server
+}
+
+/// The keys that printed records tell, sorted.
+fn keys(printed: &str) -> Vec<String> {
+    let key =
+        |line| serde_json::from_str::<serde_json::Value>(line).unwrap()["Key"].as_str().unwrap().to_owned();
+    let mut keys: Vec<String> = printed.lines().map(key).collect();
+    keys.sort();
+    keys
+}
+
+async fn arrives_over_mqtt(port: &'static str, scheme: &str, qos: &str, password: bool) {
+    part("mosquitto.sh", &["start"]).await;
+    let (topic, session) = (unique("mqtt"), unique("session"));
+    part("mosquitto.sh", &["subscribe", &topic, &session]).await;
+    let server = announcing_over_mqtt(&topic, port, scheme, qos, password).await;
 
     for key in ["rose.jpg", "tulip.jpg"] {
         server.client().put(&format!("/album/{key}"), "ab").await.expect_success(key);
     }
 
     let printed = part("mosquitto.sh", &["consume", &topic, &session, "2"]).await;
-    let mut keys: Vec<String> = printed
-        .lines()
-        .map(|line| {
-            serde_json::from_str::<serde_json::Value>(line).unwrap()["Key"].as_str().unwrap().to_owned()
-        })
-        .collect();
-    keys.sort();
-    assert_eq!(keys, ["album/rose.jpg", "album/tulip.jpg"]);
+    assert_eq!(keys(&printed), ["album/rose.jpg", "album/tulip.jpg"]);
 }
 
+/// A broker keeps nothing of QoS 0 for who is not there, so the reader is there while objects are put.
 #[tokio::test]
 async fn records_arrive_over_mqtt_at_most_once() {
-    arrives_over_mqtt("MQTT_PORT", "tcp", "0", false).await;
+    part("mosquitto.sh", &["start"]).await;
+    let (topic, session) = (unique("mqtt"), unique("session"));
+    let server = announcing_over_mqtt(&topic, "MQTT_PORT", "tcp", "0", false).await;
+    let reading = {
+        let (topic, session) = (topic.clone(), session.clone());
+        tokio::spawn(async move { part("mosquitto.sh", &["consume", &topic, &session, "2"]).await })
+    };
+
+    while !reading.is_finished() {
+        server.client().put("/album/rose.jpg", "ab").await.expect_success("put");
+    }
+
+    assert_eq!(keys(&reading.await.unwrap()), ["album/rose.jpg", "album/rose.jpg"]);
 }
 
 #[tokio::test]
