@@ -71,13 +71,13 @@ pub fn amz_date(unix_s: i64) -> String {
 
 /// Reads a header date in any of the three forms of RFC 9110 §5.6.7; seconds since 1970.
 ///
-/// The day's name is not compared with the date, and `UTC` is accepted for `GMT`, because clients
-/// send both.
+/// The day's name is not compared with the date, and `UTC`, `+0000` and `-0000` are accepted for `GMT`:
+/// clients send all of them (botocore the last one, when it signs a `Date`).
 pub fn parse_http_date(text: &str) -> Option<i64> {
     let words: Vec<&str> = text.split([' ', ',', '-']).filter(|word| !word.is_empty()).take(7).collect();
     match words.as_slice() {
         // Sun, 06 Nov 1994 08:49:37 GMT and Sunday, 06-Nov-94 08:49:37 GMT
-        [_, day, month, year, clock, "GMT" | "UTC"] => {
+        [_, day, month, year, clock, "GMT" | "UTC" | "+0000" | "0000"] => {
             let year = match number(year)? {
                 // RFC 9110: two digits more than 50 years ahead mean the past century.
                 short if year.len() == 2 && short < 70 => short + 2000,

@@ -187,6 +187,7 @@ mod tests {
 
         assert_eq!(date("x-amz-date", "20260115T120000Z"), Ok(1_768_478_400));
         assert_eq!(date("date", "Thu, 15 Jan 2026 12:00:00 GMT"), Ok(1_768_478_400));
+        assert_eq!(date("date", "Thu, 15 Jan 2026 12:00:00 -0000"), Ok(1_768_478_400));
         assert_eq!(date("date", "2026-01-15T12:00:00Z"), Ok(1_768_478_400));
         assert_eq!(date("date", "yesterday"), Err(ErrorCode::MalformedDate));
         assert_eq!(date("host", "h"), Err(ErrorCode::AccessDenied));
