@@ -220,13 +220,13 @@ impl Drive for DirectoryDrive {
     }
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        let path = self.segment_path(number);
-        if let Some(segment) = self.open_segment(number)?
-            && segment.size_bytes() == size_bytes
-        {
+        if let Some(segment) = self.open_segment(number)? {
             return Ok(segment);
         }
-        let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        // Whole before it has its name: who opens a segment, now or after a crash, finds it at its size.
+        let path = self.segment_path(number);
+        let unfinished = path.with_extension("new");
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
         let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
             // No allocation on this file system: a sparse file, slower and without the promise of space.
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size_bytes),
@@ -234,17 +234,20 @@ impl Drive for DirectoryDrive {
         };
         if let Err(error) = allocated.and_then(|()| file.sync_all()) {
             // What is left of it would take the space that deletes need.
-            if let Err(removal) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %removal, "A segment that could not be allocated was not removed.");
+            if let Err(removal) = fs::remove_file(&unfinished) {
+                tracing::warn!(path = %unfinished.display(), %removal, "A segment that could not be allocated was not removed.");
             }
             return Err(error);
         }
+        fs::rename(&unfinished, &path)?;
         sync_directory(&self.root.join("log"))?;
         self.segment_at(&path)
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
         match self.segment_at(&self.segment_path(number)) {
+            // A file without room for a frame is none: it never was one, or lost everything.
+            Ok(segment) if segment.size_bytes() <= BLOCK_BYTES as u64 => Ok(None),
             Ok(segment) => Ok(Some(segment)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -62,7 +62,8 @@ pub trait Drive: Send + Sync + 'static {
     /// on a drive without space, of the two equal halves it has, at least one is whole.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 
-    /// Opens a segment, or makes it with `size_bytes` allocated and durable in its folder. Reads as zeroes.
+    /// Opens a segment at the size it has, or makes it with `size_bytes` allocated and durable in its folder. A new
+    /// one reads as zeroes, and is not there before it has its size.
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>>;
 
     /// Opens a segment; `None` when it is not there.

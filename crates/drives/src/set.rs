@@ -166,13 +166,12 @@ impl Member {
     /// Makes a segment with its header unless it exists.
     pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
         let _one_at_a_time = self.making.lock();
-        if self.segments.read().get(&number).is_some_and(|segment| segment.file().size_bytes() == size_bytes)
-        {
+        if self.segments.read().contains_key(&number) {
             return Ok(());
         }
         let found = self.drive()?.open_segment(number)?.is_some();
         let file = self.drive()?.create_segment(number, size_bytes)?;
-        file.write_at(0, &segment::header(set, self.id, number, size_bytes))?;
+        file.write_at(0, &segment::header(set, self.id, number, file.size_bytes()))?;
         self.keep_open(number, if found { OpenSegment::found(file) } else { OpenSegment::made(file) });
         Ok(())
     }
@@ -246,19 +245,21 @@ impl Set {
     /// Writes a decision to the drives of `positions`, who are its voters, each atomically and durably.
     ///
     /// A drive that fails is taken out, and the decision without it is written again, until all that remain
-    /// hold the same one.
+    /// hold the same one. Only positions that `may_decide` are written: voters that lack an acknowledged batch must
+    /// not outvote those that have it.
     ///
     /// # Errors
     ///
-    /// [`Short`] when fewer than the write quorum remain. What was written then counts for nothing, since a
+    /// [`Short`] when fewer than the write quorum remain, or they may not decide. What was written then counts for nothing, since a
     /// decision counts when the quorum of its voters holds it.
     pub(crate) fn decide(
         &self,
         mut identity: Identity,
         mut positions: Vec<usize>,
+        may_decide: impl Fn(&[usize]) -> bool,
     ) -> Result<Identity, Short> {
         loop {
-            if positions.len() < self.geometry.write_quorum() {
+            if positions.len() < self.geometry.write_quorum() || !may_decide(&positions) {
                 return Err(Short { answered: positions.len() });
             }
             for (position, member) in identity.members.iter_mut().enumerate() {

@@ -223,6 +223,63 @@ async fn an_empty_set_of_eight_drives_takes_at_most_64_mib() {
     assert!(allocated <= 64 << 20, "{allocated} bytes");
 }
 
+/// A crash may leave the file of a segment that was just begun. It is no segment, whichever drives have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_was_never_finished_is_made_again_and_nothing_written_to_it_is_lost() {
+    let folder = Folder::new(4);
+    folder.open().unwrap().shutdown().await;
+    std::fs::write(folder.drive(1).join("log/00000001.seg"), "").unwrap();
+    let engine = folder.open().unwrap();
+    for number in 0..120 {
+        put(&engine, &format!("{number}"), body(100_000, number)).await.unwrap();
+    }
+    assert!(engine.report().drives.iter().all(|drive| drive.state == DriveState::Online));
+    drop(engine);
+    let engine = folder.open().unwrap();
+    for number in 0..120 {
+        assert_eq!(get(&engine, &format!("{number}")).await, Some(body(100_000, number)), "{number}");
+    }
+}
+
+/// With three of four drives taken away in use, reads and writes say at once how many answered, and all goes on
+/// when the drives are back.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_at_once_until_they_are_back() {
+    let folder = Folder::new(4);
+    let engine = folder.open().unwrap();
+    put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    let large = body(3_000_000, 5);
+    let location = stage(&engine, large.clone()).await;
+    for number in [2, 3, 4] {
+        folder.remove(number);
+    }
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while engine.report().readable {
+        assert!(std::time::Instant::now() < deadline, "it was not noticed");
+        tokio::task::yield_now().await;
+    }
+    let asked = std::time::Instant::now();
+    let unreadable = EngineError::ReadQuorum { answered: 1, needed: 2 };
+    assert_eq!(engine.get(SET, b"rose").await, Err(unreadable.clone()));
+    assert_eq!(engine.scan(SET, KeyRange::prefix(b""), 10).await, Err(unreadable.clone()));
+    assert_eq!(engine.changes(SET, Sequence::ZERO, 10).await, Err(unreadable.clone()));
+    assert_eq!(engine.read(&location, 0..10).await.err(), Some(unreadable));
+    let unwritable = EngineError::WriteQuorum { answered: 1, needed: 3 };
+    assert_eq!(put(&engine, "tulip", body(10, 2)).await, Err(unwritable.clone()));
+    assert_eq!(engine.stage(StageHint::default()).await.err(), Some(unwritable));
+    assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
+    for number in [2, 3, 4] {
+        folder.bring_back(number);
+    }
+    while !engine.report().writable {
+        assert!(std::time::Instant::now() < deadline, "it was not taken in again");
+        tokio::task::yield_now().await;
+    }
+    put(&engine, "tulip", body(10, 2)).await.unwrap();
+    assert_eq!(get(&engine, "rose").await, Some(body(30_000, 1)));
+    assert_eq!(read(&engine, &location, 0..3_000_000).await, large);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in_again_when_nothing_was_missed()
  {
