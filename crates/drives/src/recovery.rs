@@ -253,7 +253,8 @@ fn begin_epoch(
     };
     let next = Identity { log, revision: 0, previous: chain.latest_log(), ..identity.clone() };
     let previous = next.previous;
-    match set.decide(next, positions) {
+    // All of them were brought up to the end of the chain.
+    match set.decide(next, positions, |_| true) {
         Ok(_) => Ok(Chain::begin(log, previous, chain.recent.clone())),
         Err(short) => {
             Err(EngineError::WriteQuorum { answered: short.answered, needed: set.geometry.write_quorum() })

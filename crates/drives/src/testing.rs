@@ -177,6 +177,7 @@ struct Faults {
     refuse_writes: Option<io::ErrorKind>,
     refuse_new_files: Option<io::ErrorKind>,
     hanging: bool,
+    hanging_frames: bool,
     /// Durable writes to let through before the writes are refused.
     writes_left: Option<u64>,
     written_bytes: u64,
@@ -273,6 +274,12 @@ impl FaultyDrive {
         self.faults.1.notify_all();
     }
 
+    /// Lets writes to the journal alone wait from now on, or no longer.
+    pub fn hang_frames(&self, hanging: bool) {
+        self.faults.0.lock().hanging_frames = hanging;
+        self.faults.1.notify_all();
+    }
+
     /// Bytes written to segments so far.
     pub fn written_bytes(&self) -> u64 {
         self.faults.0.lock().written_bytes
@@ -315,6 +322,14 @@ impl FaultyDrive {
                 Ok(())
             }
             (None, None) => Ok(()),
+        }
+    }
+
+    fn wait_for_frames(&self) {
+        let (faults, freed) = &*self.faults;
+        let mut faults = faults.lock();
+        while faults.hanging_frames && !self.power.was_lost() {
+            freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
         }
     }
 
@@ -434,7 +449,7 @@ impl Drive for FaultyDrive {
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
         let name = segment_name(number);
-        if self.size_of(&name) != Some(size_bytes) {
+        if self.size_of(&name).is_none() {
             self.check_new_file()?;
             self.all_or_nothing(|medium| {
                 let file = medium.files.entry(name.clone()).or_default();
@@ -501,6 +516,7 @@ impl Segment for FaultyFile {
             }
             return Ok(());
         }
+        self.drive.wait_for_frames();
         self.drive.check_write()?;
         self.drive.faults.0.lock().written_bytes += bytes.len() as u64;
         self.drive.write_durably(&self.name, offset, bytes)

@@ -154,7 +154,12 @@ impl Sequencer {
                     && !self.failed.iter().any(|(failed, _)| failed == position)
             };
             if (0..self.writers.len()).filter(holds).count() >= quorum {
-                return if failed > 0 { self.expel() } else { Ok(()) };
+                if failed == 0 {
+                    return Ok(());
+                }
+                // The decision may have cost another drive: what counts is who holds the batch after it.
+                self.expel()?;
+                continue;
             }
             match self.events.recv_timeout(LAG_MAX / 10) {
                 Ok(event) => self.hear(event),
@@ -174,29 +179,48 @@ impl Sequencer {
     }
 
     /// Takes the failed drives out by a decision of the others.
+    ///
+    /// Puts it off while fewer than the write quorum of the others hold what was acknowledged: the decision makes
+    /// them the voters, and the next start must find that batch on enough of them.
     pub(super) fn expel(&mut self) -> Result<(), Frozen> {
-        let failed = std::mem::take(&mut self.failed);
+        let quorum = self.set.geometry.write_quorum();
         let remaining: Vec<usize> = self
             .set
             .online()
             .map(|member| member.position)
-            .filter(|position| !failed.iter().any(|(failed, _)| failed == position))
+            .filter(|position| !self.failed.iter().any(|(failed, _)| failed == position))
             .collect();
-        if remaining.len() < self.set.geometry.write_quorum() {
-            self.failed = failed;
+        if remaining.len() < quorum {
             return Err(Frozen(format!("{} drives are left", remaining.len())));
+        }
+        let acknowledged = self.chain.next_batch - 1;
+        let may_decide = |positions: &[usize]| {
+            let holds = |position: &&usize| {
+                self.set.members[**position].written.load(Ordering::Acquire) >= acknowledged
+            };
+            positions.iter().filter(holds).count() >= quorum
+        };
+        if !may_decide(&remaining) {
+            return Ok(());
         }
         let mut identity = self.set.identity.lock().clone();
         identity.revision += 1;
-        let decided = self.set.decide(identity, remaining);
-        for (position, reason) in failed {
+        // Without a decision they are voters still: recovery waits for what is in flight on them.
+        self.set
+            .decide(identity, remaining, may_decide)
+            .map_err(|short| Frozen(format!("{} drives are left", short.answered)))?;
+        for (position, reason) in std::mem::take(&mut self.failed) {
             self.set.members[position].take_out(&reason);
-            self.flights[position].clear();
-            if let Some(writer) = self.writers[position].take() {
-                writer.abandon();
+        }
+        for position in 0..self.writers.len() {
+            if !self.set.members[position].is_online() {
+                self.flights[position].clear();
+                if let Some(writer) = self.writers[position].take() {
+                    writer.abandon();
+                }
             }
         }
-        decided.map(|_| ()).map_err(|short| Frozen(format!("{} drives are left", short.answered)))
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use store::{Batch, Engine, EngineError, Mutation};
 use tidings_drives::testing::{FaultyDrive, Power};
 
-use crate::support::{SET, body, get, offline, open_all, put, read, restarted, stage, told};
+use crate::support::{SET, body, frames, get, offline, open_all, put, read, restarted, stage, told};
 
 /// Rule 15. A drive whose write fails is out at once by a decision of the others, which outlives a restart.
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +43,31 @@ async fn a_drive_that_hangs_holds_nothing_up_and_is_out_in_the_end() {
     crate::support::wait_until(|| offline(&engine) == ["d3"]).await;
     assert_eq!(get(&engine, "one").await, Ok(Some(body(60_000, 1))));
     drives[2].hang(false);
+}
+
+/// Rules 1 and 15. A batch was acknowledged on three drives while the fourth hung, then one of the three fails. With
+/// that one out, two voters would hold the batch and one lack it, which reads like a batch that never was
+/// acknowledged: so it goes out only when the fourth has the batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_an_acknowledged_batch_rests_on_goes_out_only_when_enough_others_hold_it() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    put(&engine, "old", body(60_000, 1)).await.unwrap();
+    crate::support::all_written(&drives).await;
+    drives[3].hang_frames(true);
+    put(&engine, "new", body(60_000, 2)).await.unwrap();
+    drives[2].refuse_writes(Some(ErrorKind::Other));
+    let staged = stage(&engine, &body(300_000, 1)).await;
+    assert!(matches!(staged, Err(EngineError::WriteQuorum { .. }) | Ok(_)), "{staged:?}");
+    // The seal proves the batch durable to whoever has it: the history that loses it ends before.
+    let sealed = || frames(&drives[0]).last().is_some_and(|frame| !frame.commits);
+    crate::support::wait_until(|| offline(&engine) == ["d3"] || sealed()).await;
+
+    let found = restarted(&drives);
+    let again = open_all(&found).unwrap();
+    assert_eq!(told(&again).await, ["old", "new"]);
+    assert_eq!(get(&again, "new").await, Ok(Some(body(60_000, 2))));
+    drives[3].hang_frames(false);
 }
 
 /// Rule 14. No space is no fault of a drive: puts are refused as full, deletes are still taken, all drives stay
