@@ -9,12 +9,12 @@ use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 use super::write::Failure;
 use super::{Request, Sequencer};
 use crate::columns::{column_on, lay_out};
-use crate::frame::{FRAME_BYTES_MAX, Kind, Shared};
+use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
 use crate::index::FramePlace;
 use crate::judge::Overlay;
 use crate::record::{Metadata, metadata_bytes_of};
 
-/// Largest single commit, metadata and payload together: what fits a frame even when one column takes it all.
+/// Largest single commit: its metadata and its longest column.
 const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 
 /// A frame takes no more commits beyond this many bytes of metadata and of its fullest column.
@@ -36,9 +36,13 @@ impl Sequencer {
         let usable: Vec<bool> = self.usable_columns();
         let layout = lay_out(&self.set.codec, group.metadata.payloads(), group.metadata.len(), &usable);
         let metadata = group.metadata.finish(&layout.places);
-        let outcome = self.write_batch(Kind::Commits, &metadata, &layout);
         let parts = Answers { accepted: group.accepted, deferred: group.deferred };
-        match outcome {
+        let size_bytes = HEADER_BYTES + metadata.len() + layout.stripe_bytes;
+        if size_bytes > FRAME_BYTES_MAX {
+            // Payloads of one commit that gather in the few columns whose drives are there.
+            return parts.fail(&EngineError::TooLarge { size_bytes, limit_bytes: FRAME_BYTES_MAX });
+        }
+        match self.write_batch(Kind::Commits, &metadata, &layout) {
             Ok(shared) => self.acknowledge(&shared, &metadata, parts),
             Err(Failure::Full) => {
                 self.set.full.store(true, Ordering::Relaxed);
@@ -61,21 +65,25 @@ impl Sequencer {
         let set = Arc::clone(&self.set);
         let index = set.index.read();
         let full = set.full.load(Ordering::Relaxed);
-        let columns =
-            self.usable_columns()[..set.geometry.data].iter().filter(|usable| **usable).count().max(1);
+        let data = set.geometry.data;
+        let columns = self.usable_columns()[..data].iter().filter(|usable| **usable).count().max(1);
         let mut group = Group::new();
         let mut last = index.last_sequence;
-        let (mut meta_bytes, mut payload_bytes) = (0, 0);
+        let (mut meta_bytes, mut payload_bytes, mut largest_bytes) = (0, 0, 0);
         while let Some(mut request) = self.queue.pop_front() {
             let metadata = metadata_bytes_of(&request.batch.mutations, &request.batch.changes);
-            let payload = payload_bytes_of(&request.batch.mutations);
-            if metadata + payload > COMMIT_BYTES_MAX {
-                let size_bytes = metadata + payload;
+            let (payload, largest) = payload_bytes_of(&request.batch.mutations);
+            // A payload that has a batch to itself is split over all data columns; of several, one may take all.
+            let column = if largest == payload { payload.div_ceil(data) } else { payload };
+            if metadata + column > COMMIT_BYTES_MAX {
+                let size_bytes = metadata + column;
                 answer(request, Err(EngineError::TooLarge { size_bytes, limit_bytes: COMMIT_BYTES_MAX }));
                 continue;
             }
             let fullest = meta_bytes + metadata + (payload_bytes + payload) / columns;
-            if !group.accepted.is_empty() && fullest > FRAME_BYTES_GOAL {
+            // Greedy filling ends at most the largest payload above level, padding at most a tenth.
+            let longest = fullest + (payload_bytes + payload) / 10 + largest_bytes.max(largest);
+            if !group.accepted.is_empty() && (fullest > FRAME_BYTES_GOAL || longest > COMMIT_BYTES_MAX) {
                 self.queue.push_front(request);
                 break;
             }
@@ -94,6 +102,7 @@ impl Sequencer {
             group.accepted.push((request, Committed { unnamed, ..committed }));
             meta_bytes += metadata;
             payload_bytes += payload;
+            largest_bytes = largest_bytes.max(largest);
         }
         group
     }
@@ -189,11 +198,13 @@ fn assign(batch: &mut Batch, last: Sequence, now_ns: u64) -> Committed {
     Committed { sequence, changes, unnamed: Vec::new() }
 }
 
-fn payload_bytes_of(mutations: &[Mutation]) -> usize {
-    mutations
-        .iter()
-        .map(|mutation| if let Mutation::Put(put) = mutation { put.payload.len() } else { 0 })
-        .sum()
+/// Bytes of all payloads, and of the largest.
+fn payload_bytes_of(mutations: &[Mutation]) -> (usize, usize) {
+    let lengths = mutations.iter().map(|mutation| match mutation {
+        Mutation::Put(put) => put.payload.len(),
+        Mutation::Delete(_) | Mutation::DeletePrefix(_) => 0,
+    });
+    lengths.fold((0, 0), |(sum, largest), length| (sum + length, largest.max(length)))
 }
 
 /// Whether a batch brings more than it removes: such are refused when the drives are full, so that deletes
