@@ -46,8 +46,8 @@ struct Last {
 pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> {
     let identity = set.identity.lock().clone();
     let quorum = set.geometry.write_quorum();
-    let present = set.online().count();
     let last = find_last(set, &chain);
+    let present = set.online().count();
     let unseen = identity
         .members
         .iter()
@@ -63,10 +63,11 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
     if let Some(last) = last
         && last.holders.len() + unseen >= quorum
     {
+        // Also of one that is kept, until it is applied: it may have been acknowledged before a crash.
+        undecided = touched_by(&last);
         if present >= quorum && rebuildable(set, &last) {
             kept = Some(last);
         } else {
-            undecided = touched_by(&last);
             reason.get_or_insert_with(|| {
                 missing(set, last.shared.batch, "too few drives hold its columns").to_string()
             });
@@ -86,14 +87,15 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
             if let Some(last) = kept {
                 tracing::info!(batch = last.shared.batch, "The last batch was kept: enough drives hold it.");
                 apply_batch(set, &last.shared, &last.metadata)?;
-                set.index.write().forget_recent();
+                let mut index = set.index.write();
+                index.forget_recent();
+                index.set_undecided(Vec::new());
             }
             Ok(Outcome::Writable(Box::new(next)))
         }
         Err(error) => {
             // Without the new epoch the batch is as undecided as before.
             if let Some(last) = kept {
-                set.index.write().set_undecided(touched_by(&last));
                 chain = before(chain, &last);
             }
             Ok(Outcome::ReadOnly(Box::new(chain), error.to_string()))
