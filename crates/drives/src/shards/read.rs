@@ -79,11 +79,12 @@ fn open_readers(
         }
     }
     let needed = place.geometry.read_quorum();
-    if answered > 0 && absent == answered {
-        return Err(no_such(location));
-    }
+    // Too few cannot say that there is no such body: others may have it.
     if answered < needed {
         return Err(EngineError::ReadQuorum { answered, needed });
+    }
+    if absent == answered {
+        return Err(no_such(location));
     }
     Ok(readers)
 }
