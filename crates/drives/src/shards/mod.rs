@@ -80,7 +80,7 @@ impl Drop for Pin {
             if entry.readers == 0 { pinned.remove(&self.id).is_some_and(|_| reclaimed) } else { false }
         };
         if reclaimed {
-            remove(&self.set, self.id);
+            remove_aside(&self.set, self.id);
         }
     }
 }
@@ -102,6 +102,17 @@ fn remove(set: &Set, id: ShardId) {
         if let Err(error) = removed {
             tracing::warn!(drive = %member.path, shard = %id.to_name(), %error, "A shard was not removed and stays as garbage.");
         }
+    }
+}
+
+/// Removes a body's files where that may wait: a dropped stream or stage must not hold its runtime up.
+fn remove_aside(set: &Arc<Set>, id: ShardId) {
+    match tokio::runtime::Handle::try_current() {
+        Ok(runtime) => {
+            let set = Arc::clone(set);
+            runtime.spawn_blocking(move || remove(&set, id));
+        }
+        Err(_) => remove(set, id),
     }
 }
 

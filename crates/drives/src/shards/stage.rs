@@ -6,7 +6,7 @@ use bytes::Bytes;
 use store::{EngineError, Future, Location, Stage};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove};
+use super::{BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside};
 use crate::digest::crc64;
 use crate::drive::{ShardWriter, is_full};
 use crate::location::{Place, ShardId};
@@ -44,7 +44,7 @@ impl Drop for Files {
     fn drop(&mut self) {
         if !self.finished {
             self.writers.clear();
-            remove(&self.set, self.place.id);
+            remove_aside(&self.set, self.place.id);
         }
     }
 }
