@@ -13,7 +13,7 @@
 //! 3. Secrets are compared in constant time and never printed.
 //!
 //! What is not here: which operation a request means, who may do it, and what a bucket or an object
-//! is. Signature version 2 is recognised ([`scheme`]) and not verified.
+//! is.
 
 pub mod address;
 pub mod checksum;
@@ -26,6 +26,7 @@ pub mod headers;
 pub mod percent;
 pub mod range;
 pub mod scheme;
+pub mod sigv2;
 pub mod sigv4;
 pub mod time;
 pub mod xml;
