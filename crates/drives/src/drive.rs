@@ -13,6 +13,8 @@
 use std::io;
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::location::ShardId;
 
 /// Alignment of segment writes, in bytes: what O_DIRECT asks of all drives in use.
@@ -115,6 +117,13 @@ pub trait ShardReader: Send + Sync {
 /// Whether the error says that space or quota ran out, which is nobody's fault and no fault of the drive.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the error says that the process or the machine is short of descriptors or memory: no fault of the drive
+/// either, and over when others are done.
+pub fn is_shortage(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    error.kind() == io::ErrorKind::OutOfMemory || matches!(code, Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Bytes that begin at a multiple of [`BLOCK_BYTES`] in memory and fill whole blocks, as O_DIRECT needs.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{Flight, LAG_MAX, Sequencer};
 use crate::columns::{Layout, column_on};
 use crate::digest::crc64;
-use crate::drive::{BLOCK_BYTES, is_full};
+use crate::drive::{BLOCK_BYTES, is_full, is_shortage};
 use crate::frame::{Address, Form, HEADER_BYTES, Header, Kind, Shared};
 use crate::segment::{INCARNATION, first_address};
 use crate::writer::Job;
@@ -101,7 +101,7 @@ impl Sequencer {
             asked.retain(|asked| *asked != position);
             match made {
                 Ok(()) => {}
-                Err(error) if is_full(&error) => full = true,
+                Err(error) if is_full(&error) || is_shortage(&error) => full = true,
                 Err(error) => self.note_failure(position, format!("a segment could not be made: {error}")),
             }
         }

@@ -8,7 +8,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside};
 use crate::digest::crc64;
-use crate::drive::{ShardWriter, is_full};
+use crate::drive::{ShardWriter, is_full, is_shortage};
 use crate::location::{Place, ShardId};
 use crate::set::Set;
 
@@ -83,11 +83,15 @@ impl Files {
         Ok(files)
     }
 
-    /// Goes on without a drive; no space on one is no space at all.
+    /// Goes on without a drive; no space on one is no space at all, and a shortage of ours is no fault of it.
     fn lose(&mut self, position: usize, error: &std::io::Error) -> Result<(), EngineError> {
         self.writers[position] = None;
         if is_full(error) {
             return Err(EngineError::Full);
+        }
+        if is_shortage(error) {
+            let answered = self.writers.iter().flatten().count().min(self.set.geometry.write_quorum() - 1);
+            return Err(EngineError::WriteQuorum { answered, needed: self.set.geometry.write_quorum() });
         }
         (self.faults)(position, format!("a shard could not be written: {error}"));
         Ok(())

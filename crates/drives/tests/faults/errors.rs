@@ -101,6 +101,23 @@ async fn a_full_drive_refuses_puts_takes_deletes_and_is_no_faulty_drive() {
     }
 }
 
+/// Rule 14. A process short of descriptors or memory is no fault of its drives: an upload is put off, and no drive goes
+/// out, which only healing would bring back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shortage_of_the_process_puts_an_upload_off_and_costs_no_drive() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    drives[1].refuse_new_files(Some(ErrorKind::OutOfMemory));
+    let large = body(300_000, 1);
+    for _ in 0..3 {
+        assert!(matches!(stage(&engine, &large).await, Err(EngineError::WriteQuorum { needed: 3, .. })));
+        put(&engine, "small", body(100, 1)).await.unwrap();
+    }
+    assert_eq!(offline(&engine), Vec::<String>::new());
+    drives[1].refuse_new_files(None);
+    stage(&engine, &large).await.unwrap();
+}
+
 /// A stage goes on while q drives take its shards, and says how many are left when they do not.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_staged_while_a_quorum_of_drives_takes_it() {
