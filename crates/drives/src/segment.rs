@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::digest::crc64;
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_full};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_full, is_shortage};
 use crate::frame::Address;
 use crate::set::Set;
 
@@ -61,7 +61,7 @@ pub(crate) fn first_address(segment: u32) -> Address {
 /// A segment of one drive, open, and how much of it is not to be zeroed.
 pub(crate) struct OpenSegment {
     file: Arc<dyn Segment>,
-    /// Zeroes are written above it only, frames raise it.
+    /// Zeroes are written above it only. Frames raise it, and so does reaching the end.
     frontier: Mutex<u64>,
 }
 
@@ -93,10 +93,12 @@ impl OpenSegment {
 
     /// Writes zeroes at `offset` unless frames reached it; answers where to go on, `None` at the end.
     fn zero_from(&self, offset: u64, zeroes: &AlignedBytes) -> io::Result<Option<u64>> {
-        let frontier = self.frontier.lock();
+        let mut frontier = self.frontier.lock();
         let start = offset.max(*frontier);
         let rest = usize::try_from(self.file.size_bytes().saturating_sub(start)).unwrap_or(usize::MAX);
         if rest == 0 {
+            // Once is enough: a full set asks for its next segment every second.
+            *frontier = self.file.size_bytes();
             return Ok(None);
         }
         let length = rest.min(ZEROED_BYTES);
@@ -176,6 +178,8 @@ fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &d
             match member.prepare_segment(set.id, request.number, request.size_bytes) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => full = true,
+                // The writer makes it when it gets there.
+                Err(error) if is_shortage(&error) => {}
                 Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
             }
         }
@@ -233,6 +237,20 @@ mod tests {
         let mut kept = vec![0; 2 * BLOCK_BYTES];
         found.file().read_at(4096, &mut kept).unwrap();
         assert_eq!(kept, vec![7; 2 * BLOCK_BYTES]);
+    }
+
+    #[test]
+    fn a_segment_that_was_zeroed_to_its_end_is_not_zeroed_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        let made = OpenSegment::made(drive.create_segment(0, 1 << 20).unwrap());
+        let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
+        let mut offset = 0;
+        while let Some(next) = made.zero_from(offset, &zeroes).unwrap() {
+            offset = next;
+        }
+        assert_eq!((offset, made.zero_from(0, &zeroes).unwrap()), (1 << 20, None));
     }
 
     #[test]
