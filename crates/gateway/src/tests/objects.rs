@@ -182,6 +182,31 @@ async fn a_presigned_url_reads_until_it_expires_and_may_replace_headers() {
 }
 
 #[tokio::test]
+async fn what_a_presigned_url_asks_for_in_its_query_counts_like_a_header() {
+    let server = Server::with_album().await;
+    let target = "/album/k?x-amz-meta-color=red&x-amz-storage-class=REDUCED_REDUNDANCY\
+                  &x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32";
+    server.put(target).body("not empty").send_presigned(60).await.expect(200);
+    let head = server.head("/album/k").send().await.expect(200);
+    assert_eq!(
+        (head.header("x-amz-meta-color"), head.header("x-amz-storage-class")),
+        ("red", "REDUCED_REDUNDANCY")
+    );
+
+    let refused = [
+        "x-amz-tagging=a%3Db",
+        "x-amz-server-side-encryption=AES256",
+        "X-Amz-Acl=public-read",
+        "x-amz-copy-source=album%2Fk",
+    ];
+    for asked in refused {
+        let answer = server.put(&format!("/album/other?{asked}")).body("x").send_presigned(60).await;
+        assert_eq!(answer.error(), (501, "NotImplemented".to_owned()), "{asked}");
+    }
+    server.head("/album/other").send().await.expect(404);
+}
+
+#[tokio::test]
 async fn a_change_tells_who_asked_from_where_and_for_what() {
     let server = Server::with_album().await;
     let put = server
