@@ -28,18 +28,18 @@ pub(crate) const KIND: TargetKind = TargetKind {
     kind: "mqtt",
     subsystem: "notify_mqtt",
     env: "MQTT",
-    help: "publish bucket notifications to MQTT endpoints",
+    help: "sends the records of changes to a topic of an MQTT broker",
     keys: &[
         KeySpec::new(
             "broker",
             "BROKER",
             KeyKind::Url,
-            "MQTT server endpoint e.g. tcp://localhost:1883; tcp, ssl, tls, tcps, ws or wss",
+            "address of the broker, such as tcp://localhost:1883; also ssl, tls, tcps, ws and wss",
         )
         .required(),
-        KeySpec::new("topic", "TOPIC", KeyKind::Text, "name of the MQTT topic to publish").required(),
-        KeySpec::new("username", "USERNAME", KeyKind::Text, "MQTT username"),
-        KeySpec::new("password", "PASSWORD", KeyKind::Text, "MQTT password").secret(),
+        KeySpec::new("topic", "TOPIC", KeyKind::Text, "the topic that records are published to").required(),
+        KeySpec::new("username", "USERNAME", KeyKind::Text, "user name, when the broker wants one"),
+        KeySpec::new("password", "PASSWORD", KeyKind::Text, "password of that user").secret(),
         KeySpec::new(
             "qos",
             "QOS",

@@ -23,13 +23,13 @@ pub(crate) const KIND: TargetKind = TargetKind {
     kind: "webhook",
     subsystem: "notify_webhook",
     env: "WEBHOOK",
-    help: "publish bucket notifications to webhook endpoints",
+    help: "posts the records of changes to an HTTP server",
     keys: &[
         KeySpec::new(
             "endpoint",
             "ENDPOINT",
             KeyKind::Url,
-            "webhook server endpoint e.g. http://localhost:8080/minio/events",
+            "URL that each record is posted to, such as https://localhost:8080/events",
         )
         .required(),
         KeySpec::new(
