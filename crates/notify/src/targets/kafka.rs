@@ -32,14 +32,24 @@ pub(crate) const KIND: TargetKind = TargetKind {
     kind: "kafka",
     subsystem: "notify_kafka",
     env: "KAFKA",
-    help: "publish bucket notifications to Kafka endpoints",
+    help: "sends the records of changes to a topic of a Kafka cluster",
     keys: &[
-        KeySpec::new("topic", "TOPIC", KeyKind::Text, "Kafka topic used for bucket notifications").required(),
-        KeySpec::new("brokers", "BROKERS", KeyKind::Csv, "comma separated list of Kafka broker addresses")
-            .required(),
-        KeySpec::new("sasl_username", "SASL_USERNAME", KeyKind::Text, "username for SASL authentication"),
-        KeySpec::new("sasl_password", "SASL_PASSWORD", KeyKind::Text, "password for SASL authentication")
-            .secret(),
+        KeySpec::new(
+            "topic",
+            "TOPIC",
+            KeyKind::Text,
+            "the topic, which the brokers must know or create by themselves",
+        )
+        .required(),
+        KeySpec::new(
+            "brokers",
+            "BROKERS",
+            KeyKind::Csv,
+            "addresses to begin with, host:port, separated by commas",
+        )
+        .required(),
+        KeySpec::new("sasl_username", "SASL_USERNAME", KeyKind::Text, "user name, with sasl=on"),
+        KeySpec::new("sasl_password", "SASL_PASSWORD", KeyKind::Text, "password, with sasl=on").secret(),
         KeySpec::new("sasl_mechanism", "SASL_MECHANISM", KeyKind::Text, "'plain', 'sha256' or 'sha512'")
             .or("plain"),
         KeySpec::new(
@@ -49,8 +59,15 @@ pub(crate) const KIND: TargetKind = TargetKind {
             "accepted for compatibility, has no effect on a client",
         )
         .or("0"),
-        KeySpec::new("sasl", "SASL", KeyKind::Switch, "set to 'on' to enable SASL authentication").or("off"),
-        KeySpec::new("tls", "TLS", KeyKind::Switch, "set to 'on' to enable TLS").or("off"),
+        KeySpec::new(
+            "sasl",
+            "SASL",
+            KeyKind::Switch,
+            "whether to log in to the brokers by name and password",
+        )
+        .or("off"),
+        KeySpec::new("tls", "TLS", KeyKind::Switch, "whether connections to the brokers are encrypted")
+            .or("off"),
         KeySpec::new(
             "tls_skip_verify",
             "TLS_SKIP_VERIFY",
@@ -125,11 +142,20 @@ const TOPIC_UNKNOWN_MS: u32 = 5000;
 /// How long a probe may take.
 const PROBE_MS: u64 = 3000;
 
+/// Longest name of a topic, in bytes.
+const TOPIC_BYTES_MAX: usize = 249;
+
 /// The highest level that any codec knows.
 const COMPRESSION_LEVEL_MAX: u64 = 12;
 
 fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
+    let topic = settings.value("topic");
+    if !is_topic(topic) {
+        return Err(format!(
+            "topic is {topic}, a topic has 1 to {TOPIC_BYTES_MAX} letters, digits, . _ or -"
+        ));
+    }
     for broker in brokers(settings) {
         let port = broker
             .rsplit_once(':')
@@ -157,6 +183,12 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
         ));
     }
     tls::check_pair(settings, "client_tls_cert", "client_tls_key")
+}
+
+/// What Kafka takes for a topic (`org.apache.kafka.common.internals.Topic`); no broker would ever know another.
+fn is_topic(name: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=TOPIC_BYTES_MAX).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(is_legal)
 }
 
 fn brokers(settings: &TargetSettings) -> impl Iterator<Item = &str> {
@@ -455,6 +487,11 @@ mod tests {
         };
         assert_eq!(told(&[]), "");
         assert_eq!(told(&[("topic", "")]), "topic is required and not set");
+        assert_eq!(
+            told(&[("topic", "photo albums")]),
+            "topic is photo albums, a topic has 1 to 249 letters, digits, . _ or -"
+        );
+        assert_eq!(told(&[("topic", "..")]), "topic is .., a topic has 1 to 249 letters, digits, . _ or -");
         assert_eq!(told(&[("brokers", "b:9092,c")]), "brokers names c, a broker looks like host:9092");
         assert_eq!(told(&[("sasl", "on")]), "sasl is on and sasl_username is not set");
         assert_eq!(
