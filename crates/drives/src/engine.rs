@@ -68,8 +68,7 @@ impl LocalEngine {
         if fresh {
             for (path, drive) in drives.iter().zip(&mut given) {
                 if drive.drive.is_err() {
-                    std::fs::create_dir_all(path)
-                        .map_err(|error| unwritable(&drive.path, error))?;
+                    std::fs::create_dir_all(path).map_err(|error| unwritable(&drive.path, error))?;
                     *drive = open_directory(path, &[])?;
                 }
             }

@@ -12,7 +12,7 @@ use store::{Clock, DriveReport, DriveState, SetReport};
 use uuid::Uuid;
 
 use crate::columns::Codec;
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment};
 use crate::format::{FORMAT_FILE, Identity, Nonce};
 use crate::frame::{Address, Frame, Header};
 use crate::index::Index;
@@ -166,14 +166,23 @@ impl Member {
     /// Makes a segment with its header unless it exists.
     pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
         let _one_at_a_time = self.making.lock();
-        if self.segments.read().contains_key(&number) {
-            return Ok(());
+        let open = self.segments.read().get(&number).map(Arc::clone);
+        if let Some(open) = open {
+            return self.write_segment_header(set, number, open.file());
         }
         let found = self.drive()?.open_segment(number)?.is_some();
         let file = self.drive()?.create_segment(number, size_bytes)?;
-        file.write_at(0, &segment::header(set, self.id, number, file.size_bytes()))?;
+        self.write_segment_header(set, number, &*file)?;
         self.keep_open(number, if found { OpenSegment::found(file) } else { OpenSegment::made(file) });
         Ok(())
+    }
+
+    /// Writes a segment's header unless it is there: a crash may have come between the file and its header.
+    fn write_segment_header(&self, set: Uuid, number: u32, file: &dyn Segment) -> io::Result<()> {
+        let header = segment::header(set, self.id, number, file.size_bytes());
+        let mut found = AlignedBytes::zeroed(BLOCK_BYTES);
+        file.read_medium_at(0, &mut found)?;
+        if found[..] == header[..] { Ok(()) } else { file.write_at(0, &header) }
     }
 
     /// Keeps a segment open, and closes the oldest when there are too many: those written to are the newest.

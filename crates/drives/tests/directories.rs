@@ -229,12 +229,18 @@ async fn a_segment_that_was_never_finished_is_made_again_and_nothing_written_to_
     let folder = Folder::new(4);
     folder.open().unwrap().shutdown().await;
     std::fs::write(folder.drive(1).join("log/00000001.seg"), "").unwrap();
+    // Or one that has its size and no header yet.
+    std::fs::write(folder.drive(2).join("log/00000001.seg"), vec![0; 8 << 20]).unwrap();
     let engine = folder.open().unwrap();
     for number in 0..120 {
         put(&engine, &format!("{number}"), body(100_000, number)).await.unwrap();
     }
     assert!(engine.report().drives.iter().all(|drive| drive.state == DriveState::Online));
     drop(engine);
+    for number in 1..=4 {
+        let segment = std::fs::read(folder.drive(number).join("log/00000001.seg")).unwrap();
+        assert_eq!((&segment[..8], segment.len()), (&b"TIDINGSS"[..], 8 << 20));
+    }
     let engine = folder.open().unwrap();
     for number in 0..120 {
         assert_eq!(get(&engine, &format!("{number}")).await, Some(body(100_000, number)), "{number}");
@@ -244,7 +250,8 @@ async fn a_segment_that_was_never_finished_is_made_again_and_nothing_written_to_
 /// With three of four drives taken away in use, reads and writes say at once how many answered, and all goes on
 /// when the drives are back.
 #[tokio::test(flavor = "multi_thread")]
-async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_at_once_until_they_are_back() {
+async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_at_once_until_they_are_back()
+{
     let folder = Folder::new(4);
     let engine = folder.open().unwrap();
     put(&engine, "rose", body(30_000, 1)).await.unwrap();

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use store::{EngineError, Future, Location, Stage};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside};
+use super::{
+    BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside,
+};
 use crate::digest::crc64;
 use crate::drive::{ShardWriter, is_full, is_shortage};
 use crate::location::{Place, ShardId};

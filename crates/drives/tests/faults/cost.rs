@@ -66,7 +66,9 @@ async fn an_object_of_10_000_parts_with_sha256_checksums_is_committed_where_its_
     let put = Put {
         key: Bytes::from_static(b"large"),
         payload: body(740_000, 1),
-        locations: (0..10_000_u32).map(|part| Location(part.to_le_bytes().repeat(8)[..29].to_vec())).collect(),
+        locations: (0..10_000_u32)
+            .map(|part| Location(part.to_le_bytes().repeat(8)[..29].to_vec()))
+            .collect(),
         ..Put::default()
     };
     let complete = Batch { mutations: vec![Mutation::Put(put.clone())], ..Batch::default() };
