@@ -160,42 +160,47 @@ impl Signed {
     /// Compares the signature with that of `request` under `secret`, in constant time.
     ///
     /// `bucket` is the bucket that the host names in virtual-host style, for the path does not. Clients do not
-    /// agree which query keys are signed, so three lists are tried.
+    /// agree which query keys are signed, nor whether a slash follows a bucket (botocore signs one that it
+    /// does not send), so the few forms there are are tried.
     ///
     /// # Errors
     ///
     /// `SignatureDoesNotMatch` with the string to sign; `InvalidURI` when the query is not decodable.
     pub fn verify(&self, request: &Request<'_>, bucket: Option<&str>, secret: &str) -> Result<(), Refusal> {
         let sent = STANDARD.decode(&self.signature).unwrap_or_default();
-        let all = self.string_to_sign(request, bucket, &[])?;
-        for unsigned in [&[][..], &UNSIGNED_BY_BOTOCORE, &UNSIGNED_BY_MINIO] {
-            let text = self.string_to_sign(request, bucket, unsigned)?;
-            if keyed(secret, &text).verify_slice(&sent).is_ok() {
-                return Ok(());
+        let bucket = bucket.map(|bucket| format!("/{bucket}")).unwrap_or_default();
+        let resource = format!("{bucket}{}", request.path);
+        let with_slash = format!("{resource}/");
+        let is_bucket = bucket.is_empty() && request.path.matches('/').count() == 1;
+        let forms = [Some(&resource), Some(&with_slash).filter(|_| is_bucket)];
+        for resource in forms.into_iter().flatten() {
+            for unsigned in [&[][..], &UNSIGNED_BY_BOTOCORE, &UNSIGNED_BY_MINIO] {
+                let text = self.string_to_sign(request, resource, unsigned)?;
+                if keyed(secret, &text).verify_slice(&sent).is_ok() {
+                    return Ok(());
+                }
             }
         }
         Err(Refusal::new(ErrorCode::SignatureDoesNotMatch)
             .element("AWSAccessKeyId", self.access_key.as_str())
-            .element("StringToSign", all)
+            .element("StringToSign", self.string_to_sign(request, &resource, &[])?)
             .element("SignatureProvided", self.signature.as_str()))
     }
 
     fn string_to_sign(
         &self,
         request: &Request<'_>,
-        bucket: Option<&str>,
+        resource: &str,
         unsigned: &[&str],
     ) -> Result<String, Refusal> {
         let header = |name| request.headers.text(name).unwrap_or_default();
-        let bucket = bucket.map(|bucket| format!("/{bucket}")).unwrap_or_default();
         Ok(format!(
-            "{}\n{}\n{}\n{}\n{}{bucket}{}{}",
+            "{}\n{}\n{}\n{}\n{}{resource}{}",
             request.method,
             header("content-md5"),
             header("content-type"),
             self.date_line,
             amz_headers(request),
-            request.path,
             sub_resources(request.query, unsigned)?,
         ))
     }
@@ -294,6 +299,20 @@ mod tests {
         let signed = Signed::from_header(&request, at(date)).unwrap();
 
         assert_eq!(signed.verify(&request, Some("awsexamplebucket1"), SECRET), Ok(()));
+    }
+
+    #[test]
+    fn a_bucket_may_be_signed_with_the_slash_that_was_not_sent() {
+        let date = "Tue, 27 Mar 2007 19:36:42 GMT";
+        let signature = super::sign(SECRET, &format!("PUT\n\n\n{date}\n/album/"));
+        let sent = headers(date, &format!("AWS AKIAIOSFODNN7EXAMPLE:{signature}"));
+        let request = Request { method: "PUT", path: "/album", query: "", headers: &sent };
+
+        let signed = Signed::from_header(&request, at(date)).unwrap();
+
+        assert_eq!(signed.verify(&request, None, SECRET), Ok(()));
+        let object = Request { path: "/album/rose", ..request };
+        assert_eq!(signed.verify(&object, None, SECRET).unwrap_err().code, ErrorCode::SignatureDoesNotMatch);
     }
 
     #[test]
