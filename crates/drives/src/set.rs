@@ -253,8 +253,8 @@ impl Set {
 
     /// Writes a decision to the drives of `positions`, who are its voters, each atomically and durably.
     ///
-    /// A drive that fails is taken out, and the decision without it is written again, until all that remain
-    /// hold the same one. Only positions that `may_decide` are written: voters that lack an acknowledged batch must
+    /// The decision is written again without those that fail, until all that remain hold the same one; then those
+    /// are out. Without a decision they stay, and what they hold is read. Only positions that `may_decide` are written: voters that lack an acknowledged batch must
     /// not outvote those that have it.
     ///
     /// # Errors
@@ -267,6 +267,7 @@ impl Set {
         mut positions: Vec<usize>,
         may_decide: impl Fn(&[usize]) -> bool,
     ) -> Result<Identity, Short> {
+        let mut failures: Vec<(usize, String)> = Vec::new();
         loop {
             if positions.len() < self.geometry.write_quorum() || !may_decide(&positions) {
                 return Err(Short { answered: positions.len() });
@@ -277,15 +278,19 @@ impl Set {
             let failed = self.write_identities(&identity, &positions);
             if failed.is_empty() {
                 *self.identity.lock() = identity.clone();
+                for (position, reason) in failures {
+                    self.members[position].take_out(&reason);
+                }
                 return Ok(identity);
             }
-            positions.retain(|position| !failed.contains(position));
+            positions.retain(|position| !failed.iter().any(|(failed, _)| failed == position));
+            failures.extend(failed);
             identity.revision += 1;
         }
     }
 
-    /// The drives that did not take it. Each is asked on a thread of its own: one that hangs holds nothing up.
-    fn write_identities(&self, identity: &Identity, positions: &[usize]) -> Vec<usize> {
+    /// The drives that did not take it, and why. Each is asked on a thread of its own: one that hangs holds nothing up.
+    fn write_identities(&self, identity: &Identity, positions: &[usize]) -> Vec<(usize, String)> {
         let (answers, incoming) = channel();
         for &position in positions {
             let copy = Identity { position, ..identity.clone() };
@@ -299,19 +304,20 @@ impl Set {
         }
         drop(answers);
         let deadline = Instant::now() + IDENTITY_MAX;
-        let mut failed = positions.to_vec();
+        let mut failed = Vec::new();
+        let mut silent = positions.to_vec();
         while let Ok((position, written)) =
             incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
         {
-            match written {
-                Ok(()) => failed.retain(|failed| *failed != position),
-                Err(error) => {
-                    self.members[position].take_out(&format!("its identity could not be written: {error}"));
-                }
+            silent.retain(|silent| *silent != position);
+            if let Err(error) = written {
+                failed.push((position, format!("its identity could not be written: {error}")));
             }
         }
-        for position in failed.iter().filter(|position| self.members[**position].is_online()) {
-            self.members[*position].leave_behind("it hangs while its identity is written");
+        for position in silent {
+            let reason = "it hangs while its identity is written";
+            self.members[position].leave_behind(reason);
+            failed.push((position, reason.to_owned()));
         }
         failed
     }

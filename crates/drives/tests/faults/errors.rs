@@ -101,6 +101,31 @@ async fn a_full_drive_refuses_puts_takes_deletes_and_is_no_faulty_drive() {
     }
 }
 
+/// Rule 14. Where a file system promises no space ahead, it can run out under the journal and the identities. What is
+/// there is read all the while, and writes go on when there is space.
+#[tokio::test(flavor = "multi_thread")]
+async fn space_that_runs_out_under_the_journal_itself_stops_writes_and_no_read() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    put(&engine, "rose", body(60_000, 1)).await.unwrap();
+    for drive in &drives {
+        drive.refuse_writes(Some(ErrorKind::StorageFull));
+    }
+    assert!(put(&engine, "tulip", body(60_000, 2)).await.is_err());
+    // Long enough for recovery to be tried again.
+    let until = std::time::Instant::now() + std::time::Duration::from_millis(1500);
+    while std::time::Instant::now() < until {
+        assert!(get(&engine, "rose").await == Ok(Some(body(60_000, 1))));
+        tokio::task::yield_now().await;
+    }
+    for drive in &drives {
+        drive.refuse_writes(None);
+    }
+    crate::support::wait_until(|| engine.report().writable).await;
+    put(&engine, "iris", body(60_000, 3)).await.unwrap();
+    assert_eq!(offline(&engine), Vec::<String>::new());
+}
+
 /// Rule 14. A process short of descriptors or memory is no fault of its drives: an upload is put off, and no drive goes
 /// out, which only healing would bring back.
 #[tokio::test(flavor = "multi_thread")]
