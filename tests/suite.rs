@@ -3,6 +3,8 @@
 //! One test binary, so that one link serves them all. A test that needs a broker lives in a module called
 //! `brokers`, one that takes minutes in a module called `long`: `tests/run` chooses by these names.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "these are tests: what fails here fails loudly")]
+
 #[path = "crash/kill.rs"]
 mod crash;
 mod e2e;

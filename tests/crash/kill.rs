@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use reqwest::Method;
 use tokio::sync::watch;
 
+use crate::support::client::Client;
 use crate::support::eventually;
 use crate::support::server::Server;
 use crate::support::sink::Sink;
@@ -42,50 +43,60 @@ async fn killed_under_load(kills: usize) {
     let announced = client.announce("album", &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::A:webhook").await;
     announced.expect_success("announce");
 
-    let acknowledged = Arc::new(Mutex::new(BTreeMap::new()));
-    let count = Arc::new(AtomicUsize::new(0));
-    let ending = Arc::new(AtomicBool::new(false));
+    let load = Arc::new(Load::default());
     let (is_up, up) = watch::channel(true);
     let writers: Vec<_> = (0..WRITERS)
-        .map(|writer| {
-            let (client, acknowledged) = (client.clone(), Arc::clone(&acknowledged));
-            let (count, ending, mut up) = (Arc::clone(&count), Arc::clone(&ending), up.clone());
-            tokio::spawn(async move {
-                for number in 0.. {
-                    if ending.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let (key, body) = (format!("w{writer}/{number}"), format!("{writer}-{number}"));
-                    let target = format!("/album/{key}");
-                    match client.try_send(Method::PUT, &target, &[], body.clone()).await {
-                        Ok(answer) if answer.status == 200 => {
-                            acknowledged.lock().unwrap().insert(key, body);
-                            count.fetch_add(1, Ordering::Relaxed);
-                        }
-                        _ => drop(up.wait_for(|up| *up).await.unwrap()),
-                    }
-                }
-            })
-        })
+        .map(|writer| tokio::spawn(write(writer, client.clone(), Arc::clone(&load), up.clone())))
         .collect();
     for kill in 1..=kills {
-        let enough = count.load(Ordering::Relaxed) + WRITES_BETWEEN_KILLS;
+        let enough = load.count.load(Ordering::Relaxed) + WRITES_BETWEEN_KILLS;
         eventually("acknowledged writes", || async {
-            (count.load(Ordering::Relaxed) >= enough).then_some(())
+            (load.count.load(Ordering::Relaxed) >= enough).then_some(())
         })
         .await;
         is_up.send_replace(false);
         server.kill();
-        println!("kill {kill}: {} writes acknowledged", count.load(Ordering::Relaxed));
+        println!("kill {kill}: {} writes acknowledged", load.count.load(Ordering::Relaxed));
         server.start().await;
         is_up.send_replace(true);
     }
-    ending.store(true, Ordering::Relaxed);
+    load.is_ending.store(true, Ordering::Relaxed);
     for writer in writers {
         writer.await.unwrap();
     }
 
-    let acknowledged = Arc::try_unwrap(acknowledged).unwrap().into_inner().unwrap();
+    let acknowledged = load.acknowledged.lock().unwrap().clone();
+    judge(&client, &sink, acknowledged).await;
+}
+
+/// What the writers share.
+#[derive(Default)]
+struct Load {
+    /// Bodies by key.
+    acknowledged: Mutex<BTreeMap<String, String>>,
+    count: AtomicUsize,
+    is_ending: AtomicBool,
+}
+
+/// Puts one object after the other, each under a key of its own; waits while the server is down.
+async fn write(writer: usize, client: Client, load: Arc<Load>, mut up: watch::Receiver<bool>) {
+    for number in 0.. {
+        if load.is_ending.load(Ordering::Relaxed) {
+            return;
+        }
+        let (key, body) = (format!("w{writer}/{number}"), format!("{writer}-{number}"));
+        match client.try_send(Method::PUT, &format!("/album/{key}"), &[], body.clone()).await {
+            Ok(answer) if answer.status == 200 => {
+                load.acknowledged.lock().unwrap().insert(key, body);
+                load.count.fetch_add(1, Ordering::Relaxed);
+            }
+            _ => drop(up.wait_for(|up| *up).await.unwrap()),
+        }
+    }
+}
+
+/// Every acknowledged put is there and announced; whatever was announced is there.
+async fn judge(client: &Client, sink: &Sink, acknowledged: BTreeMap<String, String>) {
     let wanted: BTreeSet<String> = acknowledged.keys().map(|key| format!("album/{key}")).collect();
     eventually("every acknowledged put to be announced", || async {
         let announced: BTreeSet<String> =

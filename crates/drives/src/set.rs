@@ -254,12 +254,14 @@ impl Set {
     /// Writes a decision to the drives of `positions`, who are its voters, each atomically and durably.
     ///
     /// The decision is written again without those that fail, until all that remain hold the same one; then those
-    /// are out. Without a decision they stay, and what they hold is read. Only positions that `may_decide` are written: voters that lack an acknowledged batch must
+    /// are out. Without a decision they stay, and what they hold is read. Only positions that `may_decide`
+    /// are written: voters that lack an acknowledged batch must
     /// not outvote those that have it.
     ///
     /// # Errors
     ///
-    /// [`Short`] when fewer than the write quorum remain, or they may not decide. What was written then counts for nothing, since a
+    /// [`Short`] when fewer than the write quorum remain, or they may not decide. What was written then
+    /// counts for nothing, since a
     /// decision counts when the quorum of its voters holds it.
     pub(crate) fn decide(
         &self,
