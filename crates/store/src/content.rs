@@ -88,10 +88,11 @@ impl Store {
             staged.is_ours = false;
         }
         let answer = self.commit(partition, batch).await;
-        let is_refused =
-            matches!(&answer, Err(error) if !matches!(error, EngineError::OutcomeUnknown { .. }));
+        // An engine that ended may have taken the batch before it did.
+        let may_be_named =
+            matches!(&answer, Ok(_) | Err(EngineError::OutcomeUnknown { .. } | EngineError::Closed));
         if let Some(staged) = &mut content.staged {
-            staged.is_ours = is_refused;
+            staged.is_ours = !may_be_named;
         }
         answer
     }
@@ -230,7 +231,7 @@ mod tests {
     async fn a_refused_put_gives_its_body_back_and_one_of_unknown_outcome_does_not() {
         let fixture = Fixture::new().await;
         let unknown = EngineError::OutcomeUnknown { reason: "short of quorum".to_owned() };
-        for (error, kept) in [(EngineError::Full, 0), (unknown, 1)] {
+        for (error, kept) in [(EngineError::Full, 0), (unknown, 1), (EngineError::Closed, 2)] {
             let put = fixture.to_put("rose.jpg", &[1; 200_000]).await;
             fixture.engine.fail_commits([error.clone()]);
             assert_eq!(fixture.store.put_object(put).await.unwrap_err(), Error::Engine(error));
