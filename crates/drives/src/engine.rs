@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
 use crate::assemble::{Given, is_ignored, unwritable};
+use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
@@ -104,6 +105,11 @@ impl LocalEngine {
     /// How the drives are.
     pub fn report(&self) -> SetReport {
         self.set.report()
+    }
+
+    /// What reads found broken: a repair takes it from here.
+    pub fn damages(&self) -> &Damages {
+        &self.set.damages
     }
 
     /// Stops cleanly: takes no more commits, writes those that wait, waits for every voter, and seals the

@@ -25,8 +25,8 @@ const MAGIC: &[u8; 8] = b"TIDINGSB";
 const VERSION: u16 = 1;
 
 /// A place in the journal, the same on every drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Address {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address {
     /// Number of the segment.
     pub segment: u32,
     /// Byte offset in it.

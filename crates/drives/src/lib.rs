@@ -16,6 +16,7 @@
 mod assemble;
 mod chain;
 pub mod columns;
+pub mod damage;
 mod digest;
 pub mod directory;
 pub mod drive;
@@ -43,4 +44,5 @@ mod writer;
 pub use assemble::Given;
 pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
+pub use frame::Address;
 pub use quorum::Geometry;

@@ -9,6 +9,7 @@ use store::Clock;
 
 use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
 use crate::columns::Codec;
+use crate::damage::Damages;
 use crate::drive::is_full;
 use crate::error::OpenError;
 use crate::index::Index;
@@ -96,6 +97,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
         highest_epoch: AtomicU64::new(highest_epoch),
         largest_segment: largest_segment(smallest),
         clock,
+        damages: Damages::default(),
     })
 }
 

@@ -12,6 +12,7 @@ use store::{Clock, DriveReport, DriveState, SetReport};
 use uuid::Uuid;
 
 use crate::columns::Codec;
+use crate::damage::Damages;
 use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment};
 use crate::format::{FORMAT_FILE, Identity, Nonce};
 use crate::frame::{Address, Frame, Header};
@@ -52,6 +53,8 @@ pub(crate) struct Set {
     /// Largest segment in bytes.
     pub largest_segment: u64,
     pub clock: Arc<dyn Clock>,
+    /// What reads found broken.
+    pub damages: Damages,
 }
 
 /// One place of a set and the drive that has it.

@@ -178,6 +178,9 @@ struct Faults {
     refuse_new_files: Option<io::ErrorKind>,
     hanging: bool,
     hanging_frames: bool,
+    hanging_reads: bool,
+    hanging_shards: bool,
+    hanging_syncs: bool,
     /// Durable writes to let through before the writes are refused.
     writes_left: Option<u64>,
     written_bytes: u64,
@@ -280,6 +283,24 @@ impl FaultyDrive {
         self.faults.1.notify_all();
     }
 
+    /// Lets reads wait from now on, or no longer; one that may not wait answers that it would have to.
+    pub fn hang_reads(&self, hanging: bool) {
+        self.faults.0.lock().hanging_reads = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets syncs of shards alone wait from now on, or no longer.
+    pub fn hang_syncs(&self, hanging: bool) {
+        self.faults.0.lock().hanging_syncs = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets appends to shards and their syncs wait from now on, or no longer.
+    pub fn hang_shards(&self, hanging: bool) {
+        self.faults.0.lock().hanging_shards = hanging;
+        self.faults.1.notify_all();
+    }
+
     /// Bytes written to segments so far.
     pub fn written_bytes(&self) -> u64 {
         self.faults.0.lock().written_bytes
@@ -325,10 +346,10 @@ impl FaultyDrive {
         }
     }
 
-    fn wait_for_frames(&self) {
+    fn wait_while(&self, hangs: impl Fn(&Faults) -> bool) {
         let (faults, freed) = &*self.faults;
         let mut faults = faults.lock();
-        while faults.hanging_frames && !self.power.was_lost() {
+        while hangs(&faults) && !self.power.was_lost() {
             freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
         }
     }
@@ -382,6 +403,7 @@ impl FaultyDrive {
     }
 
     fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.wait_while(|faults| faults.hanging_reads);
         self.power.check()?;
         self.faults.0.lock().reads += 1;
         let medium = self.medium.lock();
@@ -516,7 +538,7 @@ impl Segment for FaultyFile {
             }
             return Ok(());
         }
-        self.drive.wait_for_frames();
+        self.drive.wait_while(|faults| faults.hanging_frames);
         self.drive.check_write()?;
         self.drive.faults.0.lock().written_bytes += bytes.len() as u64;
         self.drive.write_durably(&self.name, offset, bytes)
@@ -527,6 +549,9 @@ impl Segment for FaultyFile {
     }
 
     fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        if self.drive.faults.0.lock().hanging_reads {
+            return Ok(false);
+        }
         self.drive.read(&self.name, offset, buffer).map(|()| true)
     }
 
@@ -537,6 +562,7 @@ impl Segment for FaultyFile {
 
 impl ShardWriter for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.drive.wait_while(|faults| faults.hanging_shards);
         self.drive.check_new_file()?;
         self.drive.all_or_nothing(|medium| {
             if let Some(file) = medium.files.get_mut(&self.name) {
@@ -547,6 +573,7 @@ impl ShardWriter for FaultyFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.drive.wait_while(|faults| faults.hanging_shards || faults.hanging_syncs);
         self.drive.check_write()?;
         self.drive.all_or_nothing(|medium| {
             if let Some(file) = medium.files.get_mut(&self.name) {
