@@ -1,0 +1,249 @@
+//! A drive in memory, and the switches of its faults.
+
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex};
+
+use super::change::{Change, SECTOR_BYTES};
+use super::medium::Medium;
+use super::power::{Power, Step, mix, off};
+use crate::assemble::Given;
+
+/// Faults that a test switches on and off.
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    pub(super) refuse_writes: Option<io::ErrorKind>,
+    pub(super) refuse_new_files: Option<io::ErrorKind>,
+    pub(super) hanging: bool,
+    pub(super) hanging_frames: bool,
+    pub(super) hanging_reads: bool,
+    pub(super) hanging_shards: bool,
+    pub(super) hanging_syncs: bool,
+    /// Durable writes to let through before the writes are refused.
+    pub(super) writes_left: Option<u64>,
+    pub(super) written_bytes: u64,
+    pub(super) reads: u64,
+}
+
+/// A drive in memory.
+#[derive(Clone)]
+pub struct FaultyDrive {
+    pub(super) path: String,
+    pub(super) power: Arc<Power>,
+    pub(super) medium: Arc<Mutex<Medium>>,
+    pub(super) faults: Arc<(Mutex<Faults>, Condvar)>,
+}
+
+impl FaultyDrive {
+    /// A blank drive.
+    pub fn blank(path: &str, power: &Arc<Power>) -> FaultyDrive {
+        FaultyDrive {
+            path: path.into(),
+            power: Arc::clone(power),
+            medium: Arc::default(),
+            faults: Arc::default(),
+        }
+    }
+
+    /// `count` blank drives of one machine.
+    pub fn machine(count: usize, power: &Arc<Power>) -> Vec<FaultyDrive> {
+        (1..=count).map(|number| FaultyDrive::blank(&format!("d{number}"), power)).collect()
+    }
+
+    /// The drive as it is found when power returns, on another power. The one before keeps its own content.
+    pub fn restarted(&self, power: &Arc<Power>) -> FaultyDrive {
+        let mut medium = self.medium.lock().clone();
+        let mut luck = mix(self.power.seed ^ mix(self.path.len() as u64 + self.power.steps()));
+        let mut chance = || {
+            luck = mix(luck);
+            luck & 1 == 0
+        };
+        let lost = self.power.was_lost();
+        medium.files.retain(|_, file| file.named || !lost || chance());
+        for file in medium.files.values_mut() {
+            if lost && file.current.pieces != file.durable.pieces {
+                let current = file.current.all();
+                for (nth, sector) in current.chunks(SECTOR_BYTES).enumerate() {
+                    if chance() {
+                        file.durable.write((nth * SECTOR_BYTES) as u64, sector);
+                    }
+                }
+            } else {
+                file.durable = file.current.clone();
+            }
+            file.current = file.durable.clone();
+            file.named = true;
+        }
+        FaultyDrive {
+            path: self.path.clone(),
+            power: Arc::clone(power),
+            medium: Arc::new(Mutex::new(medium)),
+            faults: Arc::default(),
+        }
+    }
+
+    /// A drive on which this is found after a crash.
+    pub(super) fn found(path: &str, mut medium: Medium, power: &Arc<Power>) -> FaultyDrive {
+        for file in medium.files.values_mut() {
+            file.durable = file.current.clone();
+            file.named = true;
+        }
+        FaultyDrive {
+            path: path.to_owned(),
+            power: Arc::clone(power),
+            medium: Arc::new(Mutex::new(medium)),
+            faults: Arc::default(),
+        }
+    }
+
+    /// As it is given to an engine.
+    pub fn given(&self) -> Given {
+        Given { path: self.path.clone(), drive: Ok(Arc::new(self.clone())) }
+    }
+
+    /// As it is given to an engine when it is absent.
+    pub fn absent(&self) -> Given {
+        Given { path: self.path.clone(), drive: Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Refuses every write with this error from now on, or no longer.
+    pub fn refuse_writes(&self, error: Option<io::ErrorKind>) {
+        self.faults.0.lock().refuse_writes = error;
+    }
+
+    /// Refuses every write with this error after `writes` more durable ones.
+    pub fn refuse_writes_after(&self, writes: u64, error: io::ErrorKind) {
+        let mut faults = self.faults.0.lock();
+        faults.writes_left = Some(writes);
+        faults.refuse_new_files = Some(error);
+    }
+
+    /// Refuses to make files with this error from now on, or no longer.
+    pub fn refuse_new_files(&self, error: Option<io::ErrorKind>) {
+        self.faults.0.lock().refuse_new_files = error;
+    }
+
+    /// Lets durable writes wait from now on, or no longer.
+    pub fn hang(&self, hanging: bool) {
+        self.faults.0.lock().hanging = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets writes to the journal alone wait from now on, or no longer.
+    pub fn hang_frames(&self, hanging: bool) {
+        self.faults.0.lock().hanging_frames = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets reads wait from now on, or no longer; one that may not wait answers that it would have to.
+    pub fn hang_reads(&self, hanging: bool) {
+        self.faults.0.lock().hanging_reads = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets syncs of shards alone wait from now on, or no longer.
+    pub fn hang_syncs(&self, hanging: bool) {
+        self.faults.0.lock().hanging_syncs = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets appends to shards and their syncs wait from now on, or no longer.
+    pub fn hang_shards(&self, hanging: bool) {
+        self.faults.0.lock().hanging_shards = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Bytes written to segments so far.
+    pub fn written_bytes(&self) -> u64 {
+        self.faults.0.lock().written_bytes
+    }
+
+    /// Reads of segments so far, from the page cache or the medium.
+    pub fn reads(&self) -> u64 {
+        self.faults.0.lock().reads
+    }
+
+    /// The files on it, with their sizes.
+    pub fn files(&self) -> Vec<(String, u64)> {
+        self.medium.lock().files.iter().map(|(name, file)| (name.clone(), file.current.size)).collect()
+    }
+
+    /// A file's bytes.
+    pub fn bytes(&self, name: &str) -> Vec<u8> {
+        self.medium.lock().files.get(name).map(|file| file.current.all()).unwrap_or_default()
+    }
+
+    /// Puts other bytes into a file, as a failing medium does.
+    pub fn damage(&self, name: &str, offset: u64, bytes: &[u8]) {
+        let mut medium = self.medium.lock();
+        let file = medium.files.entry(name.to_owned()).or_default();
+        file.current.write(offset, bytes);
+        file.durable.write(offset, bytes);
+    }
+
+    pub(super) fn check_write(&self) -> io::Result<()> {
+        let (faults, freed) = &*self.faults;
+        let mut faults = faults.lock();
+        while faults.hanging && !self.power.was_lost() {
+            freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
+        }
+        match (faults.refuse_writes, faults.writes_left) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(0)) => Err(faults.refuse_new_files.unwrap_or(io::ErrorKind::Other).into()),
+            (None, Some(left)) => {
+                faults.writes_left = Some(left - 1);
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    pub(super) fn wait_while(&self, hangs: impl Fn(&Faults) -> bool) {
+        let (faults, freed) = &*self.faults;
+        let mut faults = faults.lock();
+        while hangs(&faults) && !self.power.was_lost() {
+            freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
+        }
+    }
+
+    pub(super) fn check_new_file(&self) -> io::Result<()> {
+        self.check_write()?;
+        let faults = self.faults.0.lock();
+        match faults.refuse_new_files.filter(|_| faults.writes_left.is_none()) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Does something to the medium: all of it, or as much as the power cut leaves.
+    pub(super) fn carry_out(&self, change: Change) -> io::Result<()> {
+        let recorded = self.power.record_begin(&self.path, &change);
+        let step = self.power.step()?;
+        let is_torn = change.sectors() > 0;
+        match step {
+            Step::Done => change.apply(&mut self.medium.lock(), |_| true),
+            Step::Cut(luck) if is_torn => {
+                change.apply(&mut self.medium.lock(), |nth| mix(luck ^ nth as u64) & 1 == 0);
+            }
+            Step::Cut(luck) if luck & 1 == 0 => change.apply(&mut self.medium.lock(), |_| true),
+            Step::Cut(_) => {}
+        }
+        if let Some(recorded) = recorded {
+            recorded.end();
+        }
+        if step == Step::Done { Ok(()) } else { Err(off()) }
+    }
+
+    pub(super) fn size_of(&self, name: &str) -> Option<u64> {
+        self.medium.lock().files.get(name).map(|file| file.current.size)
+    }
+
+    pub(super) fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.wait_while(|faults| faults.hanging_reads);
+        self.power.check()?;
+        self.faults.0.lock().reads += 1;
+        let medium = self.medium.lock();
+        medium.files.get(name).ok_or(io::ErrorKind::NotFound)?.current.read(offset, buffer)
+    }
+}

@@ -1,0 +1,166 @@
+//! The files of a drive in memory: the engine's door to it.
+
+use std::io;
+use std::sync::Arc;
+
+use super::change::Change;
+use super::drive::FaultyDrive;
+use crate::drive::{AlignedBytes, Drive, Segment, ShardReader, ShardWriter, Space};
+use crate::location::ShardId;
+
+/// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
+const DRIVE_BYTES: u64 = 1 << 30;
+
+fn segment_name(number: u32) -> String {
+    format!("log/{number:08}.seg")
+}
+
+fn shard_name(id: ShardId) -> String {
+    format!("shard/{}", id.to_name())
+}
+
+impl Drive for FaultyDrive {
+    fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn claim(&self) -> io::Result<()> {
+        self.power.check()
+    }
+
+    fn durable(&self) -> bool {
+        true
+    }
+
+    fn device(&self) -> Option<u64> {
+        None
+    }
+
+    fn check_present(&self) -> io::Result<()> {
+        self.power.check()
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        Ok(Space { total_bytes: DRIVE_BYTES, free_bytes: DRIVE_BYTES, inodes_used: 0, inodes_free: 1 << 20 })
+    }
+
+    fn contents(&self) -> io::Result<Vec<String>> {
+        self.power.check()?;
+        let medium = self.medium.lock();
+        let mut names: Vec<String> =
+            medium.files.keys().map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.power.check()?;
+        Ok(self.medium.lock().files.get(name).map(|file| file.current.all()))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.check_write()?;
+        self.carry_out(Change::Replace { name: name.to_owned(), bytes: bytes.into() })
+    }
+
+    fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        let name = segment_name(number);
+        if self.size_of(&name).is_none() {
+            self.check_new_file()?;
+            self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
+        }
+        Ok(Arc::new(FaultyFile { drive: self.clone(), name }))
+    }
+
+    fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        self.power.check()?;
+        let name = segment_name(number);
+        Ok(self
+            .size_of(&name)
+            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn Segment>))
+    }
+
+    fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        self.check_new_file()?;
+        let name = shard_name(id);
+        self.carry_out(Change::MakeShard { name: name.clone() })?;
+        Ok(Box::new(FaultyFile { drive: self.clone(), name }))
+    }
+
+    fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
+        self.power.check()?;
+        let name = shard_name(id);
+        Ok(self
+            .size_of(&name)
+            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn ShardReader>))
+    }
+
+    fn remove_shard(&self, id: ShardId) -> io::Result<()> {
+        self.carry_out(Change::Remove { name: shard_name(id) })
+    }
+}
+
+/// A file of a faulty drive.
+struct FaultyFile {
+    drive: FaultyDrive,
+    name: String,
+}
+
+impl Segment for FaultyFile {
+    fn size_bytes(&self) -> u64 {
+        self.drive.size_of(&self.name).unwrap_or(0)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            // Zeroing ahead is no step of what a test enumerates: its frames are.
+            self.drive.power.check()?;
+            let mut medium = self.drive.medium.lock();
+            if let Some(file) = medium.files.get_mut(&self.name) {
+                file.current.write(offset, bytes);
+                file.durable.write(offset, bytes);
+            }
+            return Ok(());
+        }
+        self.drive.wait_while(|faults| faults.hanging_frames);
+        self.drive.check_write()?;
+        self.drive.faults.0.lock().written_bytes += bytes.len() as u64;
+        self.drive.carry_out(Change::Write { name: self.name.clone(), offset, bytes: bytes.into() })
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.drive.read(&self.name, offset, buffer)
+    }
+
+    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
+        if self.drive.faults.0.lock().hanging_reads {
+            return Ok(false);
+        }
+        self.drive.read(&self.name, offset, buffer).map(|()| true)
+    }
+
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()> {
+        self.drive.read(&self.name, offset, buffer)
+    }
+}
+
+impl ShardWriter for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.drive.wait_while(|faults| faults.hanging_shards);
+        self.drive.check_new_file()?;
+        let offset = self.drive.size_of(&self.name).unwrap_or(0);
+        self.drive.carry_out(Change::Append { name: self.name.clone(), offset, bytes: bytes.into() })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.drive.wait_while(|faults| faults.hanging_shards || faults.hanging_syncs);
+        self.drive.check_write()?;
+        self.drive.carry_out(Change::Sync { name: self.name.clone() })
+    }
+}
+
+impl ShardReader for FaultyFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.drive.read(&self.name, offset, buffer)
+    }
+}
