@@ -248,7 +248,7 @@ impl Engine for LocalEngine {
                 if let Some(changes) = index.recent_after(after, limit) {
                     return Ok(changes);
                 }
-                index.changes_after(after, limit).to_vec()
+                index.changes_after(after, limit)
             };
             let set = Arc::clone(&self.set);
             spawn_blocking(move || payload::read_changes(&set, &places))

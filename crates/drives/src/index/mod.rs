@@ -4,10 +4,13 @@
 //! applied whole and in order, after it is durable on the write quorum. A change costs its position here,
 //! not its record; the record is read back from the journal.
 //!
+//! What is here is what batches mean; how keys and places of changes are kept is [`keys`] and [`changes`].
+//!
 //! What is not here: the journal itself, and checkpoints (a start reads every frame's metadata).
 
-use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+mod changes;
+mod keys;
+mod recent;
 
 use bytes::Bytes;
 use store::{Change, Entry, KeyRange, Location, Sequence, engine::successor};
@@ -15,20 +18,16 @@ use store::{Change, Entry, KeyRange, Location, Sequence, engine::successor};
 use crate::digest::crc64;
 use crate::frame::{Address, HEADER_BYTES};
 use crate::record::{self, Extent, Recorded};
-
-/// Changes kept decoded for relays that follow closely.
-const RECENT_CHANGES_MAX: usize = 4096;
-
-/// Bytes of the encoded forms of those changes: 8 MiB.
-const RECENT_CHANGES_BYTES_MAX: usize = 8 * 1024 * 1024;
+use changes::Changes;
+use keys::Keys;
+use recent::Recent;
 
 /// Everything committed, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    keys: BTreeMap<Bytes, Stored>,
-    changes: Vec<ChangePlace>,
-    recent: VecDeque<(usize, Change)>,
-    recent_bytes: usize,
+    keys: Keys,
+    changes: Changes,
+    recent: Recent,
     undecided: Vec<Touched>,
     /// The last sequence given.
     pub last_sequence: Sequence,
@@ -135,32 +134,20 @@ impl Index {
 
     /// All entries of a range.
     pub(crate) fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Stored)> {
-        let end = match &range.end {
-            // An empty range with its ends swapped is no range a map takes.
-            Some(end) if *end <= range.start => Bound::Excluded(&range.start),
-            Some(end) => Bound::Excluded(end),
-            None => Bound::Unbounded,
-        };
-        self.keys.range::<Bytes, _>((Bound::Included(&range.start), end))
+        self.keys.range(range)
     }
 
-    /// Positions of up to `limit` changes after a sequence.
-    pub(crate) fn changes_after(&self, after: Sequence, limit: usize) -> &[ChangePlace] {
-        let first = self.changes.partition_point(|place| place.sequence <= after);
-        &self.changes[first..self.changes.len().min(first.saturating_add(limit))]
+    /// Places of up to `limit` changes after a sequence.
+    pub(crate) fn changes_after(&self, after: Sequence, limit: usize) -> Vec<ChangePlace> {
+        self.changes.after(after).take(limit).copied().collect()
     }
 
     /// The changes after a sequence, if all of them are still kept decoded.
     pub(crate) fn recent_after(&self, after: Sequence, limit: usize) -> Option<Vec<Change>> {
-        let wanted = self.changes_after(after, limit);
-        let Some(first) = wanted.first() else {
-            return Some(Vec::new());
-        };
-        let at = self.recent.partition_point(|(_, change)| change.sequence < first.sequence);
-        let (_, change) = self.recent.get(at)?;
-        (change.sequence == first.sequence).then(|| {
-            self.recent.iter().skip(at).take(wanted.len()).map(|(_, change)| change.clone()).collect()
-        })
+        match self.changes.after(after).next() {
+            None => Some(Vec::new()),
+            Some(first) => self.recent.from(first.sequence, limit),
+        }
     }
 
     /// Applies a batch, whole. On an error nothing changed.
@@ -173,7 +160,7 @@ impl Index {
             let count = commit.changes.len() as u64;
             for (nth, (at, length)) in commit.changes.into_iter().enumerate() {
                 let offset = frame.address.offset + (HEADER_BYTES + at) as u32;
-                self.changes.push(ChangePlace {
+                self.changes.insert(ChangePlace {
                     sequence: Sequence(commit.sequence.0 - count + 1 + nth as u64),
                     crc: crc64(&[&metadata[at..at + length]]),
                     segment: frame.address.segment,
@@ -198,38 +185,22 @@ impl Index {
                 };
                 self.keys.insert(Bytes::copy_from_slice(key), stored);
             }
-            Recorded::Delete(key) => {
-                self.keys.remove(key);
-            }
-            Recorded::DeletePrefix(prefix) => {
-                let doomed: Vec<Bytes> =
-                    self.range(&KeyRange::prefix(prefix)).map(|(key, _)| key.clone()).collect();
-                for key in doomed {
-                    self.keys.remove(&key);
-                }
-            }
+            Recorded::Delete(key) => self.keys.remove(key),
+            Recorded::DeletePrefix(prefix) => self.keys.remove_prefix(prefix),
         }
     }
 
-    /// Keeps changes just applied in their decoded form, within the bounds above.
+    /// Keeps changes just applied in their decoded form, within bounds.
     pub(crate) fn remember(&mut self, changes: Vec<Change>) {
-        let known = &self.changes[self.changes.len() - changes.len()..];
-        for (place, change) in known.iter().zip(changes) {
-            self.recent_bytes += place.length as usize;
-            self.recent.push_back((place.length as usize, change));
-        }
-        while self.recent.len() > RECENT_CHANGES_MAX || self.recent_bytes > RECENT_CHANGES_BYTES_MAX {
-            let Some((length, _)) = self.recent.pop_front() else {
-                break;
-            };
-            self.recent_bytes -= length;
+        let places = self.changes.last(changes.len());
+        for (place, change) in places.into_iter().zip(changes) {
+            self.recent.push(place.length as usize, change);
         }
     }
 
     /// Forgets the decoded changes: after a batch was applied that did not pass through this process.
     pub(crate) fn forget_recent(&mut self) {
         self.recent.clear();
-        self.recent_bytes = 0;
     }
 }
 

@@ -1,0 +1,48 @@
+//! The last changes in their decoded form, for relays that follow closely.
+//!
+//! Bounds: [`CHANGES_MAX`] changes, of [`BYTES_MAX`] bytes encoded; the oldest go.
+
+use std::collections::VecDeque;
+
+use store::{Change, Sequence};
+
+/// Changes kept.
+const CHANGES_MAX: usize = 4096;
+
+/// Bytes of their encoded forms: 8 MiB.
+const BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The end of the change log, without a gap.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    /// With the length of the encoded form.
+    changes: VecDeque<(usize, Change)>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Up to `limit` changes from that of the sequence on, if it is kept.
+    pub(super) fn from(&self, first: Sequence, limit: usize) -> Option<Vec<Change>> {
+        let at = self.changes.partition_point(|(_, change)| change.sequence < first);
+        let (_, change) = self.changes.get(at)?;
+        (change.sequence == first)
+            .then(|| self.changes.iter().skip(at).take(limit).map(|(_, change)| change.clone()).collect())
+    }
+
+    /// Takes in the change that follows.
+    pub(super) fn push(&mut self, encoded_bytes: usize, change: Change) {
+        self.bytes += encoded_bytes;
+        self.changes.push_back((encoded_bytes, change));
+        while self.changes.len() > CHANGES_MAX || self.bytes > BYTES_MAX {
+            let Some((length, _)) = self.changes.pop_front() else {
+                break;
+            };
+            self.bytes -= length;
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.changes.clear();
+        self.bytes = 0;
+    }
+}
