@@ -15,12 +15,17 @@ use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Memb
 use crate::quorum::Geometry;
 use crate::segment;
 
+/// Opens what is at a drive's path by now; called when the drive that was opened before is not there any more.
+pub type Reopen = Arc<dyn Fn() -> io::Result<Arc<dyn Drive>> + Send + Sync>;
+
 /// A drive as it was given: open, or why it is not.
 pub struct Given {
     /// Where it is, for people.
     pub path: String,
     /// The drive.
     pub drive: io::Result<Arc<dyn Drive>>,
+    /// How it is opened again.
+    pub reopen: Reopen,
 }
 
 /// The set as its drives tell it.
@@ -36,7 +41,8 @@ pub(crate) struct Assembly {
 /// What stands at a position of the set.
 pub(crate) struct Placed {
     pub path: String,
-    /// `None` when it is absent or not the set's.
+    pub reopen: Reopen,
+    /// `None` when it is absent. One that is not the set's is out, and may be healed.
     pub drive: Option<Arc<dyn Drive>>,
     /// Why it is out.
     pub out: Option<String>,
@@ -44,14 +50,28 @@ pub(crate) struct Placed {
 
 /// A drive that could be looked at.
 struct Seen {
+    /// Which of the given ones it is, from 0.
+    nth: usize,
     path: String,
+    reopen: Reopen,
     drive: Arc<dyn Drive>,
     content: Content,
 }
 
-enum Content {
+/// A drive that could not.
+struct Unusable {
+    nth: usize,
+    path: String,
+    reopen: Reopen,
+    error: io::Error,
+}
+
+/// What is found on a drive.
+pub(crate) enum Content {
     Blank,
+    /// A `format` of which neither copy is sound.
     Damaged,
+    /// A drive of this version of tidings; of which set is yet to be seen.
     Ours(Box<Identity>),
 }
 
@@ -69,13 +89,13 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
     let count = given.len();
     let mut seen = Vec::new();
     let mut unusable = Vec::new();
-    for Given { path, drive } in given {
+    for (nth, Given { path, drive, reopen }) in given.into_iter().enumerate() {
         match drive {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse { path }),
-            Err(error) => unusable.push((path, error)),
+            Err(error) => unusable.push(Unusable { nth, path, reopen, error }),
             Ok(drive) => match look_at(&path, &*drive)? {
-                Ok(content) => seen.push(Seen { path, drive, content }),
-                Err(error) => unusable.push((path, error)),
+                Ok(content) => seen.push(Seen { nth, path, reopen, drive, content }),
+                Err(error) => unusable.push(Unusable { nth, path, reopen, error }),
             },
         }
     }
@@ -94,8 +114,8 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
             Ok(place(identity, highest, seen, unusable))
         }
         begun => {
-            if let Some((path, source)) = unusable.into_iter().next() {
-                return Err(match unwritable(&path, source) {
+            if let Some(Unusable { path, error, .. }) = unusable.into_iter().next() {
+                return Err(match unwritable(&path, error) {
                     OpenError::Io { path, source } => OpenError::Unusable { path, source },
                     refusal => refusal,
                 });
@@ -113,7 +133,7 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
 }
 
 /// What a drive holds. The outer error refuses the start, the inner one says that the drive cannot be read.
-fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenError> {
+pub(crate) fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenError> {
     let loaded = drive.contents().and_then(|names| Ok((names, drive.load(FORMAT_FILE)?)));
     let (names, file) = match loaded {
         Ok(loaded) => loaded,
@@ -212,39 +232,42 @@ fn decision(identities: &[(&str, &Identity)], geometry: Geometry) -> Result<Iden
     }
 }
 
-/// Puts each drive into its place.
-fn place(
-    identity: Identity,
-    highest_epoch: u64,
-    seen: Vec<Seen>,
-    unusable: Vec<(String, io::Error)>,
-) -> Assembly {
+/// Puts each drive into its place. One that is no member of the set takes a free place, to be healed there: that of
+/// its turn among the given ones if it is free, as when the set was made.
+fn place(identity: Identity, highest_epoch: u64, seen: Vec<Seen>, unusable: Vec<Unusable>) -> Assembly {
     let mut places: Vec<Option<Placed>> = identity.members.iter().map(|_| None).collect();
     let mut homeless = Vec::new();
-    for Seen { path, drive, content } in seen {
-        match content {
+    for Seen { nth, path, reopen, drive, content } in seen {
+        let reason = match content {
             Content::Ours(own) if identity.members[own.position].drive == own.drive() => {
                 let out = (!identity.members[own.position].voter)
                     .then(|| "it missed writes while it was out, and waits to be healed".to_owned());
-                places[own.position] = Some(Placed { path, drive: Some(drive), out });
+                places[own.position] = Some(Placed { path, reopen, drive: Some(drive), out });
+                continue;
             }
-            Content::Ours(_) => homeless.push((path, "another drive has taken its place".to_owned())),
-            Content::Blank => homeless.push((path, "it is blank, and waits to be healed".to_owned())),
-            Content::Damaged => {
-                homeless.push((path, "its identity is damaged, and it waits to be healed".to_owned()))
-            }
+            Content::Ours(_) => "another drive has taken its place",
+            Content::Blank => "it is blank, and waits to be healed",
+            Content::Damaged => "its identity is damaged, and it waits to be healed",
+        };
+        homeless.push((nth, Placed { path, reopen, drive: Some(drive), out: Some(reason.to_owned()) }));
+    }
+    for Unusable { nth, path, reopen, error } in unusable {
+        let out = Some(format!("it cannot be used: {error}"));
+        homeless.push((nth, Placed { path, reopen, drive: None, out }));
+    }
+    let mut others = Vec::new();
+    for (nth, placed) in homeless {
+        if places[nth].is_none() {
+            places[nth] = Some(placed);
+        } else {
+            others.push(placed);
         }
     }
-    homeless.extend(unusable.into_iter().map(|(path, error)| (path, format!("it cannot be used: {error}"))));
-    let mut homeless = homeless.into_iter();
+    let mut others = others.into_iter();
     let places = places
         .into_iter()
         .map(|place| {
-            place.unwrap_or_else(|| {
-                let (path, reason) =
-                    homeless.next().expect("as many drives were given as the set has places");
-                Placed { path, drive: None, out: Some(reason) }
-            })
+            place.unwrap_or_else(|| others.next().expect("as many drives were given as the set has places"))
         })
         .collect();
     Assembly { identity, highest_epoch, places }
@@ -284,7 +307,8 @@ fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<
                 position
             }
         };
-        places[position] = Some(Placed { path: seen.path, drive: Some(seen.drive), out: None });
+        places[position] =
+            Some(Placed { path: seen.path, reopen: seen.reopen, drive: Some(seen.drive), out: None });
     }
     let places = places.into_iter().map(|place| place.expect("every place has a drive")).collect();
     Ok(Assembly { identity: template, highest_epoch: 0, places })

@@ -16,7 +16,7 @@ use store::{
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
 
-use crate::assemble::{Given, is_ignored, unwritable};
+use crate::assemble::{Given, Reopen, is_ignored, unwritable};
 use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
@@ -164,11 +164,13 @@ fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> 
             return Err(OpenError::Duplicate { path: name, other: twin.path.clone() });
         }
     }
+    let root = path.clone();
+    let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&root)?) as Arc<dyn Drive>));
     Ok(match DirectoryDrive::open(path) {
-        Ok(drive) => Given { path: drive.path().to_owned(), drive: Ok(Arc::new(drive)) },
+        Ok(drive) => Given { path: drive.path().to_owned(), drive: Ok(Arc::new(drive)), reopen },
         Err(error) => {
             let path = std::path::absolute(path).map_or(name, |path| path.display().to_string());
-            Given { path, drive: Err(error) }
+            Given { path, drive: Err(error), reopen }
         }
     })
 }

@@ -27,6 +27,7 @@ mod frame;
 mod index;
 mod judge;
 pub mod location;
+mod member;
 mod open;
 mod payload;
 pub mod quorum;
@@ -41,7 +42,7 @@ mod shards;
 pub mod testing;
 mod writer;
 
-pub use assemble::Given;
+pub use assemble::{Given, Reopen};
 pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;

@@ -13,11 +13,12 @@ use crate::damage::Damages;
 use crate::drive::is_full;
 use crate::error::OpenError;
 use crate::index::Index;
+use crate::member::Member;
 use crate::recovery::{self, Outcome, set_mode};
 use crate::replay::replay;
 use crate::segment::largest_segment;
 use crate::sequencer::{Event, Sequencer};
-use crate::set::{Member, Mode, Set};
+use crate::set::{Mode, Set};
 
 /// Opens the set, recovers it, and begins an epoch if enough drives are there.
 pub(crate) fn open_set(
@@ -67,7 +68,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
     let Assembly { identity, highest_epoch, places } = assembly;
     let mut members = Vec::with_capacity(places.len());
     let mut smallest = u64::MAX;
-    for (position, Placed { path, drive, mut out }) in places.into_iter().enumerate() {
+    for (position, Placed { path, reopen, drive, mut out }) in places.into_iter().enumerate() {
         if let Some(drive) = &drive
             && out.is_none()
         {
@@ -83,7 +84,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
                 smallest = smallest.min(space.total_bytes);
             }
         }
-        members.push(Member::new(position, identity.members[position].drive, path, drive, out));
+        members.push(Member::new(position, identity.members[position].drive, path, reopen, drive, out));
     }
     Ok(Set {
         id: identity.set,
@@ -116,11 +117,11 @@ fn tell(set: &Set) {
         tracing::warn!(set = %set.id, "A set of this size takes no writes as soon as one drive is missing.");
     }
     for member in set.online() {
-        if member.drive.as_ref().is_some_and(|drive| !drive.durable()) {
+        if member.drive().is_ok_and(|drive| !drive.durable()) {
             tracing::warn!(drive = %member.path, "Nothing is known of how this file system survives a power cut: it is reported as not durable.");
         }
     }
-    let device = |member: &Member| member.drive.as_ref().and_then(|drive| drive.device());
+    let device = |member: &Member| member.drive().ok().and_then(|drive| drive.device());
     let shared: Vec<&str> = set
         .online()
         .filter(|member| {

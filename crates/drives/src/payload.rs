@@ -14,8 +14,9 @@ use crate::digest::{crc64, extent_crc};
 use crate::drive::BLOCK_BYTES;
 use crate::frame::{FRAME_BYTES_MAX, Form, HEADER_BYTES};
 use crate::index::{ChangePlace, Stored, StoredExtent};
+use crate::member::Member;
 use crate::record::Lie;
-use crate::set::{Member, Set};
+use crate::set::Set;
 
 /// Whether a read may wait for the medium.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,9 @@ use crate::error::OpenError;
 use crate::format::{EpochLog, Identity, Nonce};
 use crate::frame::{Address, FRAME_BYTES_MAX, Frame, Header, Kind, Shared};
 use crate::index::FramePlace;
+use crate::member::Member;
 use crate::segment::{SEGMENT_HEADER_BYTES, first_address};
-use crate::set::{Member, Set};
+use crate::set::Set;
 
 /// Bytes read from a drive at a time: 2 MiB, so that a largest frame lies in one or two pieces.
 const WINDOW_BYTES: usize = 2 * FRAME_BYTES_MAX;

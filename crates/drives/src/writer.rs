@@ -31,7 +31,9 @@ impl Writer {
     /// the frames behind the failed one would stand after a hole.
     pub(crate) fn start(set: Arc<Set>, position: usize, events: Sender<Event>) -> Writer {
         let (jobs, incoming) = channel::<Job>();
+        let user = set.members[position].user();
         let run = move || {
+            let _user = user;
             let mut failed = false;
             for job in incoming {
                 let result = if failed {

@@ -82,10 +82,11 @@ impl Sequencer {
         let mut asked: Vec<usize> = self.set.online().map(|member| member.position).collect();
         for &position in &asked {
             let (set, answers) = (Arc::clone(&self.set), answers.clone());
+            let user = set.members[position].user();
             std::thread::spawn(move || {
                 let made = set.members[position].prepare_segment(set.id, address.segment, size_bytes);
                 // The answer may be the last thing the engine waits for before its drives are opened again.
-                drop(set);
+                drop((set, user));
                 // Nobody listens any more when it took too long.
                 let _ = answers.send((position, made));
             });

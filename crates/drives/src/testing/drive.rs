@@ -8,7 +8,8 @@ use parking_lot::{Condvar, Mutex};
 use super::change::{Change, SECTOR_BYTES};
 use super::medium::Medium;
 use super::power::{Power, Step, mix, off};
-use crate::assemble::Given;
+use crate::assemble::{Given, Reopen};
+use crate::drive::Drive;
 
 /// Faults that a test switches on and off.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ pub(super) struct Faults {
     pub(super) hanging_reads: bool,
     pub(super) hanging_shards: bool,
     pub(super) hanging_syncs: bool,
+    /// Whether nothing is found at its path.
+    pub(super) away: bool,
     /// Durable writes to let through before the writes are refused.
     pub(super) writes_left: Option<u64>,
     pub(super) written_bytes: u64,
@@ -99,12 +102,44 @@ impl FaultyDrive {
 
     /// As it is given to an engine.
     pub fn given(&self) -> Given {
-        Given { path: self.path.clone(), drive: Ok(Arc::new(self.clone())) }
+        self.bring_back();
+        Given { path: self.path.clone(), drive: Ok(Arc::new(self.clone())), reopen: self.reopen() }
     }
 
     /// As it is given to an engine when it is absent.
     pub fn absent(&self) -> Given {
-        Given { path: self.path.clone(), drive: Err(io::ErrorKind::NotFound.into()) }
+        self.take_away();
+        Given { path: self.path.clone(), drive: Err(io::ErrorKind::NotFound.into()), reopen: self.reopen() }
+    }
+
+    fn reopen(&self) -> Reopen {
+        let drive = self.clone();
+        Arc::new(move || {
+            drive.check_found()?;
+            Ok(Arc::new(drive.clone()) as Arc<dyn Drive>)
+        })
+    }
+
+    /// Lets nothing be found at its path from now on.
+    pub fn take_away(&self) {
+        self.faults.0.lock().away = true;
+    }
+
+    /// Lets it be found at its path again.
+    pub fn bring_back(&self) {
+        self.faults.0.lock().away = false;
+    }
+
+    /// Empties it, or puts a blank drive in its place: everything on it is gone, also for who has it open.
+    pub fn blank_out(&self) {
+        let mut medium = self.medium.lock();
+        let life = medium.life + 1;
+        *medium = Medium { life, ..Medium::default() };
+    }
+
+    pub(super) fn check_found(&self) -> io::Result<()> {
+        self.power.check()?;
+        if self.faults.0.lock().away { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// Refuses every write with this error from now on, or no longer.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::change::Change;
 use super::drive::FaultyDrive;
 use crate::drive::{AlignedBytes, Drive, Segment, ShardReader, ShardWriter, Space};
+use crate::format::FORMAT_FILE;
 use crate::location::ShardId;
 
 /// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
@@ -37,7 +38,8 @@ impl Drive for FaultyDrive {
     }
 
     fn check_present(&self) -> io::Result<()> {
-        self.power.check()
+        self.check_found()?;
+        if self.size_of(FORMAT_FILE).is_none() { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -45,7 +47,7 @@ impl Drive for FaultyDrive {
     }
 
     fn contents(&self) -> io::Result<Vec<String>> {
-        self.power.check()?;
+        self.check_found()?;
         let medium = self.medium.lock();
         let mut names: Vec<String> =
             medium.files.keys().map(|name| name.split('/').next().unwrap_or(name).to_owned()).collect();
@@ -54,12 +56,13 @@ impl Drive for FaultyDrive {
     }
 
     fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.power.check()?;
+        self.check_found()?;
         Ok(self.medium.lock().files.get(name).map(|file| file.current.all()))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.check_write()?;
+        self.check_found()?;
         self.carry_out(Change::Replace { name: name.to_owned(), bytes: bytes.into() })
     }
 
@@ -69,30 +72,26 @@ impl Drive for FaultyDrive {
             self.check_new_file()?;
             self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
         }
-        Ok(Arc::new(FaultyFile { drive: self.clone(), name }))
+        Ok(Arc::new(FaultyFile::open(self, name)))
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
         self.power.check()?;
         let name = segment_name(number);
-        Ok(self
-            .size_of(&name)
-            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn Segment>))
+        Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn Segment>))
     }
 
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
         self.check_new_file()?;
         let name = shard_name(id);
         self.carry_out(Change::MakeShard { name: name.clone() })?;
-        Ok(Box::new(FaultyFile { drive: self.clone(), name }))
+        Ok(Box::new(FaultyFile::open(self, name)))
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
         self.power.check()?;
         let name = shard_name(id);
-        Ok(self
-            .size_of(&name)
-            .map(|_| Arc::new(FaultyFile { drive: self.clone(), name }) as Arc<dyn ShardReader>))
+        Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn ShardReader>))
     }
 
     fn remove_shard(&self, id: ShardId) -> io::Result<()> {
@@ -104,6 +103,19 @@ impl Drive for FaultyDrive {
 struct FaultyFile {
     drive: FaultyDrive,
     name: String,
+    /// The life of the medium it was opened in.
+    life: u64,
+}
+
+impl FaultyFile {
+    fn open(drive: &FaultyDrive, name: String) -> FaultyFile {
+        FaultyFile { drive: drive.clone(), name, life: drive.medium.lock().life }
+    }
+
+    /// Fails when it was removed together with everything else.
+    fn check_same(&self) -> io::Result<()> {
+        if self.drive.medium.lock().life == self.life { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
 }
 
 impl Segment for FaultyFile {
@@ -112,6 +124,7 @@ impl Segment for FaultyFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.check_same()?;
         if bytes.iter().all(|byte| *byte == 0) {
             // Zeroing ahead is no step of what a test enumerates: its frames are.
             self.drive.power.check()?;
@@ -129,6 +142,7 @@ impl Segment for FaultyFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.check_same()?;
         self.drive.read(&self.name, offset, buffer)
     }
 
@@ -136,10 +150,12 @@ impl Segment for FaultyFile {
         if self.drive.faults.0.lock().hanging_reads {
             return Ok(false);
         }
+        self.check_same()?;
         self.drive.read(&self.name, offset, buffer).map(|()| true)
     }
 
     fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()> {
+        self.check_same()?;
         self.drive.read(&self.name, offset, buffer)
     }
 }
@@ -147,6 +163,7 @@ impl Segment for FaultyFile {
 impl ShardWriter for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.drive.wait_while(|faults| faults.hanging_shards);
+        self.check_same()?;
         self.drive.check_new_file()?;
         let offset = self.drive.size_of(&self.name).unwrap_or(0);
         self.drive.carry_out(Change::Append { name: self.name.clone(), offset, bytes: bytes.into() })
@@ -154,6 +171,7 @@ impl ShardWriter for FaultyFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.drive.wait_while(|faults| faults.hanging_shards || faults.hanging_syncs);
+        self.check_same()?;
         self.drive.check_write()?;
         self.drive.carry_out(Change::Sync { name: self.name.clone() })
     }
@@ -161,6 +179,7 @@ impl ShardWriter for FaultyFile {
 
 impl ShardReader for FaultyFile {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.check_same()?;
         self.drive.read(&self.name, offset, buffer)
     }
 }

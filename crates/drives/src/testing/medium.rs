@@ -68,4 +68,6 @@ pub(super) struct File {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Medium {
     pub(super) files: BTreeMap<String, File>,
+    /// How often it was emptied: a file opened before is not that of the same name made since.
+    pub(super) life: u64,
 }

@@ -1,0 +1,223 @@
+//! A member: one place of a set and the drive that has it, which may change while the set is in use.
+//!
+//! It is out (absent, or neither written nor read) or online (written and read, a voter of the decision that holds).
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+use uuid::Uuid;
+
+use crate::assemble::Reopen;
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment};
+use crate::format::Nonce;
+use crate::frame::{Address, Frame, Header};
+use crate::segment::{self, OpenSegment};
+
+/// Segments of a drive that are kept open, with two descriptors each. Others are opened for a read.
+const SEGMENTS_OPEN_MAX: usize = 16;
+
+const OUT: u8 = 0;
+const ONLINE: u8 = 1;
+
+/// One place of a set and the drive that has it.
+pub(crate) struct Member {
+    pub position: usize,
+    pub path: String,
+    /// Opens what is at its path by now.
+    #[expect(dead_code, reason = "healing, which looks for drives that came back, is the next step")]
+    reopen: Reopen,
+    slot: RwLock<Slot>,
+    /// Why it is not written and read; `None` while it is.
+    out: RwLock<Option<String>>,
+    state: AtomicU8,
+    /// A write to it never came back: what its thread may still write must not meet a later one.
+    hangs: AtomicBool,
+    /// Shared with every thread that writes to it.
+    users: Arc<()>,
+    /// The last batch it holds.
+    pub written: AtomicU64,
+    /// Held while a segment is made, which one thread does at a time.
+    making: Mutex<()>,
+    /// The last reason an operator was told.
+    told: Mutex<String>,
+}
+
+/// The drive at a place.
+struct Slot {
+    id: Uuid,
+    /// `None` while it is absent.
+    drive: Option<Arc<dyn Drive>>,
+    /// At most [`SEGMENTS_OPEN_MAX`].
+    segments: BTreeMap<u32, Arc<OpenSegment>>,
+}
+
+/// Says that a thread may write to a drive, while it lives.
+pub(crate) struct User(#[expect(dead_code, reason = "it is counted")] Arc<()>);
+
+impl Member {
+    pub(crate) fn new(
+        position: usize,
+        id: Uuid,
+        path: String,
+        reopen: Reopen,
+        drive: Option<Arc<dyn Drive>>,
+        out: Option<String>,
+    ) -> Member {
+        let online = drive.is_some() && out.is_none();
+        Member {
+            position,
+            path,
+            reopen,
+            slot: RwLock::new(Slot { id, drive, segments: BTreeMap::new() }),
+            out: RwLock::new(out),
+            state: AtomicU8::new(if online { ONLINE } else { OUT }),
+            hangs: AtomicBool::new(false),
+            users: Arc::new(()),
+            written: AtomicU64::new(0),
+            making: Mutex::new(()),
+            told: Mutex::new(String::new()),
+        }
+    }
+
+    /// Whether it is written and read as current.
+    pub(crate) fn is_online(&self) -> bool {
+        self.state.load(Ordering::Acquire) == ONLINE
+    }
+
+    /// Takes it out; the first reason stays.
+    pub(crate) fn take_out(&self, reason: &str) {
+        let mut out = self.out.write();
+        if out.is_none() {
+            *out = Some(reason.to_owned());
+            // A drive that is asked again and again fails with the same words each time.
+            let mut told = self.told.lock();
+            if *told != reason {
+                tracing::error!(drive = %self.path, reason, "A drive is out: it is neither written nor read.");
+                reason.clone_into(&mut told);
+            }
+        }
+        self.state.store(OUT, Ordering::Release);
+    }
+
+    /// Takes it out until the write to it that never came back does.
+    pub(crate) fn leave_behind(&self, reason: &str) {
+        self.hangs.store(true, Ordering::Release);
+        self.take_out(reason);
+    }
+
+    /// Whether a write to it never came back.
+    pub(crate) fn hangs(&self) -> bool {
+        self.hangs.load(Ordering::Acquire)
+    }
+
+    /// To be held by a thread for as long as it may write to it.
+    pub(crate) fn user(&self) -> User {
+        User(Arc::clone(&self.users))
+    }
+
+    /// Takes it in: it holds everything.
+    pub(crate) fn take_in(&self) {
+        *self.out.write() = None;
+        self.told.lock().clear();
+        self.hangs.store(false, Ordering::Release);
+        self.state.store(ONLINE, Ordering::Release);
+    }
+
+    /// Why it is out, or not yet in.
+    pub(crate) fn reason(&self) -> String {
+        self.out.read().clone().unwrap_or_default()
+    }
+
+    /// The drive's identity.
+    pub(crate) fn id(&self) -> Uuid {
+        self.slot.read().id
+    }
+
+    /// The drive, or the error that it is absent.
+    pub(crate) fn drive(&self) -> io::Result<Arc<dyn Drive>> {
+        let drive = self.slot.read().drive.clone();
+        drive.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the drive is absent"))
+    }
+
+    /// A segment that exists.
+    pub(crate) fn segment(&self, number: u32) -> io::Result<Arc<OpenSegment>> {
+        if let Some(segment) = self.slot.read().segments.get(&number) {
+            return Ok(Arc::clone(segment));
+        }
+        let drive = self.drive()?;
+        let file = drive.open_segment(number)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(self.keep_open(&drive, number, OpenSegment::found(file)))
+    }
+
+    /// Makes a segment with its header unless it exists.
+    pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
+        let _one_at_a_time = self.making.lock();
+        let open = self.slot.read().segments.get(&number).map(Arc::clone);
+        if let Some(open) = open {
+            return self.write_segment_header(set, number, open.file());
+        }
+        let drive = self.drive()?;
+        let found = drive.open_segment(number)?.is_some();
+        let file = drive.create_segment(number, size_bytes)?;
+        self.write_segment_header(set, number, &*file)?;
+        let open = if found { OpenSegment::found(file) } else { OpenSegment::made(file) };
+        self.keep_open(&drive, number, open);
+        Ok(())
+    }
+
+    /// Writes a segment's header unless it is there: a crash may have come between the file and its header.
+    fn write_segment_header(&self, set: Uuid, number: u32, file: &dyn Segment) -> io::Result<()> {
+        let header = segment::header(set, self.id(), number, file.size_bytes());
+        let mut found = AlignedBytes::zeroed(BLOCK_BYTES);
+        file.read_medium_at(0, &mut found)?;
+        if found[..] == header[..] { Ok(()) } else { file.write_at(0, &header) }
+    }
+
+    /// Keeps a segment of `drive` open, unless that was exchanged meanwhile, and closes the oldest when there are too
+    /// many: those written to are the newest.
+    fn keep_open(&self, drive: &Arc<dyn Drive>, number: u32, segment: OpenSegment) -> Arc<OpenSegment> {
+        let mut slot = self.slot.write();
+        if !slot.drive.as_ref().is_some_and(|current| Arc::ptr_eq(current, drive)) {
+            return Arc::new(segment);
+        }
+        let kept = Arc::clone(slot.segments.entry(number).or_insert_with(|| Arc::new(segment)));
+        while slot.segments.len() > SEGMENTS_OPEN_MAX {
+            slot.segments.pop_first();
+        }
+        kept
+    }
+
+    /// Writes a frame; durable on return.
+    pub(crate) fn write_frame(&self, address: Address, bytes: &[u8]) -> io::Result<()> {
+        self.segment(address.segment)?.write_frame(u64::from(address.offset), bytes)
+    }
+
+    /// Reads a frame from the medium: `None` where there is none of this epoch.
+    pub(crate) fn read_frame(&self, nonce: &Nonce, address: Address) -> io::Result<Option<Frame>> {
+        let segment = match self.segment(address.segment) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.drive().is_ok() => return Ok(None),
+            other => other?,
+        };
+        let offset = u64::from(address.offset);
+        if offset + BLOCK_BYTES as u64 > segment.file().size_bytes() {
+            return Ok(None);
+        }
+        let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
+        segment.file().read_medium_at(offset, &mut block)?;
+        let Some(header) = Header::decode(&block, nonce, address) else {
+            return Ok(None);
+        };
+        if header.frame_bytes() > BLOCK_BYTES {
+            let end = offset + header.frame_bytes() as u64;
+            if end > segment.file().size_bytes() {
+                return Ok(None);
+            }
+            block = AlignedBytes::zeroed(header.frame_bytes());
+            segment.file().read_medium_at(offset, &mut block)?;
+        }
+        Ok(Some(Frame::of(header, &block)))
+    }
+}
