@@ -70,6 +70,7 @@ impl Drive for FaultyDrive {
         let name = segment_name(number);
         if self.size_of(&name).is_none() {
             self.check_new_file()?;
+            let size_bytes = size_bytes.min(self.segment_bytes_max);
             self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
         }
         Ok(Arc::new(FaultyFile::open(self, name)))

@@ -73,6 +73,7 @@ impl Timeline {
         let mut moment = Moment {
             paths: drives.iter().map(|drive| (*drive).to_owned()).collect(),
             sure: vec![Medium::default(); drives.len()],
+            sure_print: 0,
             open: Vec::new(),
             notes: Vec::new(),
         };
@@ -97,6 +98,8 @@ pub struct Moment {
     paths: Vec<String>,
     /// What is durable, by drive.
     sure: Vec<Medium>,
+    /// Tells what is durable apart from what is at other moments.
+    sure_print: u64,
     /// What may be there or not, in the order it began.
     open: Vec<Open>,
     notes: Vec<u64>,
@@ -160,41 +163,56 @@ impl Moment {
                     .into_iter()
                     .partition(|open| sync.covers.contains(&open.call));
                 self.open = open;
-                for settled in settled {
-                    settled.change.apply(&mut self.sure[settled.drive], |_| true);
-                }
+                settled.into_iter().for_each(|settled| self.settle(&settled));
             }
             Change::Write { .. } | Change::Replace { .. } | Change::MakeSegment { .. } => {
                 let done = self.open.remove(at);
-                done.change.apply(&mut self.sure[done.drive], |_| true);
+                self.settle(&done);
             }
         }
     }
 
+    fn settle(&mut self, done: &Open) {
+        done.change.apply(&mut self.sure[done.drive], |_| true);
+        self.sure_print ^= print_of(done.call, WHOLE);
+    }
+
     /// One state of the drives a crash at this moment may leave: of the open changes those are there, whole, whose
-    /// bit is set in `whole`, and those of `torn` in part, as `luck` says. Also a number that tells states apart.
+    /// bit is set in `whole`, and those of `torn` in part, as `luck` says. Also a number that is the same for the
+    /// same state, whichever moment it is of.
     pub fn state(&self, whole: u64, torn: u64, luck: u64) -> (Vec<FaultyDrive>, u64) {
         let mut media = self.sure.clone();
-        let mut fingerprint = 0;
+        let mut print = self.sure_print;
         for (nth, open) in self.open.iter().enumerate() {
             let bit = 1_u64.checked_shl(u32::try_from(nth).unwrap_or(u32::MAX)).unwrap_or(0);
             let sectors = open.change.sectors();
-            let kept = if torn & bit != 0 && sectors > 1 {
-                let chance =
+            let medium = &mut media[open.drive];
+            if torn & bit != 0 && sectors > 1 {
+                let is_kept =
                     |sector: usize| mix(luck ^ mix((open.call as u64) << 20 | sector as u64)) & 1 == 0;
-                open.change.apply(&mut media[open.drive], chance);
-                (0..sectors).fold(1, |bits, sector| mix(bits ^ u64::from(chance(sector))))
+                open.change.apply(medium, is_kept);
+                let kept = (0..sectors).filter(|sector| is_kept(*sector));
+                let part = kept.clone().fold(0, |part, sector| mix(part ^ mix(sector as u64)));
+                match kept.count() {
+                    0 => {}
+                    all if all == sectors => print ^= print_of(open.call, WHOLE),
+                    _ => print ^= print_of(open.call, part),
+                }
             } else if whole & bit != 0 {
-                open.change.apply(&mut media[open.drive], |_| true);
-                2
-            } else {
-                3
-            };
-            fingerprint = mix(fingerprint ^ mix(kept ^ (open.call as u64) << 8));
+                open.change.apply(medium, |_| true);
+                print ^= print_of(open.call, WHOLE);
+            }
         }
         let power = Power::steady();
         let drives =
             self.paths.iter().zip(media).map(|(path, medium)| FaultyDrive::found(path, medium, &power));
-        (drives.collect(), fingerprint)
+        (drives.collect(), print)
     }
+}
+
+/// What stands in a print for a change that is there whole.
+const WHOLE: u64 = 1;
+
+fn print_of(call: usize, kept: u64) -> u64 {
+    mix(mix(call as u64) ^ kept)
 }

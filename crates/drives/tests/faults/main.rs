@@ -9,4 +9,6 @@ mod errors;
 mod model;
 mod power;
 mod rules;
+mod states;
+
 mod support;
