@@ -10,5 +10,4 @@ mod model;
 mod power;
 mod rules;
 mod states;
-
 mod support;
