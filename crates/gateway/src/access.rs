@@ -19,6 +19,7 @@ use store::{Bucket, ChangeKind, Object, Origin};
 use tidings_store as store;
 
 use crate::Gateway;
+use crate::work::Work;
 
 /// Most access changes under way at once.
 pub(crate) const IN_FLIGHT_MAX: usize = 4096;
@@ -90,12 +91,9 @@ impl Accesses {
         });
     }
 
-    /// Spawns work that a stopping server waits for.
-    pub(crate) fn spawn<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> tokio::task::JoinHandle<T> {
-        self.tasks.spawn(work)
+    /// Begins work that a stopping server waits for.
+    pub(crate) fn begin<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Work<T> {
+        Work::new(&self.tasks, work)
     }
 
     /// Waits for what is under way.

@@ -22,6 +22,7 @@ mod route;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use crate::admin::AdminRequest;
 use crate::context::{Request, RequestIds};
 use crate::error::Failure;
 use crate::route::Routed;
+use crate::work::Work;
 
 pub use crate::config::configuration_page;
 pub use crate::route::operations_table;
@@ -223,11 +225,11 @@ impl Gateway {
 
     /// Drives work on the store to its end, also when the client goes away meanwhile: a write that is
     /// abandoned halfway would leave what it committed untold.
-    pub(crate) async fn to_the_end<T: Send + 'static>(
+    pub(crate) fn to_the_end<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        self.accesses.spawn(work).await.expect("work on the store does not panic and is never aborted")
+    ) -> Work<T> {
+        self.accesses.begin(work)
     }
 
     /// The token that is cancelled when endless streams are to end.
