@@ -21,12 +21,12 @@ const PATH: &AsciiSet = &COMPONENT.remove(b'/');
 /// This is also the form of keys in listings asked for with `encoding-type=url`: a space is `%20`,
 /// never `+`, because clients decode with and without the form rule.
 pub fn encode_path(bytes: &[u8]) -> String {
-    percent_encode(bytes, PATH).to_string()
+    Cow::from(percent_encode(bytes, PATH)).into_owned()
 }
 
 /// Encodes a name or a value of a query string; slashes are encoded too.
 pub fn encode_component(bytes: &[u8]) -> String {
-    percent_encode(bytes, COMPONENT).to_string()
+    Cow::from(percent_encode(bytes, COMPONENT)).into_owned()
 }
 
 /// Decodes every `%XX` once; `+` stays a plus.

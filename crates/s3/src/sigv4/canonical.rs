@@ -3,8 +3,6 @@
 //! Signature version 4, "Create a canonical request", with S3's exceptions: the path is decoded and
 //! encoded once, never twice, and never normalised.
 
-use std::borrow::Cow;
-
 use crate::error::{ErrorCode, Refusal};
 use crate::headers::Headers;
 use crate::percent;
@@ -68,36 +66,31 @@ pub fn canonical_query(raw: &str, order: QueryOrder) -> Result<String, Refusal> 
 /// `AccessDenied` when a signed header was not sent. `expect` is the exception: proxies answer it
 /// themselves and drop it, and it has only one value.
 pub(super) fn canonical_headers(headers: &dyn Headers, signed: &[String]) -> Result<Vec<u8>, Refusal> {
-    let mut values: Vec<Option<Vec<u8>>> = vec![None; signed.len()];
+    let mut values: Vec<(usize, &[u8])> = Vec::with_capacity(signed.len() + 4);
     headers.for_each(&mut |name, value| {
-        let Some(index) = signed.iter().position(|signed| signed.eq_ignore_ascii_case(name)) else {
-            return;
-        };
-        match &mut values[index] {
-            Some(line) => {
-                line.push(b',');
-                push_collapsed(line, value);
-            }
-            empty @ None => {
-                let mut line = Vec::with_capacity(value.len());
-                push_collapsed(&mut line, value);
-                *empty = Some(line);
-            }
+        if let Some(index) = signed.iter().position(|signed| signed.eq_ignore_ascii_case(name)) {
+            values.push((index, value));
         }
     });
+    // By place among the signed names; values of one name stay in the order sent.
+    values.sort_by_key(|(index, _)| *index);
+    let mut values = values.into_iter().peekable();
     let mut lines = Vec::with_capacity(64 * signed.len());
-    for (name, value) in signed.iter().zip(values) {
-        let value = match value {
-            Some(value) => Cow::Owned(value),
-            None if name == "expect" => Cow::Borrowed(b"100-continue".as_slice()),
+    for (index, name) in signed.iter().enumerate() {
+        lines.extend_from_slice(name.as_bytes());
+        lines.push(b':');
+        match values.next_if(|(of, _)| *of == index) {
+            Some((_, value)) => push_collapsed(&mut lines, value),
+            None if name == "expect" => lines.extend_from_slice(b"100-continue"),
             None => {
                 let message = format!("The signed header {name:?} was not sent.");
                 return Err(Refusal::with(ErrorCode::AccessDenied, message));
             }
-        };
-        lines.extend_from_slice(name.as_bytes());
-        lines.push(b':');
-        lines.extend_from_slice(&value);
+        }
+        while let Some((_, value)) = values.next_if(|(of, _)| *of == index) {
+            lines.push(b',');
+            push_collapsed(&mut lines, value);
+        }
         lines.push(b'\n');
     }
     Ok(lines)
@@ -112,14 +105,19 @@ pub(super) fn join(
     signed: &[String],
     payload_hash: &str,
 ) -> Vec<u8> {
-    let mut canonical = Vec::with_capacity(256 + path.len() + query.len() + headers.len());
+    let mut canonical = Vec::with_capacity(512 + path.len() + query.len() + headers.len());
     for line in [method, path, query] {
         canonical.extend_from_slice(line.as_bytes());
         canonical.push(b'\n');
     }
     canonical.extend_from_slice(headers);
     canonical.push(b'\n');
-    canonical.extend_from_slice(signed.join(";").as_bytes());
+    for (index, name) in signed.iter().enumerate() {
+        if index > 0 {
+            canonical.push(b';');
+        }
+        canonical.extend_from_slice(name.as_bytes());
+    }
     canonical.push(b'\n');
     canonical.extend_from_slice(payload_hash.as_bytes());
     canonical

@@ -244,11 +244,11 @@ impl Signed {
 }
 
 fn string_to_sign(amz_date: &str, credential: &Credential, canonical_request: &[u8]) -> String {
-    format!(
-        "{ALGORITHM}\n{amz_date}\n{}\n{}",
-        credential.scope(),
-        hex::encode(Sha256::digest(canonical_request))
-    )
+    let mut digits = [0; 64];
+    hex::encode_to_slice(Sha256::digest(canonical_request), &mut digits).expect("32 bytes have 64 digits");
+    let digits = std::str::from_utf8(&digits).expect("digits are ASCII");
+    let Credential { date, region, service, .. } = credential;
+    [ALGORITHM, "\n", amz_date, "\n", date, "/", region, "/", service, "/aws4_request\n", digits].concat()
 }
 
 fn keyed(key: &[u8]) -> Hmac<Sha256> {
@@ -283,12 +283,15 @@ fn check_all_signed(headers: &dyn Headers, signed: &[String]) -> Result<(), Refu
     if !signed.iter().any(|name| name == "host") {
         return Err(not_signed("host"));
     }
-    let mut unsigned = Vec::new();
+    let mut unsigned: Vec<String> = Vec::new();
     headers.for_each(&mut |name, _| {
-        let name = name.to_ascii_lowercase();
-        let matters = name.starts_with("x-amz-") && name != "x-amz-content-sha256";
-        if matters && !signed.contains(&name) && !unsigned.contains(&name) {
-            unsigned.push(name);
+        let is_amz = name.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+        if !is_amz || name.eq_ignore_ascii_case("x-amz-content-sha256") {
+            return;
+        }
+        let is_among = |names: &[String]| names.iter().any(|known| known.eq_ignore_ascii_case(name));
+        if !is_among(signed) && !is_among(&unsigned) {
+            unsigned.push(name.to_ascii_lowercase());
         }
     });
     if unsigned.is_empty() { Ok(()) } else { Err(not_signed(&unsigned.join(", "))) }
