@@ -84,14 +84,20 @@ pub(crate) fn authenticate(
     };
     let access_key = &signed.credential.access_key;
     let identity = gateway.setup.directory.find(access_key).ok_or(ErrorCode::InvalidAccessKeyId)?;
-    let key = SigningKey::of(identity.secret.reveal(), &signed.credential);
+    let kept = gateway.signing_keys.find(identity, &signed.credential);
+    let is_kept = kept.is_some();
+    let key = kept.unwrap_or_else(|| SigningKey::of(identity.secret.reveal(), &signed.credential));
     signed.verify(&wire, &key)?;
+    if !is_kept {
+        gateway.signing_keys.keep(identity, &signed.credential, &key);
+    }
     if signed.session_token.is_some() {
         // The only identities there are have permanent keys, which no token belongs to.
         return Err(ErrorCode::InvalidTokenId.into());
     }
-    let chain = signed.chunk_chain(&key);
-    request.body.frame(&request.head.headers, signed.payload, Some(chain))?;
+    let is_chunked = matches!(signed.payload, Payload::Chunked(_));
+    let chain = is_chunked.then(|| signed.chunk_chain(&key));
+    request.body.frame(&request.head.headers, signed.payload, chain)?;
     if signed.expires_s.is_some() {
         adopt_query_headers(request)?;
     }

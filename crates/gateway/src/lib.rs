@@ -18,6 +18,7 @@ mod ops;
 mod receive;
 mod respond;
 mod route;
+mod signing_keys;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use crate::admin::AdminRequest;
 use crate::context::{Request, RequestIds};
 use crate::error::Failure;
 use crate::route::Routed;
+use crate::signing_keys::SigningKeys;
 use crate::work::Work;
 
 pub use crate::config::configuration_page;
@@ -101,6 +103,7 @@ pub struct Gateway {
     pub(crate) setup: Setup,
     pub(crate) request_ids: RequestIds,
     pub(crate) accesses: Accesses,
+    pub(crate) signing_keys: SigningKeys,
     pub(crate) admin: admin::AdminState,
     pub(crate) counters: metrics::Counters,
     closing: CancellationToken,
@@ -123,6 +126,7 @@ impl Gateway {
             setup,
             request_ids: RequestIds::default(),
             accesses: Accesses::default(),
+            signing_keys: SigningKeys::default(),
             admin,
             counters: metrics::Counters::default(),
             closing: CancellationToken::new(),
