@@ -71,7 +71,7 @@ impl Accesses {
         bucket: Arc<Bucket>,
         kind: ChangeKind,
         object: Object,
-        origin: Origin,
+        origin: impl FnOnce() -> Origin,
     ) {
         if !gateway.setup.store.is_access_announced(&bucket, kind, &object.key) {
             return;
@@ -82,6 +82,7 @@ impl Accesses {
         };
         let store = Arc::clone(&gateway.setup.store);
         let losses = Arc::clone(&self.losses);
+        let origin = origin();
         self.tasks.spawn(async move {
             match store.announce_access(bucket, kind, object, origin).await {
                 Ok(_) => losses.is_running.store(false, Ordering::Relaxed),

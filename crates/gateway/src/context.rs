@@ -35,8 +35,6 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     /// The decoded pairs of the query, in the order sent.
     pub(crate) query: Vec<(String, String)>,
-    /// The decoded path, for error documents.
-    pub(crate) resource: String,
     /// 16 upper-case hexadecimal digits.
     pub(crate) id: String,
     /// The client's address without port; IPv6 in brackets.
@@ -68,10 +66,8 @@ impl Request {
         let host = text(&head.headers, "host").unwrap_or_default();
         let address = Address::parse(host, head.uri.path(), &gateway.setup.domains);
         let query = percent::query_pairs(head.uri.query().unwrap_or_default());
-        let path = percent::decode(head.uri.path()).map(|path| String::from_utf8_lossy(&path).into_owned());
         let mut request = Request {
             id: gateway.request_ids.next(gateway.now_ns()),
-            resource: path.unwrap_or_else(|_| head.uri.path().to_owned()),
             source_host: source_host(&head.headers, peer.ip()),
             body: Body::new(&head.headers, body),
             query: Vec::new(),
@@ -120,6 +116,13 @@ impl Request {
     /// The key, when one is addressed.
     pub(crate) fn key_text(&self) -> Option<&str> {
         self.key.as_ref().map(ObjectKey::as_str)
+    }
+
+    /// The decoded path, for error documents.
+    pub(crate) fn resource(&self) -> String {
+        let raw = self.head.uri.path();
+        percent::decode(raw)
+            .map_or_else(|_| raw.to_owned(), |path| String::from_utf8_lossy(&path).into_owned())
     }
 
     /// Whether the path belongs to the admin API, whose errors are JSON.
@@ -194,7 +197,7 @@ impl Request {
             region: gateway.setup.region.clone(),
             range: lossy(self.head.headers.get(RANGE)),
             response_length,
-            endpoint: format!("{}://{}", gateway.setup.scheme, gateway.setup.endpoint),
+            endpoint: gateway.url.clone(),
         }
     }
 }

@@ -106,6 +106,9 @@ pub struct Gateway {
     pub(crate) signing_keys: SigningKeys,
     pub(crate) admin: admin::AdminState,
     pub(crate) counters: metrics::Counters,
+    pub(crate) signature: respond::Signature,
+    /// The URL this server tells of itself in records.
+    pub(crate) url: String,
     closing: CancellationToken,
 }
 
@@ -123,6 +126,8 @@ impl Gateway {
     pub fn new(setup: Setup) -> Arc<Gateway> {
         let admin = admin::AdminState::new(setup.store.clock().now_ms());
         Arc::new(Gateway {
+            signature: respond::Signature::new(&setup.node_id, &setup.region),
+            url: format!("{}://{}", setup.scheme, setup.endpoint),
             setup,
             request_ids: RequestIds::default(),
             accesses: Accesses::default(),

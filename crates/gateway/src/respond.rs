@@ -5,8 +5,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HeaderName, HeaderValue, SERVER,
-    VARY,
+    ACCEPT_RANGES, ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, SERVER, VARY,
+    X_CONTENT_TYPE_OPTIONS, X_XSS_PROTECTION,
 };
 use http::{HeaderMap, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -24,9 +24,33 @@ pub(crate) type Reply = Response<ResponseBody>;
 /// What every response says of its server.
 const SERVER_NAME: HeaderValue = HeaderValue::from_static("tidings");
 
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+const HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
+const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+
+/// Room for the headers of a usual response, made once instead of growing to it.
+const HEADERS_USUAL: usize = 16;
+
+/// What every response of one server says alike.
+pub(crate) struct Signature {
+    /// `None` where the text cannot stand in a header.
+    node_id: Option<HeaderValue>,
+    /// `None` also when no region is configured.
+    region: Option<HeaderValue>,
+}
+
+impl Signature {
+    /// That of a server.
+    pub(crate) fn new(node_id: &str, region: &str) -> Signature {
+        let value = |text: &str| HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
+        Signature { node_id: value(node_id), region: value(region) }
+    }
+}
+
 /// An empty response.
 pub(crate) fn empty(status: StatusCode) -> Reply {
     let mut reply = Response::new(no_body());
+    reply.headers_mut().reserve(HEADERS_USUAL);
     *reply.status_mut() = status;
     if status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED {
         reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(0));
@@ -44,6 +68,7 @@ pub(crate) fn whole(status: StatusCode, content_type: &'static str, body: Bytes)
     let length = body.len();
     let mut reply = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
     *reply.status_mut() = status;
+    reply.headers_mut().reserve(HEADERS_USUAL);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     reply
@@ -82,7 +107,7 @@ pub(crate) fn failure(gateway: &Gateway, request: &Request, failure: Failure) ->
             refusal: &refusal,
             key: request.key_text(),
             bucket: request.bucket_text(),
-            resource: &request.resource,
+            resource: &request.resource(),
             region: &gateway.setup.region,
             request_id: &request.id,
             host_id: &gateway.setup.node_id,
@@ -99,20 +124,23 @@ pub(crate) fn failure(gateway: &Gateway, request: &Request, failure: Failure) ->
     reply
 }
 
-/// Sets what every response carries.
+/// Sets what every response carries, but the date: the listener sets it.
 pub(crate) fn complete(gateway: &Gateway, request: &Request, reply: &mut Reply) {
-    let now_s = gateway.now_s();
+    let Signature { node_id, region } = &gateway.signature;
     let headers = reply.headers_mut();
-    set(headers, HeaderName::from_static("x-amz-request-id"), &request.id);
-    set(headers, HeaderName::from_static("x-amz-id-2"), &gateway.setup.node_id);
+    set(headers, REQUEST_ID, &request.id);
+    if let Some(node_id) = node_id {
+        headers.insert(HOST_ID, node_id.clone());
+    }
     headers.insert(SERVER, SERVER_NAME);
     headers.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
     headers.entry(VARY).or_insert(HeaderValue::from_static("Origin, Accept-Encoding"));
-    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
-    headers.insert(HeaderName::from_static("x-xss-protection"), HeaderValue::from_static("1; mode=block"));
-    set(headers, DATE, &s3::time::http_date(now_s));
-    if !gateway.setup.region.is_empty() && request.bucket_text().is_some() {
-        set(headers, HeaderName::from_static("x-amz-bucket-region"), &gateway.setup.region);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_XSS_PROTECTION, HeaderValue::from_static("1; mode=block"));
+    if let Some(region) = region
+        && request.bucket_text().is_some()
+    {
+        headers.insert(BUCKET_REGION, region.clone());
     }
     if request.body.must_close() {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));

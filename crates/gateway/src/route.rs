@@ -210,10 +210,9 @@ pub(crate) fn route(request: &Request) -> Routed {
         Some(value) => *selector != "list-type" || value == "2",
     });
     let foreign = FOREIGN_HEADERS.iter().find(|(in_scope, of_method, header, value)| {
-        let sent = request.header(header);
         *in_scope == scope
             && *of_method == method
-            && sent.is_some_and(|sent| value.is_empty() || sent == *value)
+            && request.header(header).is_some_and(|sent| value.is_empty() || sent == *value)
     });
     if let Some((_, _, header, _)) = foreign {
         return Routed::NotImplemented { what: header };

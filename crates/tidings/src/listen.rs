@@ -302,11 +302,11 @@ where
 {
     let has_asked = Arc::new(AtomicBool::new(false));
     let service = {
-        let (shared, has_asked) = (shared.clone(), Arc::clone(&has_asked));
+        let (gateway, has_asked) = (Arc::clone(&shared.gateway), Arc::clone(&has_asked));
         hyper::service::service_fn(move |request: Request<Incoming>| {
             has_asked.store(true, Ordering::Relaxed);
-            let shared = shared.clone();
-            async move { Ok::<_, Infallible>(answer(request, peer, &shared).await) }
+            let gateway = Arc::clone(&gateway);
+            async move { Ok::<_, Infallible>(answer(request, peer, &gateway).await) }
         })
     };
     let mut connection = pin!(shared.protocol.serve_connection(TokioIo::new(stream), service));
@@ -338,10 +338,10 @@ where
 async fn answer(
     request: Request<Incoming>,
     peer: SocketAddr,
-    shared: &Shared,
+    gateway: &Arc<gateway::Gateway>,
 ) -> Response<gateway::ResponseBody> {
     let request = request.map(|body| body.map_err(gateway::BoxError::from).boxed_unsync());
-    shared.gateway.respond(request, peer).await
+    gateway.respond(request, peer).await
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub(crate) fn announce(
     object: Object,
     range: &Range<u64>,
 ) {
-    let origin = request.origin(gateway, Some(range.end - range.start));
+    let origin = || request.origin(gateway, Some(range.end - range.start));
     gateway.accesses.announce(gateway, bucket, kind, object, origin);
 }
 
