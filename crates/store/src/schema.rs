@@ -204,15 +204,14 @@ impl From<&ETag> for CompactETag {
         };
         let compact = match (from_hex(digest), parts) {
             (Some(digest), None) => Some(CompactETag::Md5(digest)),
-            (Some(digest), Some(parts)) => {
-                parts.parse().ok().map(|parts| CompactETag::Md5OfParts(digest, parts))
+            // Only what reads back as it was is kept compact: not `-007`.
+            (Some(digest), Some(text)) => {
+                let parts = text.parse::<u32>().ok().filter(|parts| parts.to_string() == text);
+                parts.map(|parts| CompactETag::Md5OfParts(digest, parts))
             }
             (None, _) => None,
         };
-        // Only what reads back as it was is kept compact: not `-007`, not upper-case digits.
-        compact
-            .filter(|compact| ETag::from(compact) == *etag)
-            .unwrap_or_else(|| CompactETag::Opaque(etag.0.clone()))
+        compact.unwrap_or_else(|| CompactETag::Opaque(etag.0.clone()))
     }
 }
 
@@ -226,13 +225,29 @@ impl From<&CompactETag> for ETag {
     }
 }
 
+/// The digest of 32 lower-case digits.
 fn from_hex(text: &str) -> Option<[u8; 16]> {
-    let is_digest = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_digest.then(|| u128::from_str_radix(text, 16).ok().map(u128::to_be_bytes)).flatten()
+    let digits: &[u8; 32] = text.as_bytes().try_into().ok()?;
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let mut digest = [0; 16];
+    for (byte, pair) in digest.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = value(pair[0])? << 4 | value(pair[1])?;
+    }
+    Some(digest)
 }
 
 fn to_hex(digest: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*digest))
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    let mut text = String::with_capacity(32);
+    for byte in digest {
+        text.push(digit(byte >> 4));
+        text.push(digit(byte & 15));
+    }
+    text
 }
 
 /// A record as a value: [`FORMAT`], then postcard.
