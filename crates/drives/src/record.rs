@@ -76,8 +76,7 @@ impl Metadata {
             self.push_mutation(sequence, mutation);
         }
         for change in changes {
-            let encoded = postcard::to_stdvec(change).expect("a change has no type that cannot be encoded");
-            self.push_bytes(&encoded);
+            self.push_change(change);
         }
     }
 
@@ -108,6 +107,16 @@ impl Metadata {
                 self.push_bytes(prefix);
             }
         }
+    }
+
+    /// Encodes a change in its place, its length before it.
+    fn push_change(&mut self, change: &Change) {
+        let at = self.bytes.len();
+        self.push_length(0);
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = postcard::to_extend(change, bytes).expect("a change has no type that cannot be encoded");
+        let length = u32::try_from(self.bytes.len() - at - 4).expect("a batch is smaller than 4 GiB");
+        self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
 
     fn push_length(&mut self, length: usize) {
