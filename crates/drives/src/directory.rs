@@ -12,8 +12,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
@@ -31,9 +31,14 @@ pub struct DirectoryDrive {
     lock: File,
     mode: AtomicU8,
     durable: AtomicBool,
+    /// Inode of the folder of its journal when it was claimed; 0 before.
+    log: AtomicU64,
     /// Folders of `shard/` whose names are known to be durable; at most 65,536.
     folders: Mutex<HashSet<String>>,
 }
+
+/// Ends the name of a shard that is being made anew.
+const UNFINISHED: &str = "new";
 
 /// How a write becomes durable on this file system.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,6 +75,7 @@ impl DirectoryDrive {
             lock,
             mode: AtomicU8::new(Mode::Flushed as u8),
             durable: AtomicBool::new(false),
+            log: AtomicU64::new(0),
             folders: Mutex::new(HashSet::new()),
         })
     }
@@ -89,6 +95,26 @@ impl DirectoryDrive {
     fn shard_path(&self, id: ShardId) -> PathBuf {
         let name = id.to_name();
         self.root.join("shard").join(&name[..2]).join(&name[2..4]).join(name)
+    }
+
+    /// The folder of a shard, made if it is not there.
+    fn shard_folder(&self, id: ShardId) -> io::Result<PathBuf> {
+        let folder = self.shard_path(id).parent().expect("a shard lies in a folder").to_path_buf();
+        let known = id.to_name()[..4].to_owned();
+        if !self.folders.lock().contains(&known) {
+            // Not the folder of all shards: without that, this is not the drive any more that was claimed.
+            let above = folder.parent().expect("the folder lies in a folder");
+            for made in [above, &folder] {
+                match fs::create_dir(made) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                    _ => {}
+                }
+            }
+            sync_directory(above)?;
+            sync_directory(&self.root.join("shard"))?;
+            self.folders.lock().insert(known);
+        }
+        Ok(folder)
     }
 
     /// Opens both descriptors of an existing segment.
@@ -151,6 +177,7 @@ impl Drive for DirectoryDrive {
             }
         }
         sync_directory(&self.root)?;
+        self.log.store(fs::metadata(self.root.join("log"))?.ino(), Ordering::Relaxed);
         let mode = self.probe()?;
         self.mode.store(mode as u8, Ordering::Relaxed);
         let kind = rustix::fs::statfs(&self.root)?.f_type;
@@ -167,12 +194,24 @@ impl Drive for DirectoryDrive {
         fs::metadata(&self.root).ok().map(|metadata| metadata.dev())
     }
 
+    fn is_mount(&self) -> Option<bool> {
+        let (own, above) = (fs::metadata(&self.root).ok()?, fs::metadata(self.root.parent()?).ok()?);
+        Some(own.dev() != above.dev())
+    }
+
     fn check_present(&self) -> io::Result<()> {
         let (opened, found) = (self.lock.metadata()?, fs::metadata(&self.root)?);
         if (opened.dev(), opened.ino()) != (found.dev(), found.ino()) {
             return Err(io::Error::new(io::ErrorKind::NotFound, "another directory is in its place"));
         }
-        fs::metadata(self.root.join(FORMAT_FILE)).map(|_| ())
+        fs::metadata(self.root.join(FORMAT_FILE))?;
+        // An emptied directory may have been given its identity again by a decision that was under way.
+        let log = fs::metadata(self.root.join("log"))?.ino();
+        let claimed = self.log.load(Ordering::Relaxed);
+        if claimed != 0 && claimed != log {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "another journal is in its place"));
+        }
+        Ok(())
     }
 
     fn space(&self) -> io::Result<Space> {
@@ -254,32 +293,84 @@ impl Drive for DirectoryDrive {
         }
     }
 
+    fn segments(&self) -> io::Result<Vec<u32>> {
+        let mut numbers: Vec<u32> = names(&self.root.join("log"))?
+            .iter()
+            .filter_map(|name| name.strip_suffix(".seg")?.parse().ok())
+            .collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn remove_segment(&self, number: u32) -> io::Result<()> {
+        remove_file(&self.segment_path(number))?;
+        sync_directory(&self.root.join("log"))
+    }
+
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        let folder = self.shard_folder(id)?;
+        let file = OpenOptions::new().create_new(true).write(true).open(self.shard_path(id))?;
+        Ok(Box::new(ShardFile { file, folder, end: 0, named: false, rename: None }))
+    }
+
+    fn replace_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        let folder = self.shard_folder(id)?;
         let path = self.shard_path(id);
-        let folder = path.parent().expect("a shard lies in a folder").to_path_buf();
-        let known = id.to_name()[..4].to_owned();
-        if !self.folders.lock().contains(&known) {
-            fs::create_dir_all(&folder)?;
-            sync_directory(folder.parent().expect("the folder lies in a folder"))?;
-            sync_directory(&self.root.join("shard"))?;
-            self.folders.lock().insert(known);
-        }
-        let file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-        Ok(Box::new(ShardFile { file, folder, end: 0, named: false }))
+        let unfinished = path.with_extension(UNFINISHED);
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
+        let rename = Some((unfinished, path));
+        Ok(Box::new(ShardFile { file, folder, end: 0, named: false, rename }))
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
         match File::open(self.shard_path(id)) {
-            Ok(file) => Ok(Some(Arc::new(ShardFileReader { file }))),
+            Ok(file) => Ok(Some(Arc::new(ShardFileReader {
+                file,
+                path: self.shard_path(id),
+                direct: OnceLock::new(),
+            }))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     fn remove_shard(&self, id: ShardId) -> io::Result<()> {
-        match fs::remove_file(self.shard_path(id)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        remove_file(&self.shard_path(id))
+    }
+
+    fn shard_folders(&self) -> io::Result<Vec<u16>> {
+        let root = self.root.join("shard");
+        let mut folders = Vec::new();
+        for first in names(&root)? {
+            for second in names(&root.join(&first))? {
+                folders.extend(u16::from_str_radix(&format!("{first}{second}"), 16));
+            }
+        }
+        folders.sort_unstable();
+        Ok(folders)
+    }
+
+    fn sweep_shards(&self, folder: u16) -> io::Result<Vec<ShardId>> {
+        let digits = format!("{folder:04x}");
+        let path = self.root.join("shard").join(&digits[..2]).join(&digits[2..]);
+        let mut ids = Vec::new();
+        for name in names(&path)? {
+            match name.strip_suffix(UNFINISHED) {
+                Some(_) => remove_file(&path.join(&name))?,
+                None => ids.extend(ShardId::from_name(&name)),
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn quarantine(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.root.join("quarantine");
+        fs::create_dir_all(&folder)?;
+        match OpenOptions::new().create_new(true).write(true).open(folder.join(name)) {
+            Ok(file) => file.write_all_at(bytes, 0).and_then(|()| file.sync_all()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -342,6 +433,18 @@ struct ShardFile {
     folder: PathBuf,
     end: u64,
     named: bool,
+    /// Of one that is made anew, the name it has and the one it gets.
+    rename: Option<(PathBuf, PathBuf)>,
+}
+
+impl Drop for ShardFile {
+    fn drop(&mut self) {
+        if let Some((unfinished, _)) = &self.rename
+            && let Err(error) = remove_file(unfinished)
+        {
+            tracing::debug!(path = %unfinished.display(), %error, "An unfinished shard stays until the next census.");
+        }
+    }
 }
 
 impl ShardWriter for ShardFile {
@@ -353,6 +456,10 @@ impl ShardWriter for ShardFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
+        if let Some((unfinished, path)) = &self.rename {
+            fs::rename(unfinished, path)?;
+            self.rename = None;
+        }
         if !self.named {
             sync_directory(&self.folder)?;
             self.named = true;
@@ -363,11 +470,64 @@ impl ShardWriter for ShardFile {
 
 struct ShardFileReader {
     file: File,
+    path: PathBuf,
+    /// Opened when it is first asked for; `None` where the file system has no such way.
+    direct: OnceLock<Option<File>>,
 }
 
 impl ShardReader for ShardFileReader {
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<usize> {
+        let direct = self.direct.get_or_init(|| open_same(&self.path, &self.file));
+        let file = direct.as_ref().unwrap_or(&self.file);
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // What O_DIRECT reads short of whole blocks is the end of the file.
+            if filled % BLOCK_BYTES != 0 {
+                break;
+            }
+        }
+        Ok(filled)
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(buffer, offset)
+    }
+}
+
+/// Opens a file that is read past the page cache, if it is still the one that is open.
+fn open_same(path: &Path, opened: &File) -> Option<File> {
+    let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags are small");
+    let direct = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let (found, known) = (direct.metadata().ok()?, opened.metadata().ok()?);
+    ((found.dev(), found.ino()) == (known.dev(), known.ino())).then_some(direct)
+}
+
+/// The names in a folder; none when it is not there.
+fn names(folder: &Path) -> io::Result<Vec<String>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect(),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; an absent one is no error.
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

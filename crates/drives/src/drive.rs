@@ -47,6 +47,9 @@ pub trait Drive: Send + Sync + 'static {
     /// Identifies the device behind it, where there is one: equal numbers fail together.
     fn device(&self) -> Option<u64>;
 
+    /// Whether it is the root of a file system; `None` where that says nothing.
+    fn is_mount(&self) -> Option<bool>;
+
     /// Fails when what it stands for is not there any more: the directory was removed, or another one is
     /// mounted over it.
     fn check_present(&self) -> io::Result<()>;
@@ -71,14 +74,33 @@ pub trait Drive: Send + Sync + 'static {
     /// Opens a segment; `None` when it is not there.
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>>;
 
+    /// Numbers of the segments that are there, ascending.
+    fn segments(&self) -> io::Result<Vec<u32>>;
+
+    /// Removes a segment; an absent one is no error.
+    fn remove_segment(&self, number: u32) -> io::Result<()>;
+
     /// Makes the file of a shard.
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
+
+    /// Makes the file of a shard anew: what was there under its name stays until the writer is synced.
+    fn replace_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
 
     /// Opens the file of a shard; `None` when it is not there.
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>>;
 
     /// Removes the file of a shard; an absent one is no error.
     fn remove_shard(&self, id: ShardId) -> io::Result<()>;
+
+    /// The folders that hold shards, see [`ShardId::folder`].
+    fn shard_folders(&self) -> io::Result<Vec<u16>>;
+
+    /// The shards of a folder, ascending. Removes what a crash left of one that was made anew: nobody else may be
+    /// making one.
+    fn sweep_shards(&self, folder: u16) -> io::Result<Vec<ShardId>>;
+
+    /// Keeps a copy of something damaged, for a person to look at; one of that name stays as it is.
+    fn quarantine(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 }
 
 /// A file of the journal.
@@ -110,6 +132,13 @@ pub trait ShardWriter: Send {
 
 /// A shard being read.
 pub trait ShardReader: Send + Sync {
+    /// Its size in bytes.
+    fn size_bytes(&self) -> io::Result<u64>;
+
+    /// Fills the buffer from a multiple of [`BLOCK_BYTES`] on, past the page cache where the file system allows it. At
+    /// the end of the file it is filled in part; answers how many bytes.
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<usize>;
+
     /// Reads through the page cache; fails with `UnexpectedEof` beyond the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 }

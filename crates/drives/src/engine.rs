@@ -10,8 +10,8 @@ use std::{io, ops::Range};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
-    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, KeyRange, Location,
-    PartitionId, Sequence, SetReport, Stage, StageHint,
+    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
+    Location, PartitionId, Sequence, SetReport, Stage, StageHint,
 };
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::spawn_blocking;
@@ -21,6 +21,7 @@ use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
+use crate::heal::{Healer, Healing, Tally};
 use crate::open::open_set;
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request};
@@ -44,6 +45,8 @@ pub struct LocalEngine {
     permits: Arc<Semaphore>,
     pins: Arc<Pins>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    tally: Arc<Tally>,
+    healer: Mutex<Healer>,
 }
 
 impl LocalEngine {
@@ -87,18 +90,37 @@ impl LocalEngine {
         parity: Option<usize>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<LocalEngine>, OpenError> {
+        LocalEngine::open_healing(given, parity, clock, Healing::default())
+    }
+
+    /// As [`LocalEngine::open_on`], with other rates of healing and scrubbing than the default.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalEngine::open`].
+    pub fn open_healing(
+        given: Vec<Given>,
+        parity: Option<usize>,
+        clock: Arc<dyn Clock>,
+        healing: Healing,
+    ) -> Result<Arc<LocalEngine>, OpenError> {
         let (events, incoming) = channel();
         let (set, sequencer) = open_set(given, parity, clock, incoming, events.clone())?;
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
             .spawn(move || sequencer.run())
             .expect("the system gives a thread");
+        let (pins, tally) = (Arc::new(Pins::default()), Arc::new(Tally::default()));
+        let healer =
+            Healer::start(Arc::clone(&set), Arc::clone(&pins), Arc::clone(&tally), events.clone(), healing);
         Ok(Arc::new(LocalEngine {
             set,
             events,
             permits: Arc::new(Semaphore::new(COMMITS_WAITING_MAX)),
-            pins: Arc::new(Pins::default()),
+            pins,
             thread: Mutex::new(Some(thread)),
+            tally,
+            healer: Mutex::new(healer),
         }))
     }
 
@@ -112,10 +134,16 @@ impl LocalEngine {
         &self.set.damages
     }
 
+    /// What is short, what is being healed, and what was.
+    pub fn heal_report(&self) -> HealReport {
+        self.tally.report(&self.set)
+    }
+
     /// Stops cleanly: takes no more commits, writes those that wait, waits for every voter, and seals the
     /// journal, so that the set survives the loss of any m drives whole.
     pub async fn shutdown(&self) {
         self.permits.close();
+        self.healer.lock().stop();
         let (reply, stopped) = oneshot::channel();
         if self.events.send(Event::Stop { clean: true, reply: Some(reply) }).is_ok() {
             // An error means that it had stopped already.
@@ -148,6 +176,7 @@ impl LocalEngine {
 impl Drop for LocalEngine {
     fn drop(&mut self) {
         self.permits.close();
+        self.healer.lock().stop();
         // It fails when shutdown was there before.
         let _ = self.events.send(Event::Stop { clean: false, reply: None });
         self.join();

@@ -11,9 +11,10 @@
 //! 2. A drive that missed anything is out by a decision of the others, and never read as current.
 //! 3. What the drives present do not prove unacknowledged is never cut.
 //!
-//! What is not here: healing a drive that was out, scrubbing, recycling segments, checkpoints.
+//! What is not here: recycling segments, checkpoints.
 
 mod assemble;
+mod bodies;
 mod chain;
 pub mod columns;
 pub mod damage;
@@ -24,6 +25,7 @@ mod engine;
 mod error;
 mod format;
 mod frame;
+mod heal;
 mod index;
 mod judge;
 pub mod location;
@@ -31,6 +33,7 @@ mod member;
 mod open;
 mod payload;
 pub mod quorum;
+mod rebuild;
 mod record;
 mod recovery;
 mod replay;
@@ -46,4 +49,5 @@ pub use assemble::{Given, Reopen};
 pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;
+pub use heal::Healing;
 pub use quorum::Geometry;

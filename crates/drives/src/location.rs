@@ -23,6 +23,21 @@ impl ShardId {
         format!("{:016x}{:016x}", self.random, self.epoch)
     }
 
+    /// Reads what [`ShardId::to_name`] wrote.
+    pub fn from_name(name: &str) -> Option<ShardId> {
+        let (random, epoch) = (name.get(..16)?, name.get(16..)?);
+        let id = ShardId {
+            random: u64::from_str_radix(random, 16).ok()?,
+            epoch: u64::from_str_radix(epoch, 16).ok()?,
+        };
+        (id.to_name() == name).then_some(id)
+    }
+
+    /// The folder it lies in: the first four digits of its name.
+    pub fn folder(self) -> u16 {
+        u16::try_from(self.random >> 48).expect("sixteen bits are left")
+    }
+
     /// Sixteen bytes, as in shard headers and locations.
     pub(crate) fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];

@@ -1,6 +1,14 @@
 //! A member: one place of a set and the drive that has it, which may change while the set is in use.
 //!
-//! It is out (absent, or neither written nor read) or online (written and read, a voter of the decision that holds).
+//! # States
+//!
+//! - *Out*: absent, or present and neither written nor read.
+//! - *Joining*: gets every frame and every new shard, is not read, and counts for no quorum. Meanwhile everything
+//!   older is healed on it.
+//! - *Online*: written and read. A voter of the decision that holds.
+//!
+//! A drive goes out at any time; it is online again by a decision alone, when it holds everything. What a drive
+//! left behind in memory (open segments, the handle itself) goes with it.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,14 +28,14 @@ use crate::segment::{self, OpenSegment};
 const SEGMENTS_OPEN_MAX: usize = 16;
 
 const OUT: u8 = 0;
-const ONLINE: u8 = 1;
+const JOINING: u8 = 1;
+const ONLINE: u8 = 2;
 
 /// One place of a set and the drive that has it.
 pub(crate) struct Member {
     pub position: usize,
     pub path: String,
     /// Opens what is at its path by now.
-    #[expect(dead_code, reason = "healing, which looks for drives that came back, is the next step")]
     reopen: Reopen,
     slot: RwLock<Slot>,
     /// Why it is not written and read; `None` while it is.
@@ -87,10 +95,20 @@ impl Member {
         self.state.load(Ordering::Acquire) == ONLINE
     }
 
+    /// Whether it is being healed.
+    pub(crate) fn is_joining(&self) -> bool {
+        self.state.load(Ordering::Acquire) == JOINING
+    }
+
+    /// Whether it gets frames and shards.
+    pub(crate) fn is_written(&self) -> bool {
+        self.state.load(Ordering::Acquire) != OUT
+    }
+
     /// Takes it out; the first reason stays.
     pub(crate) fn take_out(&self, reason: &str) {
         let mut out = self.out.write();
-        if out.is_none() {
+        if out.is_none() || self.is_joining() {
             *out = Some(reason.to_owned());
             // A drive that is asked again and again fails with the same words each time.
             let mut told = self.told.lock();
@@ -113,6 +131,11 @@ impl Member {
         self.hangs.load(Ordering::Acquire)
     }
 
+    /// Whether a thread may still write to it.
+    pub(crate) fn is_used(&self) -> bool {
+        Arc::strong_count(&self.users) > 1
+    }
+
     /// To be held by a thread for as long as it may write to it.
     pub(crate) fn user(&self) -> User {
         User(Arc::clone(&self.users))
@@ -126,9 +149,21 @@ impl Member {
         self.state.store(ONLINE, Ordering::Release);
     }
 
+    /// Lets it be written from now on while it is healed. It holds everything up to `written`, or will.
+    pub(crate) fn join(&self, written: u64) {
+        *self.out.write() = Some("it is being healed".to_owned());
+        self.written.store(written, Ordering::Release);
+        self.state.store(JOINING, Ordering::Release);
+    }
+
     /// Why it is out, or not yet in.
     pub(crate) fn reason(&self) -> String {
         self.out.read().clone().unwrap_or_default()
+    }
+
+    /// States why it is out without telling it again: it was out before.
+    pub(crate) fn explain(&self, reason: &str) {
+        *self.out.write() = Some(reason.to_owned());
     }
 
     /// The drive's identity.
@@ -140,6 +175,26 @@ impl Member {
     pub(crate) fn drive(&self) -> io::Result<Arc<dyn Drive>> {
         let drive = self.slot.read().drive.clone();
         drive.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the drive is absent"))
+    }
+
+    /// Puts another drive in its place, or what is at its path by now. The one before is closed.
+    pub(crate) fn exchange(&self, id: Uuid, drive: Option<Arc<dyn Drive>>) {
+        *self.slot.write() = Slot { id, drive, segments: BTreeMap::new() };
+    }
+
+    /// The drive that is at its path by now: the one that was, if it is still there, else what is found. Only of one
+    /// that is out and that no thread writes to.
+    pub(crate) fn look_again(&self) -> io::Result<Arc<dyn Drive>> {
+        if let Ok(drive) = self.drive()
+            && drive.check_present().is_ok()
+        {
+            return Ok(drive);
+        }
+        // It holds a lock on its directory, which may be the same one.
+        self.exchange(self.id(), None);
+        let drive = (self.reopen)()?;
+        self.exchange(self.id(), Some(Arc::clone(&drive)));
+        Ok(drive)
     }
 
     /// A segment that exists.
@@ -166,6 +221,16 @@ impl Member {
         let open = if found { OpenSegment::found(file) } else { OpenSegment::made(file) };
         self.keep_open(&drive, number, open);
         Ok(())
+    }
+
+    /// Whether it has a segment with a sound header.
+    pub(crate) fn has_segment(&self, set: Uuid, number: u32) -> bool {
+        let mut found = AlignedBytes::zeroed(BLOCK_BYTES);
+        self.segment(number).is_ok_and(|segment| {
+            let file = segment.file();
+            let header = segment::header(set, self.id(), number, file.size_bytes());
+            file.read_medium_at(0, &mut found).is_ok() && found[..] == header[..]
+        })
     }
 
     /// Writes a segment's header unless it is there: a crash may have come between the file and its header.

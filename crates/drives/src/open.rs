@@ -8,6 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use store::Clock;
 
 use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
+use crate::bodies::Bodies;
 use crate::columns::Codec;
 use crate::damage::Damages;
 use crate::drive::is_full;
@@ -99,6 +100,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
         largest_segment: largest_segment(smallest),
         clock,
         damages: Damages::default(),
+        bodies: Bodies::default(),
     })
 }
 

@@ -15,13 +15,12 @@
 use store::EngineError;
 
 use crate::chain::{Chain, Placed, RECENT_FRAMES_MAX};
-use crate::columns::column_on;
-use crate::digest::crc64;
 use crate::drive::AlignedBytes;
 use crate::error::OpenError;
 use crate::format::{EpochLog, Identity, Nonce};
-use crate::frame::{Form, Frame, Header, Kind, Shared};
+use crate::frame::{Form, Frame, Kind, Shared};
 use crate::index::{Touched, touched};
+use crate::rebuild::{Rebuilt, Sources, rebuild};
 use crate::replay::{apply_batch, missing};
 use crate::segment;
 use crate::set::{Mode, Set};
@@ -202,40 +201,19 @@ fn complete(set: &Set, placed: &Placed, position: usize) -> Result<(), String> {
 }
 
 /// The frame of a batch for one drive, from those of the others.
-pub(crate) fn rebuild_frame(set: &Set, placed: &Placed, position: usize) -> Option<AlignedBytes> {
+fn rebuild_frame(set: &Set, placed: &Placed, position: usize) -> Option<AlignedBytes> {
     let frames: Vec<(usize, Frame)> = set
         .online()
         .filter(|member| member.position != position)
         .filter_map(|member| Some((member.position, member.read_frame(&placed.nonce, placed.address).ok()??)))
         .filter(|(_, frame)| frame.header.shared.batch == placed.batch)
         .collect();
-    let (shared, metadata) = frames.iter().find_map(|(_, frame)| {
-        frame.metadata.as_ref().map(|metadata| (frame.header.shared.clone(), metadata))
-    })?;
-    let column = match shared.form {
-        Form::Empty => Vec::new(),
-        Form::Replicated => frames.iter().find_map(|(_, frame)| frame.column.clone())?,
-        Form::Columns => {
-            let mut columns = vec![None; set.geometry.drives()];
-            for (holder, frame) in &frames {
-                if let Some(mut column) = frame.column.clone() {
-                    column.resize(shared.stripe_bytes as usize, 0);
-                    columns[column_on(set.geometry, placed.batch, *holder)] = Some(column);
-                }
-            }
-            if !set.codec.rebuild(&mut columns) {
-                return None;
-            }
-            columns[column_on(set.geometry, placed.batch, position)].take()?
-        }
-    };
-    let header = Header {
-        column_bytes: u32::try_from(column.len()).ok()?,
-        column_crc: crc64(&[&column]),
-        position: u16::try_from(position).ok()?,
-        shared,
-    };
-    Some(header.frame(metadata, &column))
+    let (_, whole) = frames.iter().find(|(_, frame)| frame.metadata.is_some())?;
+    let sources = Sources { shared: &whole.header.shared, frames: &frames };
+    match rebuild(&set.codec, &sources, &[position]) {
+        Rebuilt::Whole(mut rebuilt) => rebuilt.pop().map(|(_, frame)| frame),
+        Rebuilt::Hollow(_) | Rebuilt::Lost => None,
+    }
 }
 
 /// Writes the identity of a new epoch to the drives of `positions`: they are its voters.

@@ -122,6 +122,15 @@ pub(crate) fn header(set: Uuid, drive: Uuid, number: u32, size_bytes: u64) -> Al
     block
 }
 
+/// The set whose header a segment has, if that is sound.
+pub(crate) fn set_of(segment: &dyn Segment) -> Option<Uuid> {
+    let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
+    segment.read_medium_at(0, &mut block).ok()?;
+    let (body, crc) = block.split_last_chunk::<8>()?;
+    let sound = &body[..8] == MAGIC && crc64(&[body]) == u64::from_le_bytes(*crc);
+    sound.then(|| Uuid::from_bytes(body[16..32].try_into().expect("sixteen bytes")))
+}
+
 /// The background thread that allocates the next segment and zeroes it.
 pub(crate) struct Preparer {
     requests: Option<SyncSender<Request>>,

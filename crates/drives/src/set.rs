@@ -9,6 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use store::{Clock, DriveReport, DriveState, SetReport};
 use uuid::Uuid;
 
+use crate::bodies::{Bodies, Positions};
 use crate::columns::Codec;
 use crate::damage::Damages;
 use crate::format::{FORMAT_FILE, Identity};
@@ -50,6 +51,8 @@ pub(crate) struct Set {
     pub clock: Arc<dyn Clock>,
     /// What reads found broken.
     pub damages: Damages,
+    /// Bodies on their way into commits.
+    pub bodies: Bodies,
 }
 
 /// Fewer drives than the write quorum took a decision.
@@ -63,6 +66,23 @@ impl Set {
     /// Drives that are written and read.
     pub(crate) fn online(&self) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(|member| member.is_online())
+    }
+
+    /// Drives that get every frame and every new shard: those that are written and read, and those that are joining.
+    pub(crate) fn written(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.is_written())
+    }
+
+    /// The positions of the drives for which it holds.
+    pub(crate) fn positions(&self, holds: impl Fn(&Member) -> bool) -> Positions {
+        let chosen = self.members.iter().filter(|member| holds(member));
+        chosen.fold(0, |positions, member| positions | 1 << member.position)
+    }
+
+    /// Lets the drive of a position be written; it holds every batch up to `written`, or will.
+    pub(crate) fn join(&self, position: usize, written: u64) {
+        self.bodies.join(position);
+        self.members[position].join(written);
     }
 
     /// Size of a segment: that of the smallest of its files where there are any, else what it will be made with.

@@ -39,7 +39,7 @@ impl Writer {
                 let result = if failed {
                     Err(io::Error::other("an earlier frame could not be written"))
                 } else {
-                    set.members[position].write_frame(job.address, &job.frame)
+                    write(&set, position, &job)
                 };
                 failed |= result.is_err();
                 drop(job.frame);
@@ -66,6 +66,19 @@ impl Writer {
     pub(crate) fn abandon(mut self) {
         self.jobs = None;
         self.thread = None;
+    }
+}
+
+/// Writes a frame. A drive that joins has no segments at first: it gets them with the frames.
+fn write(set: &Set, position: usize, job: &Job) -> io::Result<()> {
+    let member = &set.members[position];
+    match member.write_frame(job.address, &job.frame) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && member.is_joining() => {
+            let number = job.address.segment;
+            member.prepare_segment(set.id, number, set.segment_bytes(number))?;
+            member.write_frame(job.address, &job.frame)
+        }
+        written => written,
     }
 }
 

@@ -4,11 +4,12 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use store::{Engine, SystemClock};
 use tempfile::TempDir;
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{LocalEngine, Options};
+use tidings_drives::{Healing, LocalEngine, Options};
 
 thread_local! {
     /// Folders of the test that runs on this thread; gone when it ends.
@@ -67,4 +68,30 @@ mod a_drive_fails_at_the_first_write {
 
 mod a_drive_fails_in_between {
     store::engine_contract!(async || super::with_a_failing_drive(3));
+}
+
+/// A set in memory of which one drive is being healed, so slowly that it takes longer than any test.
+async fn while_a_drive_is_healed() -> Arc<dyn Engine> {
+    let machine = FaultyDrive::machine(4, &Power::steady());
+    let open = || {
+        let healing =
+            Healing { look_every: Duration::from_millis(1), bytes_per_second: 1, ..Healing::default() };
+        let given = machine.iter().map(FaultyDrive::given).collect();
+        LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap()
+    };
+    let engine = open();
+    engine.shutdown().await;
+    drop(engine);
+    machine[3].blank_out();
+    let engine = open();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while engine.heal_report().healing != ["d4"] {
+        assert!(Instant::now() < deadline, "{:?}", engine.report().drives);
+        tokio::task::yield_now().await;
+    }
+    engine
+}
+
+mod a_drive_is_being_healed {
+    store::engine_contract!(async || super::while_a_drive_is_healed().await);
 }

@@ -131,33 +131,93 @@ async fn with_every_pair_of_four_drives_missing_every_byte_reads_back_and_a_writ
     assert!(folder.open().unwrap().report().writable);
 }
 
-#[tokio::test]
-async fn a_drive_that_missed_writes_stays_out_when_it_returns_and_is_never_read_as_current() {
+/// Waits until every drive takes part, at most ten seconds.
+async fn all_online(engine: &LocalEngine) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while engine.report().drives.iter().any(|drive| drive.state == DriveState::Offline) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", engine.report().drives);
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_missed_writes_is_brought_up_when_it_returns_and_then_stands_for_any_other() {
     let folder = Folder::new(4);
     let engine = folder.open().unwrap();
     put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    let large = body(3_000_000, 5);
     engine.shutdown().await;
     drop(engine);
 
     folder.remove(2);
     let engine = folder.open().unwrap();
     put(&engine, "rose", body(30_000, 2)).await.unwrap();
+    let location = stage(&engine, large.clone()).await;
+    let put_large =
+        Put { key: Bytes::from_static(b"large"), locations: vec![location.clone()], ..Put::default() };
+    let batch = Batch { mutations: vec![Mutation::Put(put_large)], ..Batch::default() };
+    engine.commit(SET, batch).await.unwrap();
     engine.shutdown().await;
     drop(engine);
 
     folder.bring_back(2);
     let engine = folder.open().unwrap();
-    let states: Vec<DriveState> = engine.report().drives.iter().map(|drive| drive.state).collect();
-    let away = engine.report().drives.iter().position(|drive| drive.path.ends_with("d2")).unwrap();
-    assert_eq!(states.iter().filter(|state| **state == DriveState::Offline).count(), 1);
-    assert_eq!(states[away], DriveState::Offline);
     assert_eq!(get(&engine, "rose").await, Some(body(30_000, 2)));
+    all_online(&engine).await;
+    engine.shutdown().await;
     drop(engine);
 
-    // With the two others that were there gone, the returned drive does not make up for them.
+    // With two of the others gone it makes up for them.
     folder.remove(1);
     folder.remove(3);
-    assert!(matches!(folder.open(), Err(OpenError::TooFewDrives { present: 1, needed: 2, .. })));
+    let engine = folder.open().unwrap();
+    assert_eq!(get(&engine, "rose").await, Some(body(30_000, 2)));
+    assert_eq!(read(&engine, &location, 0..3_000_000).await, large);
+}
+
+/// A directory is emptied while the server runs, and one is replaced by a new empty directory: both are healed
+/// without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn directories_emptied_or_replaced_in_use_are_healed_without_a_restart() {
+    let folder = Folder::new(4);
+    let engine = folder.open().unwrap();
+    put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    let large = body(3_000_000, 5);
+    let location = stage(&engine, large.clone()).await;
+    let put_large =
+        Put { key: Bytes::from_static(b"large"), locations: vec![location.clone()], ..Put::default() };
+    let batch = Batch { mutations: vec![Mutation::Put(put_large)], ..Batch::default() };
+    engine.commit(SET, batch).await.unwrap();
+    let healed = async |drives: u64| {
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while engine.heal_report().drives_healed < drives {
+            assert!(std::time::Instant::now() < deadline, "{:?}", engine.report().drives);
+            tokio::task::yield_now().await;
+        }
+    };
+
+    for entry in std::fs::read_dir(folder.drive(4)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(path).unwrap()
+        } else {
+            std::fs::remove_file(path).unwrap()
+        }
+    }
+    healed(1).await;
+    folder.remove(2);
+    std::fs::create_dir(folder.drive(2)).unwrap();
+    healed(2).await;
+    put(&engine, "tulip", body(30_000, 2)).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+
+    folder.remove(1);
+    folder.remove(3);
+    let engine = folder.open().unwrap();
+    assert_eq!(get(&engine, "rose").await, Some(body(30_000, 1)));
+    assert_eq!(get(&engine, "tulip").await, Some(body(30_000, 2)));
+    assert_eq!(read(&engine, &location, 0..3_000_000).await, large);
 }
 
 #[tokio::test]

@@ -25,6 +25,7 @@ pub mod cursor;
 pub mod delete;
 pub mod engine;
 pub mod error;
+pub mod heal;
 pub mod listing;
 pub mod multipart;
 pub mod names;
@@ -52,6 +53,7 @@ pub use engine::{
     StageHint,
 };
 pub use error::Error;
+pub use heal::HealReport;
 pub use names::{BucketName, ObjectKey, UploadId, VersionId};
 pub use object::{ETag, Object, ObjectHeaders};
 pub use precondition::{EntityMatch, WriteCondition};

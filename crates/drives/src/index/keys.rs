@@ -19,6 +19,10 @@ impl Keys {
         self.entries.get(key)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub(super) fn insert(&mut self, key: Bytes, stored: Stored) {
         self.entries.insert(key, stored);
     }

@@ -103,6 +103,11 @@ impl Index {
         self.keys.get(key)
     }
 
+    /// How many keys there are.
+    pub(crate) fn count(&self) -> usize {
+        self.keys.len()
+    }
+
     /// Whether a batch of undecided fate may have changed the key.
     pub(crate) fn is_undecided(&self, key: &[u8]) -> bool {
         self.undecided.iter().any(|touched| match touched {

@@ -12,6 +12,7 @@ use crate::columns::{column_on, lay_out};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
 use crate::index::FramePlace;
 use crate::judge::Overlay;
+use crate::member::Member;
 use crate::record::{Metadata, metadata_bytes_of};
 
 /// Largest single commit: its metadata and its longest column.
@@ -66,6 +67,7 @@ impl Sequencer {
         let index = set.index.read();
         let full = set.full.load(Ordering::Relaxed);
         let data = set.geometry.data;
+        let (needed, online) = (set.geometry.write_quorum(), set.positions(Member::is_online));
         let columns = self.usable_columns()[..data].iter().filter(|usable| **usable).count().max(1);
         let mut group = Group::new();
         let mut last = index.last_sequence;
@@ -89,6 +91,11 @@ impl Sequencer {
             }
             if full && takes_space(&request.batch.mutations) {
                 answer(request, Err(EngineError::Full));
+                continue;
+            }
+            let holders = set.bodies.fewest_holders(&request.batch.mutations, online);
+            if let Some(answered) = holders.filter(|holders| *holders < needed) {
+                answer(request, Err(EngineError::WriteQuorum { answered, needed }));
                 continue;
             }
             if let Some(nth) = group.overlay.refusal(&index, &request.batch) {
@@ -129,7 +136,10 @@ impl Sequencer {
                 .collect();
             index.remember(changes);
         }
+        let (written, joining) =
+            (self.set.positions(Member::is_written), self.set.positions(Member::is_joining));
         for (request, committed) in accepted {
+            self.set.bodies.commit(&request.batch.mutations, written, joining);
             answer(request, Ok(committed));
         }
         for (request, refusal) in answers.deferred {

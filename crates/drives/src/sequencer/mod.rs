@@ -12,13 +12,14 @@
 //! 3. A batch short of q freezes the set: it and its refusals are answered "outcome unknown", nothing more is
 //!    written in this epoch, and recovery runs in this process under a new one.
 //!
-//! What is here is the loop; the parts are [`group`] (building a frame), [`write`] and [`freeze`].
+//! What is here is the loop; the parts are [`group`] (building a frame), [`write`], [`freeze`] and [`join`].
 //!
 //! Bounds: [`COMMITS_WAITING_MAX`] commits wait (more wait to be let in), a drive may lag by
 //! [`LAG_BYTES_MAX`] or [`LAG_MAX`].
 
 mod freeze;
 mod group;
+mod join;
 mod write;
 
 use std::collections::VecDeque;
@@ -38,6 +39,8 @@ use crate::segment::{Preparer, segment_bytes};
 use crate::set::{Mode, Set};
 use crate::writer::Writer;
 use group::answer;
+use join::Answer;
+pub(crate) use join::{Granted, Wish};
 use write::Frozen;
 
 /// Commits that may wait for the frame before them.
@@ -76,6 +79,8 @@ pub(crate) enum Event {
     Commit(Box<Request>),
     /// A drive wrote its frame of a batch, or failed to.
     Written { position: usize, batch: u64, result: std::io::Result<()> },
+    /// Healing asks for a decision on a place.
+    Wish { wish: Wish, answer: Answer },
     /// A drive failed elsewhere.
     Fault { position: usize, reason: String },
     /// No more commits come. With `clean`, what is queued is written, every voter is waited for, and a seal
@@ -99,6 +104,9 @@ pub(crate) struct Sequencer {
     queue: VecDeque<Request>,
     writers: Vec<Option<Writer>>,
     flights: Vec<VecDeque<Flight>>,
+    /// By position, the first batch that a drive was written since it joined.
+    joined: Vec<u64>,
+    wishes: VecDeque<(Wish, Answer)>,
     /// Drives that failed since the last decision, with their reasons.
     failed: Vec<(usize, String)>,
     preparer: Preparer,
@@ -133,6 +141,8 @@ impl Sequencer {
             queue: VecDeque::new(),
             writers: (0..drives).map(|_| None).collect(),
             flights: (0..drives).map(|_| VecDeque::new()).collect(),
+            joined: vec![0; drives],
+            wishes: VecDeque::new(),
             failed: Vec::new(),
             preparer,
             sealed: true,
@@ -179,6 +189,7 @@ impl Sequencer {
             {
                 self.freeze(&frozen);
             }
+            self.grant();
             self.retry();
             if self.has_due_work() {
                 self.commit_queue();
@@ -197,6 +208,7 @@ impl Sequencer {
         match event {
             Event::Commit(request) => self.queue.push_back(*request),
             Event::Written { position, batch, result } => self.note_written(position, batch, result),
+            Event::Wish { wish, answer } => self.wishes.push_back((wish, answer)),
             Event::Fault { position, reason } => self.note_failure(position, reason),
             Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
         }
@@ -213,6 +225,10 @@ impl Sequencer {
     }
 
     fn note_failure(&mut self, position: usize, reason: String) {
+        if self.set.members[position].is_joining() {
+            self.end_joining(position, &reason);
+            return;
+        }
         let known = self.failed.iter().any(|(failed, _)| *failed == position);
         if !known && self.set.members[position].is_online() {
             self.failed.push((position, reason));
@@ -258,7 +274,7 @@ impl Sequencer {
         }
         self.last_presence = Instant::now();
         let set = Arc::clone(&self.set);
-        for member in set.online() {
+        for member in set.written() {
             if let Err(error) = member.drive().and_then(|drive| drive.check_present()) {
                 self.note_failure(member.position, error.to_string());
             }

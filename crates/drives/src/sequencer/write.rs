@@ -213,14 +213,7 @@ impl Sequencer {
         for (position, reason) in std::mem::take(&mut self.failed) {
             self.set.members[position].take_out(&reason);
         }
-        for position in 0..self.writers.len() {
-            if !self.set.members[position].is_online() {
-                self.flights[position].clear();
-                if let Some(writer) = self.writers[position].take() {
-                    writer.abandon();
-                }
-            }
-        }
+        self.drop_writers();
         Ok(())
     }
 }

@@ -25,13 +25,13 @@ use crate::location::{Place, ShardId};
 use crate::set::Set;
 
 pub(crate) use read::read;
-pub(crate) use stage::ShardStage;
+pub(crate) use stage::{ShardStage, shard_header};
 
 /// Bytes of a block: 64 KiB.
 const BLOCK_BYTES: usize = 64 * 1024;
 
 /// Bytes of a block's checksum, which stands before it.
-const CRC_BYTES: usize = 8;
+pub(crate) const CRC_BYTES: usize = 8;
 
 /// Stripes encoded, written or read at a time: 512 KiB a drive.
 const STRIPES_PER_BUFFER: usize = 8;
@@ -54,15 +54,22 @@ struct Pinned {
     reclaimed: bool,
 }
 
+impl Pins {
+    /// Whether a body is being read.
+    pub(crate) fn is_pinned(&self, id: ShardId) -> bool {
+        self.pinned.lock().contains_key(&id)
+    }
+}
+
 /// Keeps a body's files while it lives.
-struct Pin {
+pub(crate) struct Pin {
     set: Arc<Set>,
     pins: Arc<Pins>,
     id: ShardId,
 }
 
 impl Pin {
-    fn new(set: Arc<Set>, pins: Arc<Pins>, id: ShardId) -> Pin {
+    pub(crate) fn new(set: Arc<Set>, pins: Arc<Pins>, id: ShardId) -> Pin {
         pins.pinned.lock().entry(id).or_default().readers += 1;
         Pin { set, pins, id }
     }
@@ -88,6 +95,7 @@ impl Drop for Pin {
 /// Removes a body's files, now or when the last reader is gone; blocks.
 pub(crate) fn reclaim(set: &Set, pins: &Pins, location: &Location) -> Result<(), EngineError> {
     let place = Place::from_location(location).ok_or_else(|| no_such(location))?;
+    set.bodies.forget(place.id);
     if let Some(pinned) = pins.pinned.lock().get_mut(&place.id) {
         pinned.reclaimed = true;
         return Ok(());
@@ -97,7 +105,7 @@ pub(crate) fn reclaim(set: &Set, pins: &Pins, location: &Location) -> Result<(),
 }
 
 fn remove(set: &Set, id: ShardId) {
-    for member in set.online() {
+    for member in set.written() {
         let removed = member.drive().and_then(|drive| drive.remove_shard(id));
         if let Err(error) = removed {
             tracing::warn!(drive = %member.path, shard = %id.to_name(), %error, "A shard was not removed and stays as garbage.");
@@ -120,7 +128,32 @@ fn no_such(location: &Location) -> EngineError {
     EngineError::NoSuchLocation { location: location.clone() }
 }
 
-fn block_crc(id: ShardId, column: usize, number: u64, block: &[u8]) -> u64 {
+/// Stripes of a body.
+pub(crate) fn stripes(place: &Place) -> u64 {
+    place.size_bytes.div_ceil((place.geometry.data * BLOCK_BYTES) as u64)
+}
+
+/// Length of the blocks of a stripe.
+pub(crate) fn block_bytes(place: &Place, stripe: u64) -> usize {
+    let whole = (place.geometry.data * BLOCK_BYTES) as u64;
+    let stripe_bytes = (place.size_bytes - stripe * whole).min(whole);
+    usize::try_from(stripe_bytes).expect("a stripe fits memory").div_ceil(place.geometry.data)
+}
+
+/// Where the block of a stripe begins in a shard, with its checksum.
+pub(crate) fn block_offset(stripe: u64) -> u64 {
+    HEADER_BYTES as u64 + stripe * (CRC_BYTES + BLOCK_BYTES) as u64
+}
+
+/// Size of a shard file.
+pub(crate) fn shard_bytes(place: &Place) -> u64 {
+    match stripes(place).checked_sub(1) {
+        Some(last) => block_offset(last) + (CRC_BYTES + block_bytes(place, last)) as u64,
+        None => HEADER_BYTES as u64,
+    }
+}
+
+pub(crate) fn block_crc(id: ShardId, column: usize, number: u64, block: &[u8]) -> u64 {
     crc64(&[
         &id.to_bytes(),
         &[u8::try_from(column).expect("at most 16 columns")],

@@ -64,9 +64,6 @@ fn open_readers(
         let Some(member) = set.members.get(position).filter(|member| member.is_online()) else {
             continue;
         };
-        if place.holders & (1 << position) == 0 {
-            continue;
-        }
         match member.drive().and_then(|drive| drive.open_shard(place.id)) {
             Ok(reader) => {
                 answered += 1;

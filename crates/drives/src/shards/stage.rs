@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use store::{EngineError, Future, Location, Stage};
 use tokio::task::{JoinHandle, spawn_blocking};
+use uuid::Uuid;
 
 use super::{
     BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside,
@@ -16,14 +17,15 @@ use crate::set::Set;
 
 const MAGIC: &[u8; 8] = b"TIDINGSH";
 
-fn shard_header(set: &Set, place: &Place, column: usize) -> [u8; HEADER_BYTES] {
+/// The header of a shard.
+pub(crate) fn shard_header(set: Uuid, place: &Place, column: usize) -> [u8; HEADER_BYTES] {
     let mut bytes = [0; HEADER_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
     bytes[12] = u8::try_from(column).expect("at most 16 columns");
     bytes[13] = u8::try_from(place.geometry.data).expect("at most 16 columns");
     bytes[14] = u8::try_from(place.geometry.parity).expect("at most 16 columns");
-    bytes[16..32].copy_from_slice(set.id.as_bytes());
+    bytes[16..32].copy_from_slice(set.as_bytes());
     bytes[32..48].copy_from_slice(&place.id.to_bytes());
     bytes[48..52].copy_from_slice(&u32::try_from(BLOCK_BYTES).expect("64 KiB").to_le_bytes());
     let crc = crc64(&[&bytes[..HEADER_BYTES - 8]]);
@@ -39,6 +41,8 @@ struct Files {
     /// By position.
     writers: Vec<Option<Box<dyn ShardWriter>>>,
     stripes: u64,
+    /// When it was begun, in joinings: drives that joined since do not hold all of it.
+    begun: u64,
     finished: bool,
 }
 
@@ -46,6 +50,7 @@ impl Drop for Files {
     fn drop(&mut self) {
         if !self.finished {
             self.writers.clear();
+            self.set.bodies.forget(self.place.id);
             remove_aside(&self.set, self.place.id);
         }
     }
@@ -60,20 +65,22 @@ impl Files {
             holders: 0,
         };
         let count = set.members.len();
+        let begun = set.bodies.begin(place.id);
         let mut files = Files {
             set,
             faults,
             place,
             writers: (0..count).map(|_| None).collect(),
             stripes: 0,
+            begun,
             finished: false,
         };
         let set = Arc::clone(&files.set);
-        for member in set.online() {
+        for member in set.written() {
             let column = files.place.column_on(member.position);
             let created =
                 member.drive().and_then(|drive| drive.create_shard(files.place.id)).and_then(|mut writer| {
-                    writer.append(&shard_header(&set, &files.place, column))?;
+                    writer.append(&shard_header(set.id, &files.place, column))?;
                     Ok(writer)
                 });
             match created {
@@ -88,6 +95,11 @@ impl Files {
     /// Goes on without a drive; no space on one is no space at all, and a shortage of ours is no fault of it.
     fn lose(&mut self, position: usize, error: &std::io::Error) -> Result<(), EngineError> {
         self.writers[position] = None;
+        if !self.set.members[position].is_online() {
+            // One that is being healed holds nobody up, and is given up for now.
+            (self.faults)(position, format!("a shard could not be written: {error}"));
+            return Ok(());
+        }
         if is_full(error) {
             return Err(EngineError::Full);
         }
@@ -100,7 +112,8 @@ impl Files {
     }
 
     fn check_quorum(&self) -> Result<(), EngineError> {
-        let (answered, needed) = (self.writers.iter().flatten().count(), self.set.geometry.write_quorum());
+        let taking = self.set.online().filter(|member| self.writers[member.position].is_some());
+        let (answered, needed) = (taking.count(), self.set.geometry.write_quorum());
         if answered < needed { Err(EngineError::WriteQuorum { answered, needed }) } else { Ok(()) }
     }
 
@@ -151,8 +164,11 @@ impl Files {
         self.writers = (0..results.len()).map(|_| None).collect();
         for (position, result) in results.into_iter().enumerate() {
             match result {
-                // One that is out by now is no voter, and does not count.
-                Some(Ok(writer)) if self.set.members[position].is_online() => {
+                // One that is out by now, or was and is back, does not count.
+                Some(Ok(writer))
+                    if self.set.members[position].is_written()
+                        && self.set.bodies.is_kept(position, self.begun) =>
+                {
                     self.writers[position] = Some(writer);
                     self.place.holders |= 1 << position;
                 }

@@ -21,6 +21,8 @@ pub(super) struct Faults {
     pub(super) hanging_reads: bool,
     pub(super) hanging_shards: bool,
     pub(super) hanging_syncs: bool,
+    /// Whether its path is a mount point with nothing mounted.
+    pub(super) unmounted: bool,
     /// Whether nothing is found at its path.
     pub(super) away: bool,
     /// Durable writes to let through before the writes are refused.
@@ -37,6 +39,8 @@ pub struct FaultyDrive {
     pub(super) medium: Arc<Mutex<Medium>>,
     pub(super) faults: Arc<(Mutex<Faults>, Condvar)>,
     pub(super) segment_bytes_max: u64,
+    /// The life of the medium in which an engine opened it.
+    pub(super) opened: u64,
 }
 
 impl FaultyDrive {
@@ -48,6 +52,7 @@ impl FaultyDrive {
             medium: Arc::default(),
             faults: Arc::default(),
             segment_bytes_max: u64::MAX,
+            opened: 0,
         }
     }
 
@@ -92,6 +97,7 @@ impl FaultyDrive {
             medium: Arc::new(Mutex::new(medium)),
             faults: Arc::default(),
             segment_bytes_max: self.segment_bytes_max,
+            opened: 0,
         }
     }
 
@@ -107,13 +113,14 @@ impl FaultyDrive {
             medium: Arc::new(Mutex::new(medium)),
             faults: Arc::default(),
             segment_bytes_max: u64::MAX,
+            opened: 0,
         }
     }
 
     /// As it is given to an engine.
     pub fn given(&self) -> Given {
         self.bring_back();
-        Given { path: self.path.clone(), drive: Ok(Arc::new(self.clone())), reopen: self.reopen() }
+        Given { path: self.path.clone(), drive: Ok(Arc::new(self.open_now())), reopen: self.reopen() }
     }
 
     /// As it is given to an engine when it is absent.
@@ -125,14 +132,24 @@ impl FaultyDrive {
     fn reopen(&self) -> Reopen {
         let drive = self.clone();
         Arc::new(move || {
+            let drive = drive.open_now();
             drive.check_found()?;
-            Ok(Arc::new(drive.clone()) as Arc<dyn Drive>)
+            Ok(Arc::new(drive) as Arc<dyn Drive>)
         })
+    }
+
+    fn open_now(&self) -> FaultyDrive {
+        FaultyDrive { opened: self.medium.lock().life, ..self.clone() }
     }
 
     /// Lets nothing be found at its path from now on.
     pub fn take_away(&self) {
         self.faults.0.lock().away = true;
+    }
+
+    /// Leaves the empty mount point at its path from now on, or mounts something there.
+    pub fn unmount(&self, unmounted: bool) {
+        self.faults.0.lock().unmounted = unmounted;
     }
 
     /// Lets it be found at its path again.
@@ -149,7 +166,8 @@ impl FaultyDrive {
 
     pub(super) fn check_found(&self) -> io::Result<()> {
         self.power.check()?;
-        if self.faults.0.lock().away { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        let is_gone = self.faults.0.lock().away || self.medium.lock().life != self.opened;
+        if is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
     }
 
     /// Refuses every write with this error from now on, or no longer.
@@ -227,6 +245,11 @@ impl FaultyDrive {
         file.durable.write(offset, bytes);
     }
 
+    /// Takes a file away, as a failing file system does.
+    pub fn remove(&self, name: &str) {
+        self.medium.lock().files.remove(name);
+    }
+
     pub(super) fn check_write(&self) -> io::Result<()> {
         let (faults, freed) = &*self.faults;
         let mut faults = faults.lock();
@@ -278,6 +301,12 @@ impl FaultyDrive {
             recorded.end();
         }
         if step == Step::Done { Ok(()) } else { Err(off()) }
+    }
+
+    /// The names below a folder, without it.
+    pub(super) fn names(&self, folder: &str) -> Vec<String> {
+        let medium = self.medium.lock();
+        medium.files.keys().filter_map(|name| Some(name.strip_prefix(folder)?.to_owned())).collect()
     }
 
     pub(super) fn size_of(&self, name: &str) -> Option<u64> {

@@ -12,6 +12,9 @@ use crate::location::ShardId;
 /// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
 const DRIVE_BYTES: u64 = 1 << 30;
 
+/// Ends the name of a shard that is being made anew.
+const UNFINISHED: &str = ".new";
+
 fn segment_name(number: u32) -> String {
     format!("log/{number:08}.seg")
 }
@@ -35,6 +38,10 @@ impl Drive for FaultyDrive {
 
     fn device(&self) -> Option<u64> {
         None
+    }
+
+    fn is_mount(&self) -> Option<bool> {
+        Some(!self.faults.0.lock().unmounted)
     }
 
     fn check_present(&self) -> io::Result<()> {
@@ -68,6 +75,7 @@ impl Drive for FaultyDrive {
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
         let name = segment_name(number);
+        self.check_found()?;
         if self.size_of(&name).is_none() {
             self.check_new_file()?;
             let size_bytes = size_bytes.min(self.segment_bytes_max);
@@ -77,26 +85,73 @@ impl Drive for FaultyDrive {
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
-        self.power.check()?;
+        self.check_found()?;
         let name = segment_name(number);
         Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn Segment>))
     }
 
+    fn segments(&self) -> io::Result<Vec<u32>> {
+        self.power.check()?;
+        let names = self.names("log/");
+        Ok(names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect())
+    }
+
+    fn remove_segment(&self, number: u32) -> io::Result<()> {
+        self.check_write()?;
+        self.carry_out(Change::Remove { name: segment_name(number) })
+    }
+
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        self.check_found()?;
         self.check_new_file()?;
         let name = shard_name(id);
         self.carry_out(Change::MakeShard { name: name.clone() })?;
         Ok(Box::new(FaultyFile::open(self, name)))
     }
 
+    fn replace_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
+        self.check_found()?;
+        self.check_new_file()?;
+        let unfinished = format!("{}{UNFINISHED}", shard_name(id));
+        self.carry_out(Change::MakeShard { name: unfinished.clone() })?;
+        Ok(Box::new(Replacement { file: FaultyFile::open(self, unfinished), name: shard_name(id) }))
+    }
+
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
-        self.power.check()?;
+        self.check_found()?;
         let name = shard_name(id);
         Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn ShardReader>))
     }
 
     fn remove_shard(&self, id: ShardId) -> io::Result<()> {
         self.carry_out(Change::Remove { name: shard_name(id) })
+    }
+
+    fn shard_folders(&self) -> io::Result<Vec<u16>> {
+        self.power.check()?;
+        let names = self.names("shard/");
+        let mut folders: Vec<u16> =
+            names.iter().filter_map(|name| Some(ShardId::from_name(name)?.folder())).collect();
+        folders.dedup();
+        Ok(folders)
+    }
+
+    fn sweep_shards(&self, folder: u16) -> io::Result<Vec<ShardId>> {
+        self.power.check()?;
+        for name in self.names("shard/").iter().filter(|name| name.ends_with(UNFINISHED)) {
+            self.carry_out(Change::Remove { name: format!("shard/{name}") })?;
+        }
+        let names = self.names("shard/");
+        Ok(names
+            .iter()
+            .filter_map(|name| ShardId::from_name(name))
+            .filter(|id| id.folder() == folder)
+            .collect())
+    }
+
+    fn quarantine(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        self.check_write()?;
+        self.carry_out(Change::Replace { name: format!("quarantine/{name}"), bytes: bytes.into() })
     }
 }
 
@@ -178,7 +233,38 @@ impl ShardWriter for FaultyFile {
     }
 }
 
+/// A shard that is made anew: it has its name when it is synced.
+struct Replacement {
+    file: FaultyFile,
+    name: String,
+}
+
+impl ShardWriter for Replacement {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync()?;
+        let bytes = self.file.drive.bytes(&self.file.name);
+        self.file.drive.carry_out(Change::Replace { name: self.name.clone(), bytes: bytes.into() })?;
+        self.file.drive.carry_out(Change::Remove { name: self.file.name.clone() })
+    }
+}
+
 impl ShardReader for FaultyFile {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.check_same()?;
+        self.drive.size_of(&self.name).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<usize> {
+        let rest = ShardReader::size_bytes(self)?.saturating_sub(offset);
+        let length = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
+        self.drive.read(&self.name, offset, &mut buffer[..length])?;
+        Ok(length)
+    }
+
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.check_same()?;
         self.drive.read(&self.name, offset, buffer)

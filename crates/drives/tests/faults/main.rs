@@ -6,8 +6,10 @@
 mod cost;
 mod damage;
 mod errors;
+mod healing;
 mod model;
 mod power;
+mod repair;
 mod rules;
 mod states;
 mod support;

@@ -10,18 +10,20 @@ use store::{
     PartitionId, Precondition, Put, Sequence, StageHint, SystemClock,
 };
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{LocalEngine, OpenError};
+use tidings_drives::{Healing, LocalEngine, OpenError};
 
 pub(crate) const SET: PartitionId = PartitionId(0);
 
-/// Opens the drives that are there, under the default parity.
+/// Opens the drives that are there, under the default parity. A drive that is out stays out: what is tested is what
+/// the set makes of it, before any healing.
 pub(crate) fn open(drives: &[FaultyDrive], present: &[usize]) -> Result<Arc<LocalEngine>, OpenError> {
     let given = drives
         .iter()
         .enumerate()
         .map(|(position, drive)| if present.contains(&position) { drive.given() } else { drive.absent() })
         .collect();
-    LocalEngine::open_on(given, None, Arc::new(SystemClock))
+    let healing = Healing { look_every: Duration::from_secs(3600), ..Healing::default() };
+    LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing)
 }
 
 pub(crate) fn open_all(drives: &[FaultyDrive]) -> Result<Arc<LocalEngine>, OpenError> {

@@ -1,0 +1,226 @@
+//! Frames: verifies the journal of the drives of a walk, and writes them what they lack.
+//!
+//! The journal is stepped through by the slots of its frames. What stands at a place is what the voters say: two that
+//! agree, else the latest. A drive holds it if it has the same header, for itself, and all of it is sound. What drives
+//! lack in a row is written in a row.
+
+use std::sync::atomic::Ordering;
+
+use super::pace::Ended;
+use super::tally::Tally;
+use super::walk::Walk;
+use super::windows::Windows;
+use crate::drive::{AlignedBytes, BLOCK_BYTES};
+use crate::frame::{Address, Frame, Shared};
+use crate::rebuild::{Rebuilt, Sources, rebuild};
+use crate::segment::first_address;
+
+/// Bytes of frames in a row that are gathered before they are written: 1 MiB.
+const RUN_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a walk keeps of frames between its steps.
+pub(super) struct Frames {
+    pub windows: Windows,
+    /// By position, what is to be written.
+    runs: Vec<Option<Run>>,
+    /// The segment that the targets have a file for.
+    prepared: Option<u32>,
+}
+
+/// Frames in a row.
+struct Run {
+    start: Address,
+    bytes: Vec<u8>,
+}
+
+impl Frames {
+    pub(super) fn new(drives: usize) -> Frames {
+        Frames { windows: Windows::new(drives), runs: (0..drives).map(|_| None).collect(), prepared: None }
+    }
+}
+
+impl Walk {
+    /// Looks at the frame at an address, or at the first of the segment behind it: where the next one stands, and its
+    /// batch. `None` at the end of the journal.
+    pub(super) fn next_frame(
+        &mut self,
+        address: Address,
+        batch: Option<u64>,
+    ) -> Result<Option<(Address, u64)>, Ended> {
+        if batch == Some(self.end.next_batch) {
+            return Ok(None);
+        }
+        self.prepare(address.segment);
+        let Some(shared) = self.reference(address) else {
+            if address.segment < self.end.segment {
+                return Ok(Some((first_address(address.segment + 1), batch.unwrap_or(1))));
+            }
+            let batch = batch.unwrap_or(1);
+            return Err(Ended::Broken(format!("batch {batch} is damaged on every drive")));
+        };
+        if shared.batch >= self.end.next_batch {
+            return Ok(None);
+        }
+        if batch.is_some_and(|expected| shared.batch != expected) {
+            let batch = batch.unwrap_or(1);
+            return Err(Ended::Broken(format!("batch {batch} is damaged on every drive")));
+        }
+        self.frame(&shared)?;
+        let next = Address { offset: address.offset + shared.slot_bytes, ..address };
+        Ok(Some((next, shared.batch + 1)))
+    }
+
+    /// Makes the file of a segment, or its header, where that is missing or damaged.
+    fn prepare(&mut self, segment: u32) {
+        if self.frames.prepared == Some(segment) {
+            return;
+        }
+        self.flush();
+        self.frames.prepared = Some(segment);
+        let set = std::sync::Arc::clone(&self.set);
+        for target in self.targets.clone() {
+            let member = &set.members[target.position];
+            if member.has_segment(set.id, segment) {
+                continue;
+            }
+            match member.prepare_segment(set.id, segment, set.segment_bytes(segment)) {
+                Ok(()) => self.note_damage(&[target.position], &format!("segment {segment}"), true),
+                Err(error) => self.fail(target.position, format!("a segment could not be made: {error}")),
+            }
+        }
+    }
+
+    /// What stands at an address.
+    pub(super) fn reference(&mut self, address: Address) -> Option<Shared> {
+        let set = std::sync::Arc::clone(&self.set);
+        let mut found: Option<Shared> = None;
+        for member in set.online() {
+            let Some(header) = self.frames.windows.header(&set, member.position, address) else {
+                continue;
+            };
+            let shared = header.shared;
+            match &found {
+                Some(known) if *known == shared => return found,
+                Some(known) if (known.epoch, known.batch) >= (shared.epoch, shared.batch) => {}
+                _ => found = Some(shared),
+            }
+        }
+        found
+    }
+
+    /// Verifies one frame on the targets and rebuilds it where it is not sound.
+    pub(super) fn frame(&mut self, shared: &Shared) -> Result<(), Ended> {
+        let set = std::sync::Arc::clone(&self.set);
+        let mut lacking = Vec::new();
+        for target in self.targets.clone() {
+            let member = &set.members[target.position];
+            // A drive that is in may be behind with its last frames.
+            let late = member.is_online() && member.written.load(Ordering::Acquire) < shared.batch;
+            if shared.batch >= target.below || late {
+                continue;
+            }
+            self.count(u64::from(shared.slot_bytes) / self.targets.len() as u64);
+            let frame = self.frames.windows.frame(&set, target.position, shared.address);
+            if !frame.is_some_and(|frame| frame.header.shared == *shared && frame.is_whole()) {
+                lacking.push(target.position);
+            }
+        }
+        if lacking.len() >= self.degree { self.restore(shared, &lacking) } else { Ok(()) }
+    }
+
+    fn restore(&mut self, shared: &Shared, lacking: &[usize]) -> Result<(), Ended> {
+        let set = std::sync::Arc::clone(&self.set);
+        // Also of the drives that lack it: a part may be sound.
+        let frames: Vec<(usize, Frame)> = set
+            .written()
+            .filter_map(|member| {
+                let frame = self.frames.windows.frame(&set, member.position, shared.address)?;
+                (frame.header.shared == *shared).then_some((member.position, frame))
+            })
+            .collect();
+        let what = format!("batch {} at {}", shared.batch, shared.address);
+        match rebuild(&set.codec, &Sources { shared, frames: &frames }, lacking) {
+            Rebuilt::Whole(rebuilt) => {
+                self.note_damage(lacking, &what, true);
+                for (position, frame) in rebuilt {
+                    self.append(position, shared, &frame);
+                }
+            }
+            Rebuilt::Hollow(rebuilt) => {
+                self.note_damage(lacking, &what, false);
+                self.quarantine(shared, &frames);
+                // One that is in keeps what it has; one that joins gets what there is, for the sake of the rest.
+                for (position, frame) in rebuilt {
+                    let has_metadata =
+                        frames.iter().any(|(holder, frame)| *holder == position && frame.metadata.is_some());
+                    if !has_metadata {
+                        self.append(position, shared, &frame);
+                    }
+                }
+                self.note_lost(what);
+            }
+            Rebuilt::Lost => {
+                self.note_damage(lacking, &what, false);
+                self.note_lost(what);
+                return Err(Ended::Broken(format!("batch {} is damaged on every drive", shared.batch)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what is left of a frame for a person to look at.
+    fn quarantine(&mut self, shared: &Shared, frames: &[(usize, Frame)]) {
+        let set = std::sync::Arc::clone(&self.set);
+        for (position, frame) in frames.iter().filter(|(_, frame)| frame.column.is_none()) {
+            let length = frame.header.frame_bytes();
+            let Some(bytes) = self.frames.windows.bytes(&set, *position, shared.address, length) else {
+                continue;
+            };
+            let name = format!("frame-{:08}-{:010}", shared.address.segment, shared.address.offset);
+            let kept = set.members[*position].drive().and_then(|drive| drive.quarantine(&name, bytes));
+            if let Err(error) = kept {
+                tracing::warn!(name, %error, "What is left of a damaged frame could not be kept.");
+            }
+        }
+    }
+
+    fn append(&mut self, position: usize, shared: &Shared, frame: &[u8]) {
+        let joins = self.frames.runs[position].as_ref().is_some_and(|run| {
+            run.start.segment == shared.address.segment
+                && run.start.offset as usize + run.bytes.len() == shared.address.offset as usize
+                && run.bytes.len() + frame.len() <= RUN_BYTES_MAX
+        });
+        if !joins {
+            self.flush_drive(position);
+        }
+        let run = self.frames.runs[position].get_or_insert(Run { start: shared.address, bytes: Vec::new() });
+        run.bytes.extend_from_slice(frame);
+        run.bytes.resize(run.bytes.len() + shared.slot_bytes as usize - frame.len(), 0);
+    }
+
+    /// Writes what was gathered.
+    pub(super) fn flush(&mut self) {
+        for position in 0..self.frames.runs.len() {
+            self.flush_drive(position);
+        }
+    }
+
+    fn flush_drive(&mut self, position: usize) {
+        let Some(run) = self.frames.runs[position].take() else {
+            return;
+        };
+        debug_assert!(run.bytes.len().is_multiple_of(BLOCK_BYTES), "frames are whole blocks");
+        let mut bytes = AlignedBytes::zeroed(run.bytes.len());
+        bytes.copy_from_slice(&run.bytes);
+        let member = &self.set.members[position];
+        let written = member.write_frame(run.start, &bytes);
+        self.frames.windows.forget(position);
+        match written {
+            Ok(()) => {
+                Tally::add(&self.tally.bytes_healed, bytes.len() as u64);
+                self.tally.touch(&*self.set.clock);
+            }
+            Err(error) => self.fail(position, format!("{} could not be healed: {error}", run.start)),
+        }
+    }
+}

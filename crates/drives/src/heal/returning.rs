@@ -1,0 +1,204 @@
+//! Drives that come back: looks for what is at the path of a drive that is out, and lets it join.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::Heal;
+use crate::assemble::{Content, look_at};
+use crate::drive::Drive;
+use crate::format::{FORMAT_FILE, Identity};
+use crate::segment;
+use crate::sequencer::Wish;
+use crate::set::Mode;
+
+/// Longest pause before a drive that failed again and again is given another try.
+const PAUSE_MAX: Duration = Duration::from_secs(300);
+
+/// A drive that was in for so long since it was healed is not held to have failed again.
+const PROVEN_AFTER: Duration = Duration::from_secs(600);
+
+/// When each drive is looked for next.
+pub(super) struct Returning {
+    every: Duration,
+    tries: Vec<Try>,
+}
+
+#[derive(Clone, Copy)]
+struct Try {
+    next: Instant,
+    failures: u32,
+    healed: Option<Instant>,
+}
+
+impl Returning {
+    pub(super) fn new(drives: usize, every: Duration) -> Returning {
+        let first = Try { next: Instant::now(), failures: 0, healed: None };
+        Returning { every, tries: vec![first; drives] }
+    }
+
+    fn is_due(&self, position: usize) -> bool {
+        self.tries[position].next <= Instant::now()
+    }
+
+    /// Puts the next look off; longer each time when the drive was there.
+    pub(super) fn failed(&mut self, position: usize) {
+        let every = self.every;
+        let tried = &mut self.tries[position];
+        if tried.healed.take().is_some_and(|healed| healed.elapsed() > PROVEN_AFTER) {
+            tried.failures = 0;
+        }
+        tried.next = Instant::now() + (every * (1 << tried.failures.min(16))).min(PAUSE_MAX);
+        tried.failures += 1;
+    }
+
+    fn absent(&mut self, position: usize) {
+        self.tries[position].next = Instant::now() + self.every;
+    }
+
+    pub(super) fn healed(&mut self, position: usize) {
+        self.tries[position].healed = Some(Instant::now());
+    }
+}
+
+impl Heal {
+    /// Looks for every drive that is out and due, and lets those join that can be healed.
+    pub(super) fn look(&mut self) {
+        if *self.set.mode.read() != Mode::Writable {
+            return;
+        }
+        for position in 0..self.set.members.len() {
+            let member = &self.set.members[position];
+            let is_voter = self.set.identity.lock().members[position].voter;
+            // A voter that is out is the sequencer's to ask again, or to take out by a decision.
+            if member.is_written() || is_voter || !self.returning.is_due(position) || member.is_used() {
+                continue;
+            }
+            match self.bring_in(position) {
+                Ok(()) => self.returning.failed(position),
+                Err(Obstacle::Absent(reason)) => {
+                    self.set.members[position].explain(&reason);
+                    self.returning.absent(position);
+                }
+                Err(Obstacle::Refused(reason)) => {
+                    self.set.members[position].explain(&reason);
+                    self.returning.failed(position);
+                }
+                // It is asked again as soon as the set takes decisions.
+                Err(Obstacle::NotNow) => self.returning.absent(position),
+            }
+        }
+    }
+
+    fn bring_in(&mut self, position: usize) -> Result<(), Obstacle> {
+        let set = Arc::clone(&self.set);
+        let member = &set.members[position];
+        let drive = member.look_again().map_err(|error| Obstacle::Absent(describe(&error)))?;
+        let content = match look_at(&member.path, &*drive) {
+            Ok(Ok(content)) => content,
+            Ok(Err(error)) => return Err(Obstacle::Absent(describe(&error))),
+            Err(refusal) => return Err(Obstacle::Refused(refusal.to_string())),
+        };
+        let known = set.identity.lock().members[position].drive;
+        let id = match self.recognise(position, &content, &*drive)? {
+            true => known,
+            false => Uuid::new_v4(),
+        };
+        let failed = |error: io::Error| Obstacle::Refused(format!("it cannot be written: {error}"));
+        if id != known {
+            let granted = self.ask(Wish::Adopt { position, drive: id }).map_err(|_| Obstacle::NotNow)?;
+            let identity = Identity { position, ..granted.identity };
+            // Before anything else: with anything on it and no identity it would be a foreign drive.
+            drive.replace(FORMAT_FILE, &identity.encode()).map_err(failed)?;
+        }
+        drive.claim().map_err(failed)?;
+        member.exchange(id, Some(Arc::clone(&drive)));
+        self.remove_unknown_segments(position, &*drive).map_err(failed)?;
+        let granted = self.ask(Wish::Join { position }).map_err(|_| Obstacle::NotNow)?;
+        self.joined[position] = granted.next_batch;
+        tracing::info!(drive = %member.path, "A drive is back and is being healed.");
+        Ok(())
+    }
+
+    /// Whether a drive has its place already; `false` when it is to be given it.
+    fn recognise(&self, position: usize, content: &Content, drive: &dyn Drive) -> Result<bool, Obstacle> {
+        let identity = self.set.identity.lock().clone();
+        match content {
+            Content::Blank if self.is_bare_mount_point(drive) => {
+                Err(Obstacle::Absent("nothing is mounted at its path".into()))
+            }
+            Content::Blank => Ok(false),
+            Content::Ours(own) if own.set != self.set.id => {
+                Err(Obstacle::Refused(format!("it belongs to another set, {}", own.set)))
+            }
+            Content::Ours(own) => {
+                match identity.members.iter().position(|member| member.drive == own.drive()) {
+                    Some(place) if place == position => Ok(true),
+                    Some(place) => Err(Obstacle::Refused(format!(
+                        "it is drive {} of the set, at another's path",
+                        place + 1
+                    ))),
+                    // Another drive had taken its place, and is gone too.
+                    None => Ok(false),
+                }
+            }
+            Content::Damaged if holds_segments_of(drive, self.set.id) => Ok(false),
+            Content::Damaged => {
+                Err(Obstacle::Refused("its identity is damaged, and nothing else says whose it is".into()))
+            }
+        }
+    }
+
+    /// Whether a drive is a directory of the file system above it, while others are file systems of their own: to
+    /// fill that one instead would be no service.
+    fn is_bare_mount_point(&self, drive: &dyn Drive) -> bool {
+        let is_mount = |drive: &dyn Drive| drive.is_mount() == Some(true);
+        let others_are = self.set.online().any(|member| member.drive().is_ok_and(|drive| is_mount(&*drive)));
+        drive.is_mount() == Some(false) && others_are
+    }
+
+    /// Removes the segments that no other drive has, and those of another size: frames are never written into them.
+    fn remove_unknown_segments(&self, position: usize, drive: &dyn Drive) -> io::Result<()> {
+        for number in drive.segments()? {
+            let sizes: Vec<u64> = self
+                .set
+                .online()
+                .filter_map(|member| Some(member.segment(number).ok()?.file().size_bytes()))
+                .collect();
+            let own = drive.open_segment(number)?.map(|segment| segment.size_bytes());
+            if sizes.is_empty() || own.is_none_or(|own| sizes.iter().any(|size| *size > own)) {
+                drive.remove_segment(number)?;
+            }
+        }
+        debug_assert!(!self.set.members[position].is_written(), "it is not written before it joined");
+        Ok(())
+    }
+}
+
+/// Why a drive does not join now.
+enum Obstacle {
+    /// It is not there.
+    Absent(String),
+    /// It is there and cannot be used.
+    Refused(String),
+    /// The set takes no decisions.
+    NotNow,
+}
+
+fn describe(error: &io::Error) -> String {
+    format!("it cannot be used: {error}")
+}
+
+/// Whether the header of one of its segments says that it belongs to a set.
+fn holds_segments_of(drive: &dyn Drive, set: Uuid) -> bool {
+    let numbers = drive.segments().unwrap_or_default();
+    numbers.into_iter().any(|number| {
+        drive
+            .open_segment(number)
+            .ok()
+            .flatten()
+            .is_some_and(|segment| segment::set_of(&*segment) == Some(set))
+    })
+}

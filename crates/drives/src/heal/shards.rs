@@ -1,0 +1,211 @@
+//! Bodies: verifies the shards of the drives of a walk, block by block, and writes them anew from the others.
+//!
+//! A shard is replaced, never written in place: its sound blocks may be needed until the new file is whole, its own
+//! among them. A body that is removed meanwhile stays until its rebuilding ends, and goes then.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::tally::Tally;
+use super::walk::{Target, Walk};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, ShardReader, ShardWriter};
+use crate::location::Place;
+use crate::shards::{self, CRC_BYTES, Pin, block_crc, shard_header};
+
+/// Bytes of a shard read at a time, past the page cache: 512 KiB.
+const WINDOW_BYTES: usize = 512 * 1024;
+
+/// How it stands with a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Restored {
+    Whole,
+    /// Some of it is damaged on more drives than parity makes up for.
+    Lost,
+    /// No drive has a file of it: it was removed meanwhile.
+    Gone,
+}
+
+impl Walk {
+    /// Verifies one body on `targets` and rebuilds what is not sound; whether it did. `key` names it; without one
+    /// it may have been removed.
+    pub(super) fn body(&mut self, key: Option<&Bytes>, place: &Place, targets: &[Target]) -> bool {
+        let _pin = Pin::new(Arc::clone(&self.set), Arc::clone(&self.pins), place.id);
+        if key.is_some_and(|key| !self.names(key, place)) {
+            return false;
+        }
+        let set = Arc::clone(&self.set);
+        let mut lacking = Vec::new();
+        for target in targets {
+            let member = &set.members[target.position];
+            if !member.is_written() {
+                continue;
+            }
+            self.count(shards::shard_bytes(place) / targets.len() as u64);
+            let held = member.drive().is_ok_and(|drive| self.is_sound(&*drive, place, target.position));
+            if !held {
+                lacking.push(target.position);
+            }
+        }
+        if lacking.is_empty() || lacking.len() < self.degree {
+            return false;
+        }
+        let what = format!("body {}", place.id.to_name());
+        match self.restore_body(place, &lacking) {
+            Restored::Whole => {
+                self.note_damage(&lacking, &what, true);
+                true
+            }
+            // Removed, or about to be: the pin keeps it only if the removal had not begun.
+            Restored::Gone => false,
+            Restored::Lost if key.is_none_or(|key| !self.names(key, place)) => {
+                let lacking = lacking.iter().fold(0, |mask, position| mask | 1 << position);
+                self.set.bodies.drop_short(lacking);
+                false
+            }
+            Restored::Lost => {
+                self.note_damage(&lacking, &what, false);
+                let key = key.map(|key| String::from_utf8_lossy(key).into_owned()).unwrap_or_default();
+                self.note_lost(format!("{what} of {key}"));
+                false
+            }
+        }
+    }
+
+    /// Whether a key names a body.
+    fn names(&self, key: &Bytes, place: &Place) -> bool {
+        let location = place.to_location();
+        self.set.index.read().get(key).is_some_and(|stored| stored.locations.contains(&location))
+    }
+
+    /// Whether a drive has the whole shard, every block of it sound on the medium.
+    fn is_sound(&self, drive: &dyn Drive, place: &Place, position: usize) -> bool {
+        let Ok(Some(reader)) = drive.open_shard(place.id) else {
+            return false;
+        };
+        let column = place.column_on(position);
+        let mut file = ShardFile::new(reader);
+        if !file.reader.size_bytes().is_ok_and(|size| size == shards::shard_bytes(place)) {
+            return false;
+        }
+        let header = shard_header(self.set.id, place, column);
+        file.bytes(0, header.len()).is_some_and(|found| found == header)
+            && (0..shards::stripes(place)).all(|stripe| file.block(place, column, stripe).is_some())
+    }
+
+    /// Writes the shards that drives lack.
+    fn restore_body(&mut self, place: &Place, lacking: &[usize]) -> Restored {
+        let set = Arc::clone(&self.set);
+        let mut files: Vec<Option<ShardFile>> = (0..set.members.len()).map(|_| None).collect();
+        for member in set.written() {
+            let reader = member.drive().and_then(|drive| drive.open_shard(place.id)).ok().flatten();
+            files[place.column_on(member.position)] = reader.map(ShardFile::new);
+        }
+        if files.iter().all(Option::is_none) {
+            return Restored::Gone;
+        }
+        let mut writers: Vec<(usize, Box<dyn ShardWriter>)> = Vec::new();
+        for position in lacking {
+            let header = shard_header(set.id, place, place.column_on(*position));
+            let made = set.members[*position].drive().and_then(|drive| {
+                let mut writer = drive.replace_shard(place.id)?;
+                writer.append(&header)?;
+                Ok(writer)
+            });
+            match made {
+                Ok(writer) => writers.push((*position, writer)),
+                Err(error) => self.fail(*position, format!("a shard could not be made: {error}")),
+            }
+        }
+        let mut lost = false;
+        for stripe in 0..shards::stripes(place) {
+            let columns = self.stripe(place, &mut files, stripe);
+            lost |= columns.is_none();
+            let block_bytes = shards::block_bytes(place, stripe);
+            let mut failed = Vec::new();
+            for (position, writer) in &mut writers {
+                let column = place.column_on(*position);
+                let appended = match &columns {
+                    Some(columns) => {
+                        let crc = block_crc(place.id, column, stripe, &columns[column]);
+                        writer.append(&[&crc.to_le_bytes()[..], &columns[column]].concat())
+                    }
+                    // A hole that says so.
+                    None => {
+                        let block = vec![0; block_bytes];
+                        let crc = !block_crc(place.id, column, stripe, &block);
+                        writer.append(&[&crc.to_le_bytes()[..], &block].concat())
+                    }
+                };
+                if let Err(error) = appended {
+                    failed.push((*position, error));
+                }
+            }
+            for (position, error) in failed {
+                writers.retain(|(writing, _)| *writing != position);
+                self.fail(position, format!("a shard could not be written: {error}"));
+            }
+        }
+        for (position, mut writer) in writers {
+            // One that is in keeps what it has of a body with holes.
+            if lost && set.members[position].is_online() {
+                continue;
+            }
+            match writer.sync() {
+                Ok(()) => {
+                    Tally::add(&self.tally.bytes_healed, shards::shard_bytes(place));
+                    self.tally.touch(&*self.set.clock);
+                }
+                Err(error) => self.fail(position, format!("a shard could not be synced: {error}")),
+            }
+        }
+        if lost { Restored::Lost } else { Restored::Whole }
+    }
+
+    /// All columns of a stripe; `None` when too few are sound.
+    fn stripe(&self, place: &Place, files: &mut [Option<ShardFile>], stripe: u64) -> Option<Vec<Vec<u8>>> {
+        let geometry = place.geometry;
+        let mut columns = vec![None; geometry.drives()];
+        for (column, file) in files.iter_mut().enumerate() {
+            if columns.iter().flatten().count() == geometry.data {
+                break;
+            }
+            columns[column] = file.as_mut().and_then(|file| file.block(place, column, stripe));
+        }
+        self.set.codec.rebuild(&mut columns).then(|| columns.into_iter().flatten().collect())
+    }
+}
+
+/// A shard, read in order and past the page cache.
+struct ShardFile {
+    reader: Arc<dyn ShardReader>,
+    window: AlignedBytes,
+    start: u64,
+    length: usize,
+}
+
+impl ShardFile {
+    fn new(reader: Arc<dyn ShardReader>) -> ShardFile {
+        ShardFile { reader, window: AlignedBytes::zeroed(WINDOW_BYTES), start: 0, length: 0 }
+    }
+
+    /// Bytes of the file, at most a window less a block; `None` where they cannot be read.
+    fn bytes(&mut self, offset: u64, length: usize) -> Option<&[u8]> {
+        let end = offset + length as u64;
+        if offset < self.start || end > self.start + self.length as u64 {
+            self.start = offset - offset % BLOCK_BYTES as u64;
+            self.length = 0;
+            self.length = self.reader.read_medium_at(self.start, &mut self.window).ok()?;
+        }
+        let at = usize::try_from(offset - self.start).ok()?;
+        self.window[..self.length].get(at..at + length)
+    }
+
+    /// A block, if it is sound.
+    fn block(&mut self, place: &Place, column: usize, stripe: u64) -> Option<Vec<u8>> {
+        let length = shards::block_bytes(place, stripe);
+        let bytes = self.bytes(shards::block_offset(stripe), CRC_BYTES + length)?;
+        let (crc, block) = bytes.split_first_chunk::<CRC_BYTES>()?;
+        (block_crc(place.id, column, stripe, block) == u64::from_le_bytes(*crc)).then(|| block.to_vec())
+    }
+}

@@ -1,0 +1,193 @@
+//! A walk over everything a set holds: verifies the copies of some drives in place and rebuilds those that are not
+//! sound. Healing walks over drives that join, scrubbing over all that are in.
+//!
+//! Frames first, segment by segment, in the order of the journal; then the bodies that keys name. A walk goes by
+//! steps, each of at most about [`STEP_BYTES`], and can go on at any later time from where a step ended.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use store::{KeyRange, Sequence};
+
+use super::frames::Frames;
+use super::pace::Ended;
+use super::tally::Tally;
+use crate::frame::Address;
+use crate::location::Place;
+use crate::segment::first_address;
+use crate::sequencer::Granted;
+use crate::set::Set;
+use crate::shards::Pins;
+
+/// Bytes of the journal looked at in one step: 1 MiB.
+const STEP_BYTES: u64 = 1024 * 1024;
+
+/// Keys looked at in one step.
+const STEP_KEYS: usize = 256;
+
+/// A drive whose copies are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub position: usize,
+    /// It was written this batch and all later ones: older ones are looked at.
+    pub below: u64,
+}
+
+/// Where a walk goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cursor {
+    /// At a frame, which is that of `batch` unless it is the first.
+    Frames {
+        address: Address,
+        batch: Option<u64>,
+    },
+    /// At the first key from here on.
+    Keys(Bytes),
+    End,
+}
+
+impl Cursor {
+    pub(super) fn start() -> Cursor {
+        Cursor::Frames { address: first_address(0), batch: None }
+    }
+}
+
+/// A walk and its state.
+pub(super) struct Walk {
+    pub set: Arc<Set>,
+    pub pins: Arc<Pins>,
+    pub tally: Arc<Tally>,
+    pub targets: Vec<Target>,
+    /// Where the journal ended when the walk began.
+    pub end: Granted,
+    /// Only what at least so many of the targets lack is rebuilt.
+    pub degree: usize,
+    /// Of keys, only those written after it are looked at.
+    pub since: Sequence,
+    pub frames: Frames,
+    /// Tells the sequencer that a drive failed.
+    pub fault: Box<dyn Fn(usize, String) + Send>,
+    /// Bytes that the last steps went beyond what was due.
+    pub ahead: u64,
+    /// Keys seen since the walk over keys began.
+    keys: u64,
+    /// Bytes looked at since the last step began.
+    stepped: u64,
+}
+
+impl Walk {
+    pub(super) fn new(
+        set: &Arc<Set>,
+        pins: &Arc<Pins>,
+        tally: &Arc<Tally>,
+        targets: Vec<Target>,
+        end: Granted,
+        fault: Box<dyn Fn(usize, String) + Send>,
+    ) -> Walk {
+        Walk {
+            set: Arc::clone(set),
+            pins: Arc::clone(pins),
+            tally: Arc::clone(tally),
+            targets,
+            end,
+            degree: 1,
+            since: Sequence::ZERO,
+            frames: Frames::new(set.members.len()),
+            fault,
+            ahead: 0,
+            keys: 0,
+            stepped: 0,
+        }
+    }
+
+    /// Looks at the next part and says where to go on.
+    pub(super) fn step(&mut self, cursor: Cursor) -> Result<Cursor, Ended> {
+        self.stepped = 0;
+        match cursor {
+            Cursor::Frames { mut address, mut batch } => {
+                while self.stepped < STEP_BYTES {
+                    match self.next_frame(address, batch)? {
+                        Some((next, following)) => (address, batch) = (next, Some(following)),
+                        None => {
+                            self.flush();
+                            return Ok(Cursor::Keys(Bytes::new()));
+                        }
+                    }
+                }
+                self.flush();
+                Ok(Cursor::Frames { address, batch })
+            }
+            Cursor::Keys(start) => self.step_keys(start),
+            Cursor::End => Ok(Cursor::End),
+        }
+    }
+
+    /// Bytes of the last step.
+    pub(super) fn stepped(&self) -> u64 {
+        self.stepped
+    }
+
+    pub(super) fn count(&mut self, bytes: u64) {
+        self.stepped += bytes;
+    }
+
+    fn step_keys(&mut self, start: Bytes) -> Result<Cursor, Ended> {
+        if start.is_empty() {
+            self.keys = 0;
+        }
+        let page = self.set.index.read().scan(&KeyRange { start, end: None }, STEP_KEYS);
+        for (key, entry) in &page {
+            if entry.sequence > self.since {
+                let mut healed = false;
+                for location in &entry.locations {
+                    if let Some(place) = Place::from_location(location) {
+                        healed |= self.body(Some(key), &place, &self.targets.clone());
+                    }
+                }
+                Tally::add(&self.tally.objects_healed, u64::from(healed));
+            }
+            self.keys += 1;
+            Tally::add(&self.tally.objects_done, 1);
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == STEP_KEYS => {
+                let next: Bytes = [&last[..], &[0]].concat().into();
+                Ok(Cursor::Keys(next))
+            }
+            _ => {
+                self.tally.objects.store(self.keys, std::sync::atomic::Ordering::Relaxed);
+                Ok(Cursor::End)
+            }
+        }
+    }
+
+    /// Takes a failing drive out of the walk and tells the sequencer.
+    pub(super) fn fail(&mut self, position: usize, reason: String) {
+        self.targets.retain(|target| target.position != position);
+        (self.fault)(position, reason);
+    }
+
+    /// Notes a part that is missing or damaged on drives that should hold it, repaired or not.
+    pub(super) fn note_damage(&self, positions: &[usize], what: &str, repaired: bool) {
+        for position in positions {
+            let member = &self.set.members[*position];
+            // Of a drive that is being healed it is no news.
+            if member.is_online() {
+                tracing::warn!(drive = %member.path, what, repaired, "A drive's part was missing or damaged.");
+                if self.tally.damage(*position, repaired) {
+                    tracing::error!(drive = %member.path, "A drive returns damaged data often: replace it.");
+                }
+            }
+        }
+    }
+
+    /// Tells the operator of something that cannot be read any more, once.
+    pub(super) fn note_lost(&self, name: String) {
+        if self.tally.lose(name.clone()) {
+            tracing::error!(
+                what = name,
+                "More drives have this damaged than parity makes up for: it is refused, never served."
+            );
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Membership while the set is in use: a drive is given a place, is written, is made a voter.
+//!
+//! Healing asks, the sequencer decides: it alone writes identities, and knows where the journal ends. It serves a wish
+//! between two batches, so that every batch before is durable and none is under way on the write quorum.
+
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::write::Frozen;
+use super::{Event, Sequencer};
+use crate::format::{Identity, Membership};
+use crate::writer::Writer;
+
+/// How long a drive may take for the frames in flight on it before it is made a voter. Commits wait meanwhile.
+const ADMISSION_MAX: Duration = Duration::from_millis(500);
+
+/// What healing asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wish {
+    /// A place of the set, free for a drive that is no voter.
+    Adopt { position: usize, drive: Uuid },
+    /// That the drive of a place is written every frame from the next batch on.
+    Join { position: usize },
+    /// That a drive that holds everything is a voter.
+    Admit { position: usize },
+    /// Nothing: where the journal ends.
+    Look,
+}
+
+/// A wish that came true.
+#[derive(Clone, Debug)]
+pub(crate) struct Granted {
+    /// The decision that holds.
+    pub identity: Identity,
+    /// The batch that comes next.
+    pub next_batch: u64,
+    /// The segment it goes to, or the one before that.
+    pub segment: u32,
+}
+
+/// Where the answer to a wish goes; why not, as a clause for operators.
+pub(crate) type Answer = Sender<Result<Granted, String>>;
+
+impl Sequencer {
+    /// Serves the wishes that wait.
+    pub(super) fn grant(&mut self) {
+        while let Some((wish, answer)) = self.wishes.pop_front() {
+            let granted = if !self.is_writable() {
+                Err("the set takes no writes".to_owned())
+            } else if !self.failed.is_empty() {
+                Err("another drive is about to go out".to_owned())
+            } else {
+                match wish {
+                    Wish::Adopt { position, drive } => self.adopt(position, drive),
+                    Wish::Join { position } => self.join(position),
+                    Wish::Admit { position } => self.admit(position),
+                    Wish::Look => Ok(()),
+                }
+            };
+            let granted = granted.map(|()| Granted {
+                identity: self.set.identity.lock().clone(),
+                next_batch: self.chain.next_batch,
+                segment: self.chain.next.segment,
+            });
+            // Nobody listens any more when healing was stopped.
+            let _ = answer.send(granted);
+        }
+    }
+
+    fn adopt(&mut self, position: usize, drive: Uuid) -> Result<(), String> {
+        let mut identity = self.set.identity.lock().clone();
+        if self.set.members[position].is_written() || identity.members[position].voter {
+            return Err("its place is taken".to_owned());
+        }
+        identity.members[position] = Membership { drive, voter: false, joined_batch: 0 };
+        let positions = self.set.online().map(|member| member.position).collect();
+        self.take_decision(identity, positions).map(|_| ())
+    }
+
+    fn join(&mut self, position: usize) -> Result<(), String> {
+        let member = &self.set.members[position];
+        let membership = self.set.identity.lock().members[position];
+        if member.is_written() || membership.voter || membership.drive != member.id() {
+            return Err("its place is taken".to_owned());
+        }
+        self.set.join(position, self.chain.next_batch - 1);
+        self.joined[position] = self.chain.next_batch;
+        self.flights[position].clear();
+        self.writers[position] =
+            Some(Writer::start(std::sync::Arc::clone(&self.set), position, self.sender.clone()));
+        Ok(())
+    }
+
+    /// Makes a drive a voter that holds every batch up to the last, and every shard that a key names.
+    fn admit(&mut self, position: usize) -> Result<(), String> {
+        let deadline = Instant::now() + ADMISSION_MAX;
+        while !self.flights[position].is_empty() {
+            let Ok(event) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            else {
+                return Err("it is behind with its frames".to_owned());
+            };
+            self.hear(event);
+        }
+        let member = &self.set.members[position];
+        if !member.is_joining() {
+            return Err(member.reason());
+        }
+        if member.written.load(Ordering::Acquire) + 1 < self.chain.next_batch {
+            return Err("it is behind with its frames".to_owned());
+        }
+        if self.set.bodies.is_short_on(position) {
+            return Err("commits named bodies that it lacks".to_owned());
+        }
+        let mut identity = self.set.identity.lock().clone();
+        identity.members[position].joined_batch = self.joined[position];
+        let mut positions: Vec<usize> = self.set.online().map(|member| member.position).collect();
+        positions.push(position);
+        let decided = self.take_decision(identity, positions)?;
+        if !decided.members[position].voter {
+            return Err("its identity could not be written".to_owned());
+        }
+        self.set.members[position].take_in();
+        Ok(())
+    }
+
+    /// Decides by the drives of `positions`. Falling short of it freezes the set: some drives hold what was not decided.
+    fn take_decision(&mut self, mut identity: Identity, positions: Vec<usize>) -> Result<Identity, String> {
+        let quorum = self.set.geometry.write_quorum();
+        let acknowledged = self.chain.next_batch - 1;
+        let set = std::sync::Arc::clone(&self.set);
+        let may_decide = |positions: &[usize]| {
+            let holds = |position: &&usize| {
+                let member = &set.members[**position];
+                member.written.load(Ordering::Acquire) >= acknowledged
+            };
+            positions.iter().filter(holds).count() >= quorum
+        };
+        if positions.len() < quorum || !may_decide(&positions) {
+            return Err("too few drives hold the last batch yet".to_owned());
+        }
+        identity.revision += 1;
+        let decided = set.decide(identity, positions, may_decide);
+        self.drop_writers();
+        decided.map_err(|short| {
+            let reason = format!("{} drives took a decision on a place", short.answered);
+            self.freeze(&Frozen(reason.clone()));
+            reason
+        })
+    }
+
+    /// Ends a joining: the drive failed, or the set froze. It is looked for again.
+    pub(super) fn end_joining(&mut self, position: usize, reason: &str) {
+        self.set.members[position].take_out(reason);
+        self.drop_writers();
+    }
+
+    /// Lets go of the threads of drives that are out.
+    pub(super) fn drop_writers(&mut self) {
+        for position in 0..self.writers.len() {
+            if !self.set.members[position].is_written() {
+                self.flights[position].clear();
+                if let Some(writer) = self.writers[position].take() {
+                    writer.abandon();
+                }
+            }
+        }
+    }
+}
+
+impl Event {
+    /// A wish and where its answer will come.
+    pub(crate) fn wish(wish: Wish) -> (Event, std::sync::mpsc::Receiver<Result<Granted, String>>) {
+        let (answer, granted) = std::sync::mpsc::channel();
+        (Event::Wish { wish, answer }, granted)
+    }
+}

@@ -1,0 +1,196 @@
+//! Damage at every structure of a drive: found by a scrub, repaired where parity reaches, else refused and told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::{Batch, Engine, EngineError, Mutation, Put, SystemClock};
+use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{Healing, LocalEngine};
+
+use crate::support::{SET, body, frames, get, offline, open, put, read, restarted, stage, told, wait_until};
+
+const LARGE_BYTES: usize = 700_000;
+
+/// Scrubs all the time, as fast as it can.
+fn scrubbing(drives: &[FaultyDrive]) -> Arc<LocalEngine> {
+    let healing = Healing {
+        look_every: Duration::from_millis(5),
+        scrub_within: Duration::ZERO,
+        scrub_bytes_per_second_min: 1 << 30,
+        orphans_after: Duration::ZERO,
+        ..Healing::default()
+    };
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap()
+}
+
+/// Waits until a scrub that began after this call is over.
+async fn scrubbed(engine: &LocalEngine) {
+    let before = engine.heal_report().scrubs;
+    wait_until(|| engine.heal_report().scrubs >= before + 2).await;
+}
+
+async fn fill(engine: &LocalEngine) {
+    for (seed, size) in [100, 5_000, 30_000, 131_072].into_iter().enumerate() {
+        put(engine, &format!("{size}"), body(size, seed)).await.unwrap();
+    }
+    let location = stage(engine, &body(LARGE_BYTES, 9)).await.unwrap();
+    let put = Put { key: Bytes::from_static(b"large"), locations: vec![location], ..Put::default() };
+    engine.commit(SET, Batch { mutations: vec![Mutation::Put(put)], ..Batch::default() }).await.unwrap();
+}
+
+async fn check(engine: &LocalEngine, what: &str) {
+    for (seed, size) in [100, 5_000, 30_000, 131_072].into_iter().enumerate() {
+        assert_eq!(get(engine, &format!("{size}")).await, Ok(Some(body(size, seed))), "{what}");
+    }
+    let entry = engine.get(SET, b"large").await.unwrap().unwrap();
+    let large = read(engine, &entry.locations[0], LARGE_BYTES as u64).await.unwrap();
+    assert!(large == body(LARGE_BYTES, 9), "{what}");
+    assert_eq!(told(engine).await.len(), 4, "{what}");
+}
+
+/// Writes damage to a drive, by the name of what it does.
+type Damage = (&'static str, fn(&FaultyDrive));
+
+fn shard(drive: &FaultyDrive) -> String {
+    drive.files().into_iter().find(|(name, _)| name.starts_with("shard/")).unwrap().0
+}
+
+fn flip(drive: &FaultyDrive, file: &str, at: usize) {
+    let bytes = drive.bytes(file);
+    drive.damage(file, at as u64, &[bytes[at] ^ 0x10]);
+}
+
+const DAMAGES: [Damage; 9] = [
+    ("the header of a segment", |drive| flip(drive, "log/00000000.seg", 20)),
+    ("the headers of frames", |drive| {
+        for frame in frames(drive) {
+            flip(drive, &frame.file, frame.offset + 60);
+        }
+    }),
+    ("the metadata of frames", |drive| {
+        for frame in frames(drive).iter().filter(|frame| frame.meta_bytes > 0) {
+            flip(drive, &frame.file, frame.offset + 256 + frame.meta_bytes / 2);
+        }
+    }),
+    ("the columns of frames", |drive| {
+        for frame in frames(drive).iter().filter(|frame| frame.column_bytes > 0) {
+            flip(drive, &frame.file, frame.offset + 256 + frame.meta_bytes + frame.column_bytes / 2);
+        }
+    }),
+    ("a write that never reached the medium", |drive| {
+        let frame = frames(drive).into_iter().rfind(|frame| frame.column_bytes > 20_000).unwrap();
+        let length = 256 + frame.meta_bytes + frame.column_bytes;
+        drive.damage(&frame.file, frame.offset as u64, &vec![0; length]);
+    }),
+    ("a write that went to another frame's place", |drive| {
+        let found: Vec<_> = frames(drive).into_iter().filter(|frame| frame.commits).collect();
+        let bytes = drive.bytes(&found[0].file);
+        let moved = bytes[found[0].offset..found[0].offset + 4096].to_vec();
+        drive.damage(&found[1].file, found[1].offset as u64, &moved);
+    }),
+    ("the header of a shard", |drive| flip(drive, &shard(drive), 40)),
+    ("blocks of a shard, and one in another's place", |drive| {
+        let (name, record) = (shard(drive), 8 + 65_536);
+        flip(drive, &name, 128 + 100);
+        let bytes = drive.bytes(&name);
+        drive.damage(&name, (128 + record) as u64, &bytes[128 + 2 * record..128 + 3 * record]);
+    }),
+    ("a shard that is not there", |drive| drive.remove(&shard(drive))),
+];
+
+/// Bit flips, lost and misdirected writes, on one drive and on as many as there is parity: a scrub repairs all of it.
+/// Afterwards the others can be lost, so that what was damaged is all there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_at_every_structure_is_repaired_by_a_scrub() {
+    let whole = FaultyDrive::machine(4, &Power::steady());
+    let engine = scrubbing(&whole);
+    fill(&engine).await;
+    engine.shutdown().await;
+    drop(engine);
+    for (what, damage) in DAMAGES {
+        let drives = restarted(&whole);
+        let engine = scrubbing(&drives);
+        // The start itself writes a segment's header anew.
+        scrubbed(&engine).await;
+        damage(&drives[1]);
+        damage(&drives[3]);
+        scrubbed(&engine).await;
+        check(&engine, what).await;
+        let report = engine.heal_report();
+        assert!(report.damages_found >= 2, "{what}: {report:?}");
+        assert_eq!((report.damages_found, report.lost), (report.damages_repaired, 0), "{what}");
+        assert_eq!(offline(&engine), Vec::<String>::new(), "{what}");
+        engine.shutdown().await;
+        drop(engine);
+        let engine = open(&restarted(&drives), &[1, 3]).unwrap();
+        check(&engine, what).await;
+    }
+}
+
+/// More drives have a column damaged than parity makes up for: it is told by name, kept for a person to look at, and
+/// refused. Its neighbours are served, and a drive that is replaced then is healed with all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_beyond_parity_is_told_and_refused_and_keeps_no_drive_from_being_healed() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = scrubbing(&drives);
+    fill(&engine).await;
+    crate::support::all_written(&drives).await;
+    let frame = frames(&drives[0]).into_iter().rfind(|frame| frame.column_bytes > 20_000).unwrap();
+    for drive in &drives[..3] {
+        flip(drive, &frame.file, frame.offset + 256 + frame.meta_bytes + 9_000);
+    }
+    wait_until(|| engine.heal_report().lost == 1).await;
+    let report = engine.heal_report();
+    assert!(report.lost_names[0].contains(&format!("batch {}", frame.batch)), "{:?}", report.lost_names);
+    let kept = |drive: &FaultyDrive| {
+        drive.files().iter().filter(|(name, _)| name.starts_with("quarantine/")).count()
+    };
+    assert_eq!(drives.iter().map(kept).collect::<Vec<_>>(), [1, 1, 1, 0]);
+
+    drives[3].blank_out();
+    wait_until(|| engine.heal_report().drives_healed == 1).await;
+    let damaged = get(&engine, "131072").await;
+    assert!(matches!(damaged, Err(EngineError::Damaged { .. })), "{damaged:?}");
+    for (seed, size) in [100, 5_000, 30_000].into_iter().enumerate() {
+        assert_eq!(get(&engine, &format!("{size}")).await, Ok(Some(body(size, seed))));
+    }
+    assert_eq!(told(&engine).await.len(), 4);
+}
+
+/// A drive whose identity is damaged in both copies is known by its segments, given its place again, and healed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_with_a_damaged_identity_is_healed() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = scrubbing(&drives);
+    fill(&engine).await;
+    engine.shutdown().await;
+    drop(engine);
+    flip(&drives[2], "format", 70);
+    flip(&drives[2], "format", 4096 + 70);
+    let engine = scrubbing(&drives);
+    wait_until(|| engine.heal_report().drives_healed == 1).await;
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(&restarted(&drives), &[0, 2]).unwrap();
+    check(&engine, "from the healed drive and another").await;
+}
+
+/// Rule 9. Files of bodies that no key names go when they are of an earlier epoch; what is staged or named stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn orphans_of_earlier_epochs_are_removed_and_nothing_else() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = scrubbing(&drives);
+    fill(&engine).await;
+    let orphan = stage(&engine, &body(LARGE_BYTES, 1)).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+
+    let engine = scrubbing(&drives);
+    let staged = stage(&engine, &body(LARGE_BYTES, 2)).await.unwrap();
+    wait_until(|| engine.heal_report().orphans_removed == 4).await;
+    assert!(read(&engine, &orphan, 10).await.is_err());
+    assert!(read(&engine, &staged, LARGE_BYTES as u64).await.unwrap() == body(LARGE_BYTES, 2));
+    check(&engine, "beside the orphans").await;
+}
