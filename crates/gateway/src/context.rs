@@ -227,13 +227,20 @@ impl Headers for Fields<'_> {
     }
 
     fn first<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
-        self.0.get(name).map(HeaderValue::as_bytes)
+        first(self.0, name)
     }
+}
+
+/// The first value of a header, whose name is given in lower case.
+fn first<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    // A request has a dozen headers and is asked for three dozen, mostly in vain: comparing names is less work than
+    // parsing and hashing the one that is asked for.
+    headers.iter().find(|(have, _)| have.as_str() == name).map(|(_, value)| value.as_bytes())
 }
 
 /// The first value of a header as text without surrounding blanks; `None` also when it is not UTF-8.
 pub(crate) fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| std::str::from_utf8(value.as_bytes()).ok()).map(str::trim)
+    first(headers, name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
 }
 
 /// Makes request ids from the clock, each greater than the one before.

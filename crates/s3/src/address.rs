@@ -147,6 +147,9 @@ pub fn is_reserved_bucket_name(name: &str) -> bool {
 
 /// The bucket that the host names under the longest domain that fits; lower case, as buckets are.
 pub fn bucket_of_host(host: &str, domains: &[String]) -> Option<String> {
+    if domains.is_empty() {
+        return None;
+    }
     let host = without_port(host).to_ascii_lowercase();
     let is_domain = domains.iter().any(|domain| domain.eq_ignore_ascii_case(&host));
     if is_domain || host.parse::<IpAddr>().is_ok() {
