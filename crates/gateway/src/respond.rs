@@ -63,10 +63,10 @@ pub(crate) fn xml(document: String) -> Reply {
     whole(StatusCode::OK, "application/xml", document.into())
 }
 
-/// A body that is there as a whole.
+/// A response whose body is there as a whole.
 pub(crate) fn whole(status: StatusCode, content_type: &'static str, body: Bytes) -> Reply {
     let length = body.len();
-    let mut reply = Response::new(Full::new(body).map_err(|never| match never {}).boxed_unsync());
+    let mut reply = Response::new(of_bytes(body));
     *reply.status_mut() = status;
     reply.headers_mut().reserve(HEADERS_USUAL);
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -85,6 +85,11 @@ pub(crate) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
         headers.insert(name, value);
     }
+}
+
+/// A body that is there as a whole.
+pub(crate) fn of_bytes(bytes: Bytes) -> ResponseBody {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A body of no bytes.

@@ -54,6 +54,14 @@ impl Store {
     }
 }
 
+impl Object {
+    /// The bytes of a range, as for [`Store::read`], when all of them came with the object: nothing is to be read.
+    pub fn inline(&self, range: Range<u64>) -> Option<Bytes> {
+        let (staged, inline) = pieces(self, range);
+        staged.is_empty().then_some(inline)
+    }
+}
+
 /// A body being read: the piece that is open, those that come after it, the inline bytes at the end.
 struct Reading {
     source: Source,

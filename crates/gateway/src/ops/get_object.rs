@@ -7,14 +7,14 @@ use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 
 use iam::Permit;
-use store::ChangeKind;
+use store::{ByteStream, ChangeKind};
 use tidings_iam as iam;
 use tidings_store as store;
 
 use super::read::{self, Decided};
 use crate::context::Request;
 use crate::route::{Operation, Outcome, Route};
-use crate::{BoxError, Gateway};
+use crate::{BoxError, Gateway, ResponseBody, respond};
 
 /// GetObject. S3 API reference, "GetObject".
 pub(crate) const OPERATION: Operation = Operation {
@@ -32,13 +32,20 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
         Decided::NotModified(reply) => return Ok(reply),
         Decided::Bytes { object, range, reply } => (object, range, reply),
     };
-    let bytes = gateway.setup.store.read(&object, range.clone()).await?;
+    *reply.body_mut() = match object.inline(range.clone()) {
+        Some(bytes) => respond::of_bytes(bytes),
+        None => streamed(gateway.setup.store.read(&object, range.clone()).await?),
+    };
     read::announce(gateway, request, bucket, ChangeKind::Get, *object, &range);
-    // A read that fails after the head was sent ends the connection: the client sees that bytes are missing.
+    Ok(reply)
+}
+
+/// A body as it is read. A read that fails after the head was sent ends the connection: the client sees that bytes
+/// are missing.
+fn streamed(bytes: ByteStream) -> ResponseBody {
     let frames = bytes.map_ok(Frame::data).map_err(|error| {
         tracing::warn!(%error, "A response was cut short.");
         BoxError::from(error)
     });
-    *reply.body_mut() = StreamBody::new(frames).boxed_unsync();
-    Ok(reply)
+    StreamBody::new(frames).boxed_unsync()
 }
