@@ -19,7 +19,9 @@ use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment, ShardReader, ShardWriter, Space, is_full};
+use crate::drive::{
+    AlignedBytes, BLOCK_BYTES, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space, is_full,
+};
 use crate::format::FORMAT_FILE;
 use crate::location::ShardId;
 
@@ -90,6 +92,10 @@ impl DirectoryDrive {
 
     fn segment_path(&self, number: u32) -> PathBuf {
         self.root.join("log").join(format!("{number:08}.seg"))
+    }
+
+    fn retired_path(&self, number: u32) -> PathBuf {
+        self.root.join("log").join(format!("{number:08}.free"))
     }
 
     fn shard_path(&self, id: ShardId) -> PathBuf {
@@ -293,13 +299,43 @@ impl Drive for DirectoryDrive {
         }
     }
 
-    fn segments(&self) -> io::Result<Vec<u32>> {
-        let mut numbers: Vec<u32> = names(&self.root.join("log"))?
-            .iter()
-            .filter_map(|name| name.strip_suffix(".seg")?.parse().ok())
-            .collect();
-        numbers.sort_unstable();
-        Ok(numbers)
+    fn segments(&self) -> io::Result<SegmentFiles> {
+        let mut found = SegmentFiles::default();
+        for entry in fs::read_dir(self.root.join("log"))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let parts = name.to_str().and_then(|name| name.split_once('.'));
+            match parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind))) {
+                Some((number, "seg")) => found.numbers.push(number),
+                Some((number, "free")) => found.retired.push((number, entry.metadata()?.len())),
+                _ => {}
+            }
+        }
+        found.numbers.sort_unstable();
+        found.retired.sort_unstable();
+        Ok(found)
+    }
+
+    fn retire_segment(&self, number: u32) -> io::Result<()> {
+        match fs::rename(self.segment_path(number), self.retired_path(number)) {
+            Ok(()) => sync_directory(&self.root.join("log")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>> {
+        let path = self.segment_path(number);
+        fs::rename(self.retired_path(retired), &path)?;
+        sync_directory(&self.root.join("log"))?;
+        self.segment_at(&path)
+    }
+
+    fn remove_retired(&self, retired: u32) -> io::Result<()> {
+        match fs::remove_file(self.retired_path(retired)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn remove_segment(&self, number: u32) -> io::Result<()> {
@@ -614,5 +650,28 @@ mod tests {
         segment.read_medium_at(8192, &mut medium).unwrap();
 
         assert_eq!((buffered, medium[4095], segment.size_bytes()), (vec![9; 3], 9, 65536));
+    }
+
+    #[test]
+    fn a_retired_segment_is_no_segment_until_its_file_is_reused_under_another_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
+        block.fill(9);
+        for number in [3, 11] {
+            drive.create_segment(number, 65536).unwrap().write_at(4096, &block).unwrap();
+        }
+        drive.retire_segment(3).unwrap();
+        drive.retire_segment(3).unwrap();
+        assert!(drive.open_segment(3).unwrap().is_none());
+        assert_eq!(drive.segments().unwrap(), SegmentFiles { numbers: vec![11], retired: vec![(3, 65536)] });
+        let mut kept = vec![0; 4096];
+        drive.reuse_segment(3, 12).unwrap().read_at(4096, &mut kept).unwrap();
+        assert_eq!(kept, vec![9; 4096]);
+        drive.retire_segment(11).unwrap();
+        drive.remove_retired(11).unwrap();
+        drive.remove_retired(11).unwrap();
+        assert_eq!(drive.segments().unwrap(), SegmentFiles { numbers: vec![12], retired: vec![] });
     }
 }

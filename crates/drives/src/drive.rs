@@ -33,6 +33,15 @@ pub struct Space {
     pub inodes_free: u64,
 }
 
+/// What lies in the journal's folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentFiles {
+    /// Numbers of the segments, ascending.
+    pub numbers: Vec<u32>,
+    /// Retired files, ascending: the number of the segment each was, and its size in bytes.
+    pub retired: Vec<(u32, u64)>,
+}
+
 /// A mounted directory, or what stands in for one.
 pub trait Drive: Send + Sync + 'static {
     /// Where it is, for people.
@@ -74,8 +83,18 @@ pub trait Drive: Send + Sync + 'static {
     /// Opens a segment; `None` when it is not there.
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>>;
 
-    /// Numbers of the segments that are there, ascending.
-    fn segments(&self) -> io::Result<Vec<u32>>;
+    /// The files of its journal.
+    fn segments(&self) -> io::Result<SegmentFiles>;
+
+    /// Takes a segment out of the journal and keeps its file for [`Drive::reuse_segment`], durably. One that is not
+    /// there is no error.
+    fn retire_segment(&self, number: u32) -> io::Result<()>;
+
+    /// Makes the file that was retired as `retired` the segment `number`, durably, with the bytes that are in it.
+    fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>>;
+
+    /// Removes a retired file, which gives its space back; one that is not there is no error.
+    fn remove_retired(&self, retired: u32) -> io::Result<()>;
 
     /// Removes a segment; an absent one is no error.
     fn remove_segment(&self, number: u32) -> io::Result<()>;

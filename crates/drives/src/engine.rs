@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -13,7 +14,7 @@ use store::{
     Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
     Location, PartitionId, Sequence, SetReport, Stage, StageHint,
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
 
 use crate::assemble::{Given, Reopen, is_ignored, unwritable};
@@ -22,7 +23,7 @@ use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
 use crate::heal::{Healer, Healing, Tally};
-use crate::open::open_set;
+use crate::open::{Tuning, open_set};
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request};
 use crate::set::Set;
@@ -90,7 +91,7 @@ impl LocalEngine {
         parity: Option<usize>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<LocalEngine>, OpenError> {
-        LocalEngine::open_healing(given, parity, clock, Healing::default())
+        LocalEngine::open_tuned(given, parity, clock, Tuning::default())
     }
 
     /// As [`LocalEngine::open_on`], with other rates of healing and scrubbing than the default.
@@ -104,8 +105,23 @@ impl LocalEngine {
         clock: Arc<dyn Clock>,
         healing: Healing,
     ) -> Result<Arc<LocalEngine>, OpenError> {
+        LocalEngine::open_tuned(given, parity, clock, Tuning { healing, ..Tuning::default() })
+    }
+
+    /// As [`LocalEngine::open_on`], with what tests of a small set change.
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalEngine::open`].
+    pub fn open_tuned(
+        given: Vec<Given>,
+        parity: Option<usize>,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+    ) -> Result<Arc<LocalEngine>, OpenError> {
         let (events, incoming) = channel();
-        let (set, sequencer) = open_set(given, parity, clock, incoming, events.clone())?;
+        let healing = tuning.healing.clone();
+        let (set, sequencer) = open_set(given, parity, clock, tuning, incoming, events.clone())?;
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
             .spawn(move || sequencer.run())
@@ -122,6 +138,12 @@ impl LocalEngine {
             tally,
             healer: Mutex::new(healer),
         }))
+    }
+
+    /// Tells of batches that recovery kept while the set was in use, by their last sequence. Whoever committed one was
+    /// told that its outcome is unknown, so nobody else wakes those who follow the changes.
+    pub fn recovered(&self) -> watch::Receiver<Sequence> {
+        self.set.recovered.subscribe()
     }
 
     /// How the drives are.
@@ -230,17 +252,13 @@ impl Engine for LocalEngine {
                 index.get(key).cloned()
             };
             let Some(stored) = stored else { return Ok(None) };
-            let mut entry = stored.entry();
-            entry.payload = match payload::read_cached(&self.set, key, &stored) {
-                Some(payload) => payload,
-                None => {
-                    let (set, key) = (Arc::clone(&self.set), Bytes::copy_from_slice(key));
-                    spawn_blocking(move || payload::read(&set, &key, &stored))
-                        .await
-                        .map_err(|_| EngineError::Closed)??
-                }
-            };
-            Ok(Some(entry))
+            if let Some(payload) = payload::read_cached(&self.set, key, &stored) {
+                return Ok(Some(Entry { payload, ..stored.entry() }));
+            }
+            let (set, key) = (Arc::clone(&self.set), Bytes::copy_from_slice(key));
+            spawn_blocking(move || payload::read_current(&set, &key, stored))
+                .await
+                .map_err(|_| EngineError::Closed)?
         })
     }
 
@@ -282,14 +300,28 @@ impl Engine for LocalEngine {
                 index.changes_after(after, limit)
             };
             let set = Arc::clone(&self.set);
-            spawn_blocking(move || payload::read_changes(&set, &places))
-                .await
-                .map_err(|_| EngineError::Closed)?
+            spawn_blocking(move || {
+                let mut places = places;
+                loop {
+                    let changes = payload::read_changes(&set, &places);
+                    // Compaction may have moved them meanwhile.
+                    let current = set.index.read().changes_after(after, limit);
+                    if changes.is_ok() || current.starts_with(&places) {
+                        return changes;
+                    }
+                    places = current;
+                }
+            })
+            .await
+            .map_err(|_| EngineError::Closed)?
         })
     }
 
     fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
+            if self.set.full.load(Ordering::Relaxed) {
+                return Err(EngineError::Full);
+            }
             let stage = ShardStage::open(Arc::clone(&self.set), self.faults()).await?;
             Ok(Box::new(stage) as Box<dyn Stage>)
         })

@@ -140,6 +140,16 @@ pub enum OpenError {
         drives: String,
     },
 
+    /// The manifests of so many drives are damaged that the newest may be among them.
+    #[error(
+        "the manifests on {drives} are damaged or cannot be read, and those of the other drives may be older than they; \
+         start with a drive that holds a sound one"
+    )]
+    ManifestDamaged {
+        /// The drives.
+        drives: String,
+    },
+
     /// The identities of the drives present contradict one another.
     #[error("the drives disagree on who belongs to the set: {reason}")]
     Ambiguous {

@@ -11,6 +11,7 @@
 //! 2. A frame names the hash of the batch before it, and its own place: it is valid there and nowhere else.
 //! 3. A frame never crosses a segment and has at most [`FRAME_BYTES_MAX`] bytes.
 
+use crate::chain::Stream;
 use crate::digest::crc64;
 use crate::drive::{AlignedBytes, BLOCK_BYTES};
 use crate::format::Nonce;
@@ -20,6 +21,9 @@ pub(crate) const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
 /// Size of the header in bytes.
 pub(crate) const HEADER_BYTES: usize = 256;
+
+/// What every frame has in a field of its own: the same on every drive, whose files were reused more or less often.
+const FRAME_INCARNATION: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"TIDINGSB";
 const VERSION: u16 = 1;
@@ -48,6 +52,8 @@ pub(crate) enum Kind {
     EpochStart = 1,
     /// Nothing: it proves what was durable when the set went idle.
     Seal = 2,
+    /// Commits and changes of earlier batches, copied by compaction under their own sequences.
+    Copies = 3,
 }
 
 /// How the payload of a frame lies on the drives.
@@ -66,9 +72,8 @@ pub(crate) enum Form {
 pub(crate) struct Shared {
     pub kind: Kind,
     pub form: Form,
+    pub stream: Stream,
     pub address: Address,
-    /// How often the segment's file was taken into use, from 1.
-    pub incarnation: u32,
     /// Bytes from this frame to the next, on every drive.
     pub slot_bytes: u32,
     pub epoch: u64,
@@ -104,8 +109,8 @@ impl Shared {
 
     fn encode(&self) -> [u8; 120] {
         let mut bytes = Vec::with_capacity(120);
-        bytes.extend_from_slice(&[self.kind as u8, self.form as u8, 0, 0]);
-        for number in [self.address.segment, self.address.offset, self.incarnation, self.slot_bytes] {
+        bytes.extend_from_slice(&[self.kind as u8, self.form as u8, self.stream as u8, 0]);
+        for number in [self.address.segment, self.address.offset, FRAME_INCARNATION, self.slot_bytes] {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&self.meta_bytes.to_le_bytes());
@@ -129,6 +134,7 @@ impl Shared {
                 0 => Kind::Commits,
                 1 => Kind::EpochStart,
                 2 => Kind::Seal,
+                3 => Kind::Copies,
                 _ => return None,
             },
             form: match bytes[1] {
@@ -137,8 +143,12 @@ impl Shared {
                 2 => Form::Columns,
                 _ => return None,
             },
+            stream: match bytes[2] {
+                0 => Stream::Hot,
+                1 => Stream::Cold,
+                _ => return None,
+            },
             address: Address { segment: short(4), offset: short(8) },
-            incarnation: short(12),
             slot_bytes: short(16),
             meta_bytes: short(20),
             stripe_bytes: short(24),
@@ -180,6 +190,11 @@ impl Header {
 
     /// Reads a header of this epoch at this address; `None` for anything else.
     pub(crate) fn decode(bytes: &[u8], nonce: &Nonce, address: Address) -> Option<Header> {
+        Header::decode_any(bytes, address).filter(|header| header.shared.nonce == *nonce)
+    }
+
+    /// Reads a header of whichever epoch. Only where a frame is known to stand: a payload may look like one.
+    pub(crate) fn decode_any(bytes: &[u8], address: Address) -> Option<Header> {
         let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().expect("of that size");
         let (body, crc) = bytes.split_last_chunk::<8>().expect("a header is longer");
         if &bytes[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
@@ -196,8 +211,7 @@ impl Header {
             shared,
         };
         let slot = header.shared.slot_bytes as usize;
-        let sound = header.shared.nonce == *nonce
-            && header.shared.address == address
+        let sound = header.shared.address == address
             && header.frame_bytes() <= slot
             && slot <= FRAME_BYTES_MAX
             && slot.is_multiple_of(BLOCK_BYTES);
@@ -255,8 +269,8 @@ mod tests {
             shared: Shared {
                 kind: Kind::Commits,
                 form: Form::Columns,
+                stream: Stream::Cold,
                 address: Address { segment: 3, offset: 8192 },
-                incarnation: 1,
                 slot_bytes: 8192,
                 epoch: 5,
                 nonce: Nonce([9; 16]),

@@ -11,12 +11,13 @@
 //! 2. A drive that missed anything is out by a decision of the others, and never read as current.
 //! 3. What the drives present do not prove unacknowledged is never cut.
 //!
-//! What is not here: recycling segments, checkpoints.
+//! What is not here: checkpoints.
 
 mod assemble;
 mod bodies;
 mod chain;
 pub mod columns;
+mod compaction;
 pub mod damage;
 mod digest;
 pub mod directory;
@@ -28,11 +29,15 @@ mod frame;
 mod heal;
 mod index;
 mod judge;
+mod keeper;
+mod live;
 pub mod location;
+mod manifest;
 mod member;
 mod open;
 mod payload;
 pub mod quorum;
+mod reader;
 mod rebuild;
 mod record;
 mod recovery;
@@ -41,6 +46,7 @@ mod segment;
 mod sequencer;
 mod set;
 mod shards;
+mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod writer;
@@ -50,4 +56,5 @@ pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;
 pub use heal::Healing;
+pub use open::Tuning;
 pub use quorum::Geometry;

@@ -207,7 +207,7 @@ impl Member {
         Ok(self.keep_open(&drive, number, OpenSegment::found(file)))
     }
 
-    /// Makes a segment with its header unless it exists.
+    /// Makes a segment with its header unless it exists: of a retired file of that size, else a new one.
     pub(crate) fn prepare_segment(&self, set: Uuid, number: u32, size_bytes: u64) -> io::Result<()> {
         let _one_at_a_time = self.making.lock();
         let open = self.slot.read().segments.get(&number).map(Arc::clone);
@@ -215,10 +215,14 @@ impl Member {
             return self.write_segment_header(set, number, open.file());
         }
         let drive = self.drive()?;
-        let found = drive.open_segment(number)?.is_some();
-        let file = drive.create_segment(number, size_bytes)?;
-        self.write_segment_header(set, number, &*file)?;
-        let open = if found { OpenSegment::found(file) } else { OpenSegment::made(file) };
+        let open = match drive.open_segment(number)? {
+            Some(file) => OpenSegment::found(file),
+            None => match drive.segments()?.retired.iter().find(|(_, size)| *size == size_bytes) {
+                Some((retired, _)) => OpenSegment::found(drive.reuse_segment(*retired, number)?),
+                None => OpenSegment::made(drive.create_segment(number, size_bytes)?),
+            },
+        };
+        self.write_segment_header(set, number, open.file())?;
         self.keep_open(&drive, number, open);
         Ok(())
     }
@@ -228,17 +232,30 @@ impl Member {
         let mut found = AlignedBytes::zeroed(BLOCK_BYTES);
         self.segment(number).is_ok_and(|segment| {
             let file = segment.file();
-            let header = segment::header(set, self.id(), number, file.size_bytes());
-            file.read_medium_at(0, &mut found).is_ok() && found[..] == header[..]
+            let read = file.read_medium_at(0, &mut found);
+            let incarnation = read.ok().and_then(|()| segment::incarnation_of(&found));
+            let of = |incarnation| segment::header(set, self.id(), number, incarnation, file.size_bytes());
+            incarnation.is_some_and(|incarnation| found[..] == of(incarnation)[..])
         })
     }
 
-    /// Writes a segment's header unless it is there: a crash may have come between the file and its header.
+    /// Writes a segment's header unless it is there: a crash may have come between the file and its header, and a
+    /// reused file has that of another number.
     fn write_segment_header(&self, set: Uuid, number: u32, file: &dyn Segment) -> io::Result<()> {
-        let header = segment::header(set, self.id(), number, file.size_bytes());
         let mut found = AlignedBytes::zeroed(BLOCK_BYTES);
         file.read_medium_at(0, &mut found)?;
-        if found[..] == header[..] { Ok(()) } else { file.write_at(0, &header) }
+        let incarnation = segment::incarnation_of(&found).unwrap_or(0);
+        let of = |incarnation| segment::header(set, self.id(), number, incarnation, file.size_bytes());
+        if found[..] == of(incarnation)[..] { Ok(()) } else { file.write_at(0, &of(incarnation + 1)) }
+    }
+
+    /// Takes a segment out of the journal. Who reads it still reads what its file holds then, which fails
+    /// verification.
+    pub(crate) fn retire_segment(&self, number: u32) -> io::Result<()> {
+        let _one_at_a_time = self.making.lock();
+        let drive = self.drive()?;
+        self.slot.write().segments.remove(&number);
+        drive.retire_segment(number)
     }
 
     /// Keeps a segment of `drive` open, unless that was exchanged meanwhile, and closes the oldest when there are too

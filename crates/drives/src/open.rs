@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use parking_lot::{Mutex, RwLock};
-use store::Clock;
+use store::{Clock, Sequence};
+use tokio::sync::watch;
 
 use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
 use crate::bodies::Bodies;
@@ -13,24 +14,38 @@ use crate::columns::Codec;
 use crate::damage::Damages;
 use crate::drive::is_full;
 use crate::error::OpenError;
-use crate::index::Index;
+use crate::heal::Healing;
+use crate::index::{Index, Retention};
+use crate::manifest;
 use crate::member::Member;
 use crate::recovery::{self, Outcome, set_mode};
 use crate::replay::replay;
-use crate::segment::largest_segment;
+use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
 use crate::sequencer::{Event, Sequencer};
 use crate::set::{Mode, Set};
+
+/// What tests of a small set change.
+#[derive(Clone, Debug, Default)]
+pub struct Tuning {
+    /// Size of every segment, in bytes: at least that of the largest frame, and a block.
+    pub segment_bytes: Option<u64>,
+    /// Bytes of changes that are kept though nobody waits for them.
+    pub retained_bytes: Option<u64>,
+    /// How it heals.
+    pub healing: Healing,
+}
 
 /// Opens the set, recovers it, and begins an epoch if enough drives are there.
 pub(crate) fn open_set(
     given: Vec<Given>,
     parity: Option<usize>,
     clock: Arc<dyn Clock>,
+    tuning: Tuning,
     incoming: Receiver<Event>,
     events: Sender<Event>,
 ) -> Result<(Arc<Set>, Sequencer), OpenError> {
     let assembly = assemble(given, parity)?;
-    let set = Arc::new(set_of(assembly, clock)?);
+    let set = Arc::new(set_of(assembly, clock, &tuning)?);
     let present = set.online().count();
     let needed = set.geometry.read_quorum();
     if present < needed {
@@ -44,13 +59,14 @@ pub(crate) fn open_set(
     }
     tell(&set);
     let identity = set.identity.lock().clone();
-    let chain = replay(&set, &identity)?;
+    let manifest = manifest::newest(&set)?;
+    let chain = replay(&set, &identity, manifest.as_ref())?;
     for member in &set.members {
         member.written.store(chain.next_batch - 1, Ordering::Release);
     }
     let sequencer = match recovery::settle(&set, chain)? {
         Outcome::Writable(chain) => {
-            let mut sequencer = Sequencer::new(Arc::clone(&set), *chain, incoming, events);
+            let mut sequencer = Sequencer::new(Arc::clone(&set), *chain, manifest, incoming, events);
             if let Err(reason) = sequencer.begin_epoch() {
                 set_mode(&set, Mode::ReadOnly(reason));
             }
@@ -58,14 +74,14 @@ pub(crate) fn open_set(
         }
         Outcome::ReadOnly(chain, reason) => {
             set_mode(&set, Mode::ReadOnly(reason));
-            Sequencer::new(Arc::clone(&set), *chain, incoming, events)
+            Sequencer::new(Arc::clone(&set), *chain, manifest, incoming, events)
         }
     };
     Ok((set, sequencer))
 }
 
 /// Takes the drives into use.
-fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
+fn set_of(assembly: Assembly, clock: Arc<dyn Clock>, tuning: &Tuning) -> Result<Set, OpenError> {
     let Assembly { identity, highest_epoch, places } = assembly;
     let mut members = Vec::with_capacity(places.len());
     let mut smallest = u64::MAX;
@@ -87,6 +103,12 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
         }
         members.push(Member::new(position, identity.members[position].drive, path, reopen, drive, out));
     }
+    let sizes =
+        tuning
+            .segment_bytes
+            .map_or(Sizes { smallest: SEGMENT_BYTES_MIN, largest: largest_segment(smallest) }, |size| {
+                Sizes { smallest: size, largest: size }
+            });
     Ok(Set {
         id: identity.set,
         geometry: identity.geometry,
@@ -96,8 +118,16 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>) -> Result<Set, OpenError> {
         index: RwLock::new(Index::default()),
         mode: RwLock::new(Mode::ReadOnly("it is starting".into())),
         full: AtomicBool::new(false),
+        recovered: watch::Sender::new(Sequence::ZERO),
+        room: AtomicU64::new(u64::MAX),
+        closed: RwLock::default(),
+        copied_short: AtomicU64::new(0),
+        indexed_upto: AtomicU64::new(u64::MAX),
         highest_epoch: AtomicU64::new(highest_epoch),
-        largest_segment: largest_segment(smallest),
+        retention: tuning
+            .retained_bytes
+            .map_or_else(|| Retention::of(smallest), |bytes_max| Retention { bytes_max }),
+        sizes,
         clock,
         damages: Damages::default(),
         bodies: Bodies::default(),

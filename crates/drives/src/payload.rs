@@ -7,7 +7,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use store::{Change, EngineError};
+use store::{Change, EngineError, Entry};
 
 use crate::columns::{column_on, drive_of, extract, piece_bytes};
 use crate::digest::{crc64, extent_crc};
@@ -42,6 +42,38 @@ pub(crate) fn read(set: &Set, key: &[u8], stored: &Stored) -> Result<Bytes, Engi
         return Ok(payload);
     }
     rebuild(set, key, stored, extent)
+}
+
+/// The entry of a key that had this state a moment ago, with its payload; blocks.
+///
+/// Its segment may have been retired and used again meanwhile, so that something else lies there. That is damage only
+/// if the index still names the place.
+pub(crate) fn read_current(set: &Set, key: &[u8], mut stored: Stored) -> Result<Option<Entry>, EngineError> {
+    loop {
+        let healthy = match &stored.extent {
+            None => Some(Bytes::new()),
+            Some(extent) => read_healthy(set, key, &stored, extent, Patience::Waiting),
+        };
+        if let Some(payload) = healthy {
+            return Ok(Some(Entry { payload, ..stored.entry() }));
+        }
+        let current = set.index.read().get(key).cloned();
+        match current {
+            None => return Ok(None),
+            Some(current) if current.is_at(&stored) => {}
+            Some(current) => {
+                stored = current;
+                continue;
+            }
+        }
+        let rebuilt = read(set, key, &stored);
+        // It may have moved while it was rebuilt.
+        match (rebuilt, set.index.read().get(key).cloned()) {
+            (Err(_), Some(current)) if !current.is_at(&stored) => stored = current,
+            (Err(_), None) => return Ok(None),
+            (rebuilt, _) => return rebuilt.map(|payload| Some(Entry { payload, ..stored.entry() })),
+        }
+    }
 }
 
 fn read_healthy(

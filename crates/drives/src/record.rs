@@ -7,6 +7,8 @@ use bytes::Bytes;
 use store::{Change, Location, Mutation, Sequence};
 
 use crate::digest::extent_crc;
+use crate::frame::Kind;
+use crate::table::Span;
 
 /// Where a payload lies in the column part of its frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,16 @@ impl Metadata {
         }
         for change in changes {
             self.push_change(change);
+        }
+    }
+
+    /// Appends a copy, of a mutation or of an encoded change, as a commit of its own.
+    pub(crate) fn push_copy(&mut self, sequence: Sequence, mutations: &[Mutation], change: Option<&[u8]>) {
+        self.push(sequence, mutations, &[]);
+        if let Some(change) = change {
+            let at = self.bytes.len() - 4;
+            self.bytes[at..].copy_from_slice(&1_u32.to_le_bytes());
+            self.push_bytes(change);
         }
     }
 
@@ -211,6 +223,20 @@ pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
         commits.push(Commit { sequence, mutations, changes });
     }
     (reader.at == metadata.len()).then_some(commits)
+}
+
+/// Whether an encoded change names targets: they are its last field, and an empty list ends in its length, zero, which
+/// no name of a target ends in.
+pub(crate) fn names_targets(change: &[u8]) -> bool {
+    change.last().is_some_and(|last| *last != 0)
+}
+
+/// The span of the sequences of a frame's commits or copies.
+pub(crate) fn span(metadata: &[u8], kind: Kind) -> Option<Span> {
+    match kind {
+        Kind::Commits | Kind::Copies => Span::of(decode(metadata)?.iter().map(|commit| commit.sequence)),
+        Kind::EpochStart | Kind::Seal => None,
+    }
 }
 
 /// Takes values off the front of the metadata.

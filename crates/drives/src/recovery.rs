@@ -14,15 +14,15 @@
 
 use store::EngineError;
 
-use crate::chain::{Chain, Placed, RECENT_FRAMES_MAX};
-use crate::drive::AlignedBytes;
+use crate::chain::{Chain, Placed, RECENT_FRAMES_MAX, Stream};
+use crate::drive::{AlignedBytes, BLOCK_BYTES};
 use crate::error::OpenError;
 use crate::format::{EpochLog, Identity, Nonce};
 use crate::frame::{Form, Frame, Kind, Shared};
 use crate::index::{Touched, touched};
 use crate::rebuild::{Rebuilt, Sources, rebuild};
+use crate::record;
 use crate::replay::{apply_batch, missing};
-use crate::segment;
 use crate::set::{Mode, Set};
 
 /// How recovery ended.
@@ -76,8 +76,9 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
     if let Some(reason) = reason {
         return Ok(Outcome::ReadOnly(Box::new(chain), reason));
     }
+    let proven = chain.clone();
     if let Some(last) = &kept {
-        chain.pass(&last.shared);
+        chain.pass(&last.shared, record::span(&last.metadata, last.shared.kind));
     }
     catch_up(set, &chain);
     let positions: Vec<usize> = set.online().map(|member| member.position).collect();
@@ -88,30 +89,18 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
                 apply_batch(set, &last.shared, &last.metadata)?;
                 let mut index = set.index.write();
                 index.forget_recent();
+                set.recovered.send_replace(index.last_sequence);
                 index.set_undecided(Vec::new());
             }
             Ok(Outcome::Writable(Box::new(next)))
         }
-        Err(error) => {
-            // Without the new epoch the batch is as undecided as before.
-            if let Some(last) = kept {
-                chain = before(chain, &last);
-            }
-            Ok(Outcome::ReadOnly(Box::new(chain), error.to_string()))
-        }
+        // Without the new epoch the batch is as undecided as before.
+        Err(error) => Ok(Outcome::ReadOnly(Box::new(proven), error.to_string())),
     }
 }
 
-/// The chain without its last batch.
-fn before(mut chain: Chain, last: &Last) -> Chain {
-    chain.recent.pop_back();
-    chain.next_batch = last.shared.batch;
-    chain.last_hash = last.shared.previous_hash;
-    chain.next = last.shared.address;
-    chain
-}
-
 fn touched_by(last: &Last) -> Vec<Touched> {
+    // Copies change nothing that a reader sees.
     if last.shared.kind == Kind::Commits { touched(&last.metadata) } else { Vec::new() }
 }
 
@@ -119,7 +108,7 @@ fn touched_by(last: &Last) -> Vec<Touched> {
 fn find_last(set: &Set, chain: &Chain) -> Option<Last> {
     let end = chain.clone_end();
     let mut found: Option<Last> = None;
-    for address in end.candidates() {
+    for address in end.heads.candidates() {
         for member in set.online() {
             let frame = match member.read_frame(&chain.log.nonce, address) {
                 Ok(Some(frame)) if end.is_next(&frame.header.shared) => frame,
@@ -229,13 +218,17 @@ fn begin_epoch(
         nonce: Nonce(rand::random()),
         kept_batch: chain.next_batch - 1,
         kept_hash: chain.last_hash,
-        start: set.place(chain.next, segment::SEGMENT_HEADER_BYTES as usize),
+        start: set.place(&chain.heads, Stream::Hot, BLOCK_BYTES),
     };
     let next = Identity { log, revision: 0, previous: chain.latest_log(), ..identity.clone() };
     let previous = next.previous;
     // All of them were brought up to the end of the chain.
     match set.decide(next, positions, |_| true) {
-        Ok(_) => Ok(Chain::begin(log, previous, chain.recent.clone())),
+        Ok(_) => {
+            let mut next = chain.clone();
+            next.enter(log, previous);
+            Ok(next)
+        }
         Err(short) => {
             Err(EngineError::WriteQuorum { answered: short.answered, needed: set.geometry.write_quorum() })
         }

@@ -1,11 +1,12 @@
 //! Segments: the journal's files, and how they are made ready ahead of need.
 //!
-//! The first has 4 MiB; each next one twice the size of the one before, up to 256 MiB and 1/64 of the
-//! smallest drive. A segment is allocated when the current one is half full, and overwritten with zeroes in
-//! the background, since a write into a zeroed file is faster than into an allocated one. Nothing waits for
-//! zeroes: the writer and the background take turns by a lock over one chunk.
+//! A new one has a quarter of the live bytes of a drive, at least 4 MiB, at most 256 MiB and 1/64 of the smallest
+//! drive. It is the file of a retired segment where there is one of that size; else it is allocated, when the current
+//! one is half full, and overwritten with zeroes in the background, since a write into a written file is faster than
+//! into an allocated one. Nothing waits for zeroes: the writer and the background take turns by a lock over one chunk.
 //!
-//! What is not here: recycling. A segment's header carries an incarnation for it.
+//! A number is an identity: it grows and is never used again. What a file held under another number is void, since
+//! frames name their place.
 
 use std::io;
 use std::sync::Arc;
@@ -36,9 +37,6 @@ pub(crate) const SEGMENT_HEADER_BYTES: u32 = BLOCK_BYTES as u32;
 /// Bytes zeroed at a time, which a write may have to wait for: 256 KiB.
 const ZEROED_BYTES: usize = 256 * 1024;
 
-/// The only incarnation there is until segments are recycled.
-pub(crate) const INCARNATION: u32 = 1;
-
 const MAGIC: &[u8; 8] = b"TIDINGSS";
 
 /// Largest segment of a set whose smallest drive has `total_bytes`.
@@ -48,9 +46,25 @@ pub(crate) fn largest_segment(total_bytes: u64) -> u64 {
     whole_mebibytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
 }
 
-/// Size of a segment that is yet to be made.
-pub(crate) fn segment_bytes(number: u32, largest: u64) -> u64 {
-    SEGMENT_BYTES_MIN.checked_shl(number.min(16)).map_or(largest, |size| size.min(largest))
+/// Sizes of the segments of a set.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Of the smallest, in bytes.
+    pub smallest: u64,
+    /// Of the largest, in bytes.
+    pub largest: u64,
+}
+
+impl Sizes {
+    /// Size of a new segment when a drive spends `live_bytes` on what lives: a quarter of it, and a power of two
+    /// times the smallest, so that retired files fit again.
+    pub(crate) fn of_new(self, live_bytes: u64) -> u64 {
+        let mut size = self.smallest;
+        while size * 2 <= live_bytes / 4 && size * 2 <= self.largest {
+            size *= 2;
+        }
+        size
+    }
 }
 
 /// The first frame of a segment stands here.
@@ -107,15 +121,15 @@ impl OpenSegment {
     }
 }
 
-/// The header of a segment, one block.
-pub(crate) fn header(set: Uuid, drive: Uuid, number: u32, size_bytes: u64) -> AlignedBytes {
+/// The header of a segment, one block. `incarnation` is how often its file was taken into use, from 1.
+pub(crate) fn header(set: Uuid, drive: Uuid, number: u32, incarnation: u32, size_bytes: u64) -> AlignedBytes {
     let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
     block[..8].copy_from_slice(MAGIC);
     block[8..12].copy_from_slice(&1u32.to_le_bytes());
     block[12..16].copy_from_slice(&number.to_le_bytes());
     block[16..32].copy_from_slice(set.as_bytes());
     block[32..48].copy_from_slice(drive.as_bytes());
-    block[48..52].copy_from_slice(&INCARNATION.to_le_bytes());
+    block[48..52].copy_from_slice(&incarnation.to_le_bytes());
     block[56..64].copy_from_slice(&size_bytes.to_le_bytes());
     let crc = crc64(&[&block[..BLOCK_BYTES - 8]]);
     block[BLOCK_BYTES - 8..].copy_from_slice(&crc.to_le_bytes());
@@ -129,6 +143,13 @@ pub(crate) fn set_of(segment: &dyn Segment) -> Option<Uuid> {
     let (body, crc) = block.split_last_chunk::<8>()?;
     let sound = &body[..8] == MAGIC && crc64(&[body]) == u64::from_le_bytes(*crc);
     sound.then(|| Uuid::from_bytes(body[16..32].try_into().expect("sixteen bytes")))
+}
+
+/// The incarnation a segment's header states, if it is one.
+pub(crate) fn incarnation_of(block: &[u8]) -> Option<u32> {
+    let (body, crc) = block.split_last_chunk::<8>()?;
+    let sound = &block[..8] == MAGIC && crc64(&[body]) == u64::from_le_bytes(*crc);
+    sound.then(|| u32::from_le_bytes([block[48], block[49], block[50], block[51]]))
 }
 
 /// The background thread that allocates the next segment and zeroes it.
@@ -263,12 +284,16 @@ mod tests {
     }
 
     #[test]
-    fn segments_double_from_4_mib_to_the_largest_the_drive_bears() {
+    fn a_new_segment_has_a_quarter_of_what_lives_from_4_mib_to_the_largest_the_drive_bears() {
         let sizes = |total: u64| -> Vec<u64> {
-            (0..8).map(|number| segment_bytes(number, largest_segment(total)) >> 20).collect()
+            let sizes = Sizes { smallest: SEGMENT_BYTES_MIN, largest: largest_segment(total) };
+            [0, 31, 32, 100, 1 << 10, 1 << 20]
+                .into_iter()
+                .map(|live| sizes.of_new(live << 20) >> 20)
+                .collect()
         };
-        assert_eq!(sizes(1 << 40), [4, 8, 16, 32, 64, 128, 256, 256]);
-        assert_eq!(sizes(1 << 30), [4, 8, 16, 16, 16, 16, 16, 16]);
-        assert_eq!(sizes(1 << 20), [4; 8]);
+        assert_eq!(sizes(1 << 40), [4, 4, 8, 16, 256, 256]);
+        assert_eq!(sizes(1 << 30), [4, 4, 8, 16, 16, 16]);
+        assert_eq!(sizes(1 << 20), [4; 6]);
     }
 }

@@ -1,26 +1,35 @@
 //! A set: its drives, who of them is in, and what is decided by writing their identities.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use store::{Clock, DriveReport, DriveState, SetReport};
+use store::{Clock, DriveReport, DriveState, Sequence, SetReport};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::bodies::{Bodies, Positions};
+use crate::chain::{Heads, Stream};
 use crate::columns::Codec;
 use crate::damage::Damages;
 use crate::format::{FORMAT_FILE, Identity};
 use crate::frame::Address;
-use crate::index::Index;
+use crate::index::{Index, Retention};
 use crate::member::Member;
 use crate::quorum::Geometry;
-use crate::segment;
+use crate::segment::Sizes;
+use crate::table::Closed;
 
 /// Time a drive may take to write its identity before it counts as failed.
 const IDENTITY_MAX: Duration = Duration::from_secs(5);
+
+/// With room for so many segments, space is not short.
+const ROOM_AMPLE: u32 = 16;
+
+/// With room for so many it is as short as it gets.
+pub(crate) const ROOM_SCARCE: u32 = 4;
 
 /// What commits meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,10 +53,22 @@ pub(crate) struct Set {
     pub mode: RwLock<Mode>,
     /// No space for another segment: only what gives space back is committed.
     pub full: AtomicBool,
+    /// The last sequence of what recovery kept while the set was in use: no commit was answered for it.
+    pub recovered: watch::Sender<Sequence>,
+    /// So many more segments fit on the fullest drive.
+    pub room: AtomicU64,
+    /// The segments that compaction may take.
+    pub closed: RwLock<Closed>,
+    /// Bytes of copies that were written while a drive was out: they are whole on fewer drives than their originals.
+    pub copied_short: AtomicU64,
+    /// Every index on a drive holds all batches up to this one: what they lack must not be retired.
+    pub indexed_upto: AtomicU64,
     /// The highest epoch any drive was part of, or that was tried.
     pub highest_epoch: AtomicU64,
-    /// Largest segment in bytes.
-    pub largest_segment: u64,
+    /// How many of the changes that nobody waits for it keeps.
+    pub retention: Retention,
+    /// Sizes of its segments.
+    pub sizes: Sizes,
     pub clock: Arc<dyn Clock>,
     /// What reads found broken.
     pub damages: Damages,
@@ -91,16 +112,37 @@ impl Set {
             .filter_map(|member| member.segment(number).ok())
             .map(|segment| segment.file().size_bytes())
             .min()
-            .unwrap_or_else(|| segment::segment_bytes(number, self.largest_segment))
+            .unwrap_or_else(|| self.size_of_new())
     }
 
-    /// Where a frame of `slot_bytes` goes when the next free place is `next`: a frame never crosses a segment.
-    pub(crate) fn place(&self, next: Address, slot_bytes: usize) -> Address {
-        if u64::from(next.offset) + slot_bytes as u64 <= self.segment_bytes(next.segment) {
-            next
-        } else {
-            segment::first_address(next.segment + 1)
+    /// How short space is on the fullest drive, from 0 (not at all) to 1.
+    pub(crate) fn shortness(&self) -> f64 {
+        if self.full.load(Ordering::Relaxed) {
+            return 1.0;
         }
+        let room = u32::try_from(self.room.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        (f64::from(ROOM_AMPLE - ROOM_AMPLE.min(room)) / f64::from(ROOM_AMPLE - ROOM_SCARCE)).min(1.0)
+    }
+
+    /// Looks how many more segments the fullest drive has room for.
+    pub(crate) fn measure_room(&self) {
+        let size_bytes = self.size_of_new();
+        let free = self.online().filter_map(|member| member.drive().and_then(|drive| drive.space()).ok());
+        let room = free.map(|space| space.free_bytes / size_bytes).min().unwrap_or(u64::MAX);
+        self.room.store(room, Ordering::Relaxed);
+    }
+
+    /// Size of a segment that is made now.
+    pub(crate) fn size_of_new(&self) -> u64 {
+        self.sizes.of_new(self.index.read().live.bytes(self.geometry.data))
+    }
+
+    /// Where a frame of `slot_bytes` goes: to the head of its stream if it fits there, since a frame never crosses
+    /// a segment, else first into a new one.
+    pub(crate) fn place(&self, heads: &Heads, stream: Stream, slot_bytes: usize) -> Address {
+        let fits =
+            |head: &Address| u64::from(head.offset) + slot_bytes as u64 <= self.segment_bytes(head.segment);
+        heads.of(stream).filter(fits).unwrap_or_else(|| heads.fresh())
     }
 
     /// Writes a decision to the drives of `positions`, who are its voters, each atomically and durably.

@@ -16,6 +16,9 @@ pub struct Batch {
     pub changes: Vec<Change>,
     /// Set on a batch that only moves cursors: it may wait a moment to ride on another batch.
     pub rides: bool,
+    /// Set on a batch that moves cursors: every target has acknowledged what changes up to this sequence had for
+    /// it. The engine need not keep them longer than it keeps changes that nobody waits for.
+    pub released: Option<Sequence>,
 }
 
 /// A condition judged inside the commit.

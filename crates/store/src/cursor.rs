@@ -10,6 +10,9 @@ use crate::error::Error;
 use crate::schema::{self, CursorRow};
 use crate::store::Store;
 
+/// Cursors read at a time.
+const CURSORS_PAGE: usize = 100;
+
 impl Store {
     /// The partitions whose changes a target reads.
     pub fn partitions(&self) -> Vec<PartitionId> {
@@ -55,9 +58,38 @@ impl Store {
             value: schema::encode(&CursorRow { acknowledged: to }),
             ..Put::default()
         };
-        let batch = Batch { mutations: vec![Mutation::Put(put)], rides: true, ..Batch::default() };
+        let released = Some(self.released(partition, target, Some(to)).await?);
+        let batch = Batch { mutations: vec![Mutation::Put(put)], rides: true, released, ..Batch::default() };
         self.commit(partition, batch).await?;
         Ok(())
+    }
+
+    /// What every target has acknowledged, once this one stands at `to`, or is forgotten.
+    ///
+    /// Also targets that are not configured at the moment count: they keep their place. A cursor that moves meanwhile
+    /// only makes it less than it could be.
+    async fn released(
+        &self,
+        partition: PartitionId,
+        target: &str,
+        to: Option<Sequence>,
+    ) -> Result<Sequence, Error> {
+        let own = schema::cursor_key(target);
+        let mut released = to.unwrap_or(Sequence(u64::MAX));
+        let mut range = schema::cursors();
+        loop {
+            let page = self.engine.scan(partition, range.clone(), CURSORS_PAGE).await?;
+            for (key, entry) in page.iter().filter(|(key, _)| *key != own) {
+                let row: CursorRow = schema::decode(key, &entry.value)?;
+                released = released.min(row.acknowledged);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == CURSORS_PAGE => {
+                    range.start = [&last[..], &[0]].concat().into();
+                }
+                _ => return Ok(released),
+            }
+        }
     }
 
     /// Forgets a target's cursors.
@@ -70,6 +102,7 @@ impl Store {
             let batch = Batch {
                 mutations: vec![Mutation::Delete(schema::cursor_key(target))],
                 rides: true,
+                released: Some(self.released(partition, target, None).await?),
                 ..Batch::default()
             };
             self.commit(partition, batch).await?;

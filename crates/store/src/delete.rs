@@ -115,6 +115,7 @@ impl Store {
                 mutations: named.map(Mutation::Delete).collect(),
                 changes: changes.collect(),
                 rides: false,
+                released: None,
             };
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => return Ok(Deleted { existed: true }),
@@ -155,6 +156,7 @@ impl Store {
                 mutations: removed.map(Mutation::Delete).into_iter().collect(),
                 changes: vec![self.delete_change(&bucket, kind, delete, origin)],
                 rides: false,
+                released: None,
             };
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => {

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::change::Sequence;
+use crate::engine::KeyRange;
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, UploadId};
 use crate::object::{Checksum, ChecksumAlgorithm, ETag, ObjectHeaders};
@@ -81,6 +82,11 @@ pub(crate) fn part_key(bucket: &BucketName, id: UploadId, number: u32) -> Bytes 
 /// Key of a target's cursor.
 pub(crate) fn cursor_key(target: &str) -> Bytes {
     join(&[CURSORS, target.as_bytes()])
+}
+
+/// The keys of all cursors.
+pub(crate) fn cursors() -> KeyRange {
+    KeyRange::prefix(CURSORS)
 }
 
 /// Key of a setting, and prefix of all settings whose name begins so.

@@ -42,7 +42,7 @@ impl Store {
             mutations.push(Mutation::Put(put));
             let summary = summary(draft.content.size_bytes, &draft.etag, &draft.head.headers);
             let changes = vec![Change { object: Some(summary), ..change }];
-            let batch = Batch { preconditions, mutations, changes, rides: false };
+            let batch = Batch { preconditions, mutations, changes, rides: false, released: None };
             match self.commit_naming(&mut draft.content, bucket.partition, batch).await {
                 Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,

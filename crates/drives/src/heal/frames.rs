@@ -40,31 +40,30 @@ impl Frames {
 }
 
 impl Walk {
-    /// Looks at the frame at an address, or at the first of the segment behind it: where the next one stands, and its
-    /// batch. `None` at the end of the journal.
+    /// Looks at the frame at an address, or at the first of the next segment that is in use: where the next one stands,
+    /// and what its batch is at least. `None` behind the last segment.
     pub(super) fn next_frame(
         &mut self,
         address: Address,
         batch: Option<u64>,
     ) -> Result<Option<(Address, u64)>, Ended> {
-        if batch == Some(self.end.next_batch) {
+        let Some(row) = self.end.table.from(address.segment).copied() else {
             return Ok(None);
-        }
-        self.prepare(address.segment);
-        let Some(shared) = self.reference(address) else {
-            if address.segment < self.end.segment {
-                return Ok(Some((first_address(address.segment + 1), batch.unwrap_or(1))));
-            }
-            let batch = batch.unwrap_or(1);
-            return Err(Ended::Broken(format!("batch {batch} is damaged on every drive")));
         };
-        if shared.batch >= self.end.next_batch {
-            return Ok(None);
+        let behind = Ok(Some((first_address(row.number + 1), batch.unwrap_or(1))));
+        let address = if row.number == address.segment { address } else { first_address(row.number) };
+        let is_gone = || !self.set.closed.read().is_in_use(row.number);
+        if address.offset >= row.end || is_gone() {
+            return behind;
         }
-        if batch.is_some_and(|expected| shared.batch != expected) {
-            let batch = batch.unwrap_or(1);
-            return Err(Ended::Broken(format!("batch {batch} is damaged on every drive")));
-        }
+        self.prepare(row.number);
+        let batches = row.first_batch..=row.last_batch;
+        let Some(shared) = self.reference(address).filter(|shared| batches.contains(&shared.batch)) else {
+            if !self.set.closed.read().is_in_use(row.number) {
+                return behind;
+            }
+            return Err(Ended::Broken(format!("the frame at {address} is damaged on every drive")));
+        };
         self.frame(&shared)?;
         let next = Address { offset: address.offset + shared.slot_bytes, ..address };
         Ok(Some((next, shared.batch + 1)))

@@ -161,7 +161,7 @@ impl Heal {
 
     /// Removes the segments that no other drive has, and those of another size: frames are never written into them.
     fn remove_unknown_segments(&self, position: usize, drive: &dyn Drive) -> io::Result<()> {
-        for number in drive.segments()? {
+        for number in drive.segments()?.numbers {
             let sizes: Vec<u64> = self
                 .set
                 .online()
@@ -193,7 +193,7 @@ fn describe(error: &io::Error) -> String {
 
 /// Whether the header of one of its segments says that it belongs to a set.
 fn holds_segments_of(drive: &dyn Drive, set: Uuid) -> bool {
-    let numbers = drive.segments().unwrap_or_default();
+    let numbers = drive.segments().unwrap_or_default().numbers;
     numbers.into_iter().any(|number| {
         drive
             .open_segment(number)

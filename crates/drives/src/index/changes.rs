@@ -14,9 +14,19 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Takes a place in, instead of the one known for that sequence.
-    pub(super) fn insert(&mut self, place: ChangePlace) {
-        self.places.insert(place.sequence, place);
+    /// Takes a place in, and answers the one that was known for that sequence.
+    pub(super) fn insert(&mut self, place: ChangePlace) -> Option<ChangePlace> {
+        self.places.insert(place.sequence, place)
+    }
+
+    /// Takes a place out.
+    pub(super) fn remove(&mut self, sequence: Sequence) -> Option<ChangePlace> {
+        self.places.remove(&sequence)
+    }
+
+    /// The place of a change.
+    pub(super) fn get(&self, sequence: Sequence) -> Option<&ChangePlace> {
+        self.places.get(&sequence)
     }
 
     /// The places after a sequence, in order.

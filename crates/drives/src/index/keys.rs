@@ -23,19 +23,18 @@ impl Keys {
         self.entries.len()
     }
 
-    pub(super) fn insert(&mut self, key: Bytes, stored: Stored) {
-        self.entries.insert(key, stored);
+    /// Sets a key and answers what it was before.
+    pub(super) fn insert(&mut self, key: Bytes, stored: Stored) -> Option<Stored> {
+        self.entries.insert(key, stored)
     }
 
-    pub(super) fn remove(&mut self, key: &[u8]) {
-        self.entries.remove(key);
+    pub(super) fn remove(&mut self, key: &[u8]) -> Option<Stored> {
+        self.entries.remove(key)
     }
 
-    pub(super) fn remove_prefix(&mut self, prefix: &[u8]) {
+    pub(super) fn remove_prefix(&mut self, prefix: &[u8]) -> Vec<(Bytes, Stored)> {
         let doomed: Vec<Bytes> = self.range(&KeyRange::prefix(prefix)).map(|(key, _)| key.clone()).collect();
-        for key in doomed {
-            self.entries.remove(&key);
-        }
+        doomed.into_iter().filter_map(|key| self.entries.remove_entry(&key)).collect()
     }
 
     pub(super) fn range(&self, range: &KeyRange) -> impl Iterator<Item = (&Bytes, &Stored)> {

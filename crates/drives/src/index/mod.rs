@@ -11,16 +11,22 @@
 mod changes;
 mod keys;
 mod recent;
+mod restore;
+mod retention;
 
 use bytes::Bytes;
 use store::{Change, Entry, KeyRange, Location, Sequence, engine::successor};
 
 use crate::digest::crc64;
 use crate::frame::{Address, HEADER_BYTES};
-use crate::record::{self, Extent, Recorded};
+use crate::live::{Live, Weight};
+use crate::record::{self, Commit, Extent, Recorded};
 use changes::Changes;
 use keys::Keys;
 use recent::Recent;
+
+pub(crate) use restore::Graves;
+pub(crate) use retention::Retention;
 
 /// Everything committed, in order.
 #[derive(Debug, Default)]
@@ -31,6 +37,14 @@ pub(crate) struct Index {
     undecided: Vec<Touched>,
     /// The last sequence given.
     pub last_sequence: Sequence,
+    /// Changes up to this sequence are kept for their targets alone.
+    pub floor: Sequence,
+    /// Every target has acknowledged what changes up to this sequence had for it.
+    pub released: Sequence,
+    /// Encoded bytes of the changes after the floor.
+    kept_bytes: u64,
+    /// What of each segment it names.
+    pub live: Live,
 }
 
 /// A key's current value.
@@ -40,9 +54,39 @@ pub(crate) struct Stored {
     pub value: Bytes,
     pub locations: Vec<Location>,
     pub extent: Option<StoredExtent>,
+    /// The segment its record lies in, with or without a payload.
+    pub segment: u32,
 }
 
 impl Stored {
+    fn of(
+        frame: FramePlace,
+        sequence: Sequence,
+        value: &[u8],
+        locations: Vec<Location>,
+        extent: Option<Extent>,
+    ) -> Stored {
+        Stored {
+            sequence,
+            value: Bytes::copy_from_slice(value),
+            locations,
+            extent: extent.map(|extent| StoredExtent { extent, frame }),
+            segment: frame.address.segment,
+        }
+    }
+
+    /// Whether it is the same state at the same place.
+    pub(crate) fn is_at(&self, other: &Stored) -> bool {
+        let frame = |stored: &Stored| stored.extent.map(|extent| extent.frame);
+        self.sequence == other.sequence && frame(self) == frame(other)
+    }
+
+    /// What a drive spends on it.
+    fn weight(&self, key: &[u8]) -> Weight {
+        let payload_bytes = self.extent.map_or(0, |extent| extent.extent.length);
+        Weight::of_put(key, &self.value, &self.locations, payload_bytes)
+    }
+
     /// The entry without its payload.
     pub(crate) fn entry(&self) -> Entry {
         Entry {
@@ -84,6 +128,8 @@ pub(crate) struct ChangePlace {
     pub segment: u32,
     pub offset: u32,
     pub length: u32,
+    /// Whether it names targets, which must all have been told before it may go.
+    pub has_targets: bool,
 }
 
 /// What a batch whose fate is undecided may have changed.
@@ -159,19 +205,11 @@ impl Index {
     pub(crate) fn apply(&mut self, frame: FramePlace, metadata: &[u8]) -> Result<(), Malformed> {
         let commits = record::decode(metadata).ok_or(Malformed)?;
         for commit in commits {
+            for place in places_of(frame, metadata, &commit) {
+                self.set_change(place);
+            }
             for mutation in commit.mutations {
                 self.apply_mutation(frame, commit.sequence, mutation);
-            }
-            let count = commit.changes.len() as u64;
-            for (nth, (at, length)) in commit.changes.into_iter().enumerate() {
-                let offset = frame.address.offset + (HEADER_BYTES + at) as u32;
-                self.changes.insert(ChangePlace {
-                    sequence: Sequence(commit.sequence.0 - count + 1 + nth as u64),
-                    crc: crc64(&[&metadata[at..at + length]]),
-                    segment: frame.address.segment,
-                    offset,
-                    length: length as u32,
-                });
             }
             self.last_sequence = self.last_sequence.max(commit.sequence);
         }
@@ -179,19 +217,49 @@ impl Index {
     }
 
     fn apply_mutation(&mut self, frame: FramePlace, sequence: Sequence, mutation: Recorded<'_>) {
+        let segment = frame.address.segment;
         match mutation {
             Recorded::Put { key, value, locations, extent } => {
-                // Copied: a slice of the metadata would keep all of it in memory.
-                let stored = Stored {
-                    sequence,
-                    value: Bytes::copy_from_slice(value),
-                    locations,
-                    extent: extent.map(|extent| StoredExtent { extent, frame }),
-                };
-                self.keys.insert(Bytes::copy_from_slice(key), stored);
+                self.live.put(segment);
+                self.set_key(key, Stored::of(frame, sequence, value, locations, extent));
             }
-            Recorded::Delete(key) => self.keys.remove(key),
-            Recorded::DeletePrefix(prefix) => self.keys.remove_prefix(prefix),
+            Recorded::Delete(key) => {
+                self.live.grave(segment, Weight::of_grave(key));
+                self.remove_key(key);
+            }
+            Recorded::DeletePrefix(prefix) => {
+                self.live.grave(segment, Weight::of_grave(prefix));
+                for (key, before) in self.keys.remove_prefix(prefix) {
+                    self.live.end_put(before.segment, before.weight(&key));
+                }
+            }
+        }
+    }
+
+    fn set_key(&mut self, key: &[u8], stored: Stored) {
+        self.live.begin_put(stored.segment, stored.weight(key));
+        // Copied: a slice of the metadata would keep all of it in memory.
+        if let Some(before) = self.keys.insert(Bytes::copy_from_slice(key), stored) {
+            self.live.end_put(before.segment, before.weight(key));
+        }
+    }
+
+    fn remove_key(&mut self, key: &[u8]) {
+        if let Some(before) = self.keys.remove(key) {
+            self.live.end_put(before.segment, before.weight(key));
+        }
+    }
+
+    fn set_change(&mut self, place: ChangePlace) {
+        let is_kept = place.sequence > self.floor;
+        if !is_kept && !place.has_targets {
+            return;
+        }
+        self.live.begin(place.segment, Weight::of_change(place.length));
+        match self.changes.insert(place) {
+            Some(before) => self.live.end(before.segment, Weight::of_change(before.length)),
+            None if is_kept => self.kept_bytes += u64::from(place.length),
+            None => {}
         }
     }
 
@@ -207,6 +275,23 @@ impl Index {
     pub(crate) fn forget_recent(&mut self) {
         self.recent.clear();
     }
+}
+
+/// Where the changes of a commit lie.
+pub(crate) fn places_of(frame: FramePlace, metadata: &[u8], commit: &Commit<'_>) -> Vec<ChangePlace> {
+    let count = commit.changes.len() as u64;
+    let places = commit.changes.iter().enumerate().map(|(nth, (at, length))| {
+        let encoded = &metadata[*at..at + length];
+        ChangePlace {
+            sequence: Sequence(commit.sequence.0 - count + 1 + nth as u64),
+            crc: crc64(&[encoded]),
+            segment: frame.address.segment,
+            offset: frame.address.offset + (HEADER_BYTES + at) as u32,
+            length: *length as u32,
+            has_targets: record::names_targets(encoded),
+        }
+    });
+    places.collect()
 }
 
 /// What a batch touches, from its metadata.

@@ -11,6 +11,7 @@ impl Sequencer {
     /// Stops writing in this epoch. Recovery is tried at once and then every second.
     pub(super) fn freeze(&mut self, frozen: &Frozen) {
         set_mode(&self.set, Mode::ReadOnly(frozen.0.clone()));
+        self.keeping.drop_draft();
         for position in 0..self.writers.len() {
             if self.set.members[position].is_joining() {
                 self.end_joining(position, "the set stopped taking writes while it was healed");

@@ -6,14 +6,16 @@ use std::time::Instant;
 
 use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 
-use super::write::Failure;
+use super::write::{Batch as Frame, Failure};
 use super::{Request, Sequencer};
+use crate::chain::Stream;
 use crate::columns::{column_on, lay_out};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
 use crate::index::FramePlace;
 use crate::judge::Overlay;
 use crate::member::Member;
 use crate::record::{Metadata, metadata_bytes_of};
+use crate::table::Span;
 
 /// Largest single commit: its metadata and its longest column.
 const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
@@ -37,13 +39,16 @@ impl Sequencer {
         let usable: Vec<bool> = self.usable_columns();
         let layout = lay_out(&self.set.codec, group.metadata.payloads(), group.metadata.len(), &usable);
         let metadata = group.metadata.finish(&layout.places);
+        let span = Span::of(group.accepted.iter().map(|(_, committed)| committed.sequence));
         let parts = Answers { accepted: group.accepted, deferred: group.deferred };
         let size_bytes = HEADER_BYTES + metadata.len() + layout.stripe_bytes;
         if size_bytes > FRAME_BYTES_MAX {
             // Payloads of one commit that gather in the few columns whose drives are there.
             return parts.fail(&EngineError::TooLarge { size_bytes, limit_bytes: FRAME_BYTES_MAX });
         }
-        match self.write_batch(Kind::Commits, &metadata, &layout) {
+        let batch =
+            Frame { kind: Kind::Commits, stream: Stream::Hot, metadata: &metadata, layout: &layout, span };
+        match self.write_batch(&batch) {
             Ok(shared) => self.acknowledge(&shared, &metadata, parts),
             Err(Failure::Full) => {
                 self.set.full.store(true, Ordering::Relaxed);
@@ -129,6 +134,9 @@ impl Sequencer {
         let mut accepted = answers.accepted;
         {
             let mut index = self.set.index.write();
+            if let Some(released) = accepted.iter().rev().find_map(|(request, _)| request.batch.released) {
+                index.released = released;
+            }
             index.apply(place, metadata).expect("metadata written here has the form that is read here");
             let changes: Vec<Change> = accepted
                 .iter_mut()
@@ -145,8 +153,11 @@ impl Sequencer {
         for (request, refusal) in answers.deferred {
             answer(request, Err(refusal));
         }
+        self.credit_copies(shared.slot_bytes as usize);
         self.sealed = false;
+        self.rested = false;
         self.last_work = Instant::now();
+        self.last_commit = self.last_work;
     }
 }
 
@@ -219,7 +230,7 @@ fn payload_bytes_of(mutations: &[Mutation]) -> (usize, usize) {
 
 /// Whether a batch brings more than it removes: such are refused when the drives are full, so that deletes
 /// and cursors still fit in what is left of the segment.
-fn takes_space(mutations: &[Mutation]) -> bool {
+pub(super) fn takes_space(mutations: &[Mutation]) -> bool {
     mutations
         .iter()
         .any(|mutation| matches!(mutation, Mutation::Put(put) if !put.payload.is_empty() || !put.locations.is_empty()))

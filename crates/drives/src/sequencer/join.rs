@@ -12,6 +12,8 @@ use uuid::Uuid;
 use super::write::Frozen;
 use super::{Event, Sequencer};
 use crate::format::{Identity, Membership};
+use crate::manifest::MANIFEST_FILE;
+use crate::table::SegmentTable;
 use crate::writer::Writer;
 
 /// How long a drive may take for the frames in flight on it before it is made a voter. Commits wait meanwhile.
@@ -37,8 +39,8 @@ pub(crate) struct Granted {
     pub identity: Identity,
     /// The batch that comes next.
     pub next_batch: u64,
-    /// The segment it goes to, or the one before that.
-    pub segment: u32,
+    /// The segments that hold what is before it.
+    pub table: SegmentTable,
 }
 
 /// Where the answer to a wish goes; why not, as a clause for operators.
@@ -63,7 +65,7 @@ impl Sequencer {
             let granted = granted.map(|()| Granted {
                 identity: self.set.identity.lock().clone(),
                 next_batch: self.chain.next_batch,
-                segment: self.chain.next.segment,
+                table: self.chain.table.clone(),
             });
             // Nobody listens any more when healing was stopped.
             let _ = answer.send(granted);
@@ -114,6 +116,10 @@ impl Sequencer {
         if self.set.bodies.is_short_on(position) {
             return Err("commits named bodies that it lacks".to_owned());
         }
+        member
+            .drive()
+            .and_then(|drive| drive.replace(MANIFEST_FILE, &self.keeping.file()))
+            .map_err(|error| format!("its manifest could not be written: {error}"))?;
         let mut identity = self.set.identity.lock().clone();
         identity.members[position].joined_batch = self.joined[position];
         let mut positions: Vec<usize> = self.set.online().map(|member| member.position).collect();

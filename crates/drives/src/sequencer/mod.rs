@@ -17,9 +17,11 @@
 //! Bounds: [`COMMITS_WAITING_MAX`] commits wait (more wait to be let in), a drive may lag by
 //! [`LAG_BYTES_MAX`] or [`LAG_MAX`].
 
+mod copy;
 mod freeze;
 mod group;
 mod join;
+mod keep;
 mod write;
 
 use std::collections::VecDeque;
@@ -31,16 +33,20 @@ use std::time::{Duration, Instant};
 use store::{Batch, Committed, EngineError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::chain::Chain;
+use crate::chain::{Chain, Stream};
+use crate::compaction::{Compactor, CopyRequest};
 use crate::frame::Kind;
+use crate::keeper::Keeper;
+use crate::manifest::Manifest;
 use crate::recovery::set_mode;
 use crate::replay::encode_epoch_start;
-use crate::segment::{Preparer, segment_bytes};
-use crate::set::{Mode, Set};
+use crate::segment::Preparer;
+use crate::set::{Mode, ROOM_SCARCE, Set};
 use crate::writer::Writer;
-use group::answer;
+use group::{answer, takes_space};
 use join::Answer;
 pub(crate) use join::{Granted, Wish};
+use keep::Keeping;
 use write::Frozen;
 
 /// Commits that may wait for the frame before them.
@@ -55,12 +61,18 @@ const LAG_MAX: Duration = Duration::from_secs(5);
 /// How long the set is idle before a seal frame states what is durable.
 const SEAL_AFTER: Duration = Duration::from_millis(200);
 
+/// How long nothing is committed before badly filled segments are ended, to be packed anew.
+const REST_AFTER: Duration = Duration::from_secs(2);
+
 /// How long a batch that rides waits for another to ride on.
 const RIDE_MAX: Duration = Duration::from_millis(100);
 
 /// How often it is checked that the drives' directories are still there, while there is work; at least once in
 /// [`RETRY_AFTER`] without.
 const PRESENCE_EVERY: Duration = Duration::from_millis(250);
+
+/// How much longer a frame takes for each segment of room that is missing when room is scarce.
+const PACE: Duration = Duration::from_millis(5);
 
 /// How long between attempts to recover, or to find space again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -83,6 +95,12 @@ pub(crate) enum Event {
     Wish { wish: Wish, answer: Answer },
     /// A drive failed elsewhere.
     Fault { position: usize, reason: String },
+    /// A manifest was written, to the write quorum or to fewer drives.
+    Kept { kept: bool },
+    /// Compaction asks for copies to be written.
+    Copy(CopyRequest),
+    /// Everything of these segments that lives was copied.
+    Emptied(Vec<u32>),
     /// No more commits come. With `clean`, what is queued is written, every voter is waited for, and a seal
     /// is written; without, the thread ends as it stands.
     Stop { clean: bool, reply: Option<oneshot::Sender<()>> },
@@ -110,18 +128,32 @@ pub(crate) struct Sequencer {
     /// Drives that failed since the last decision, with their reasons.
     failed: Vec<(usize, String)>,
     preparer: Preparer,
+    keeping: Keeping,
+    compactor: Compactor,
+    /// What compaction waits for.
+    copies: Option<CopyRequest>,
+    /// Bytes that copies may take while clients write.
+    copy_credit: usize,
     prepared: u32,
+    /// The stream of the last frame.
+    last_stream: Stream,
     sealed: bool,
     last_work: Instant,
+    last_commit: Instant,
+    /// Whether nothing was committed since the set came to rest.
+    rested: bool,
     last_retry: Instant,
     last_presence: Instant,
+    last_space: Instant,
     stopping: Option<(bool, Option<oneshot::Sender<()>>)>,
 }
 
 impl Sequencer {
+    /// `manifest` is the highest there is.
     pub(crate) fn new(
         set: Arc<Set>,
         chain: Chain,
+        manifest: Option<Manifest>,
         events: Receiver<Event>,
         sender: Sender<Event>,
     ) -> Sequencer {
@@ -130,10 +162,13 @@ impl Sequencer {
             // The sequencer is gone only when the engine is.
             let _ = faults.send(Event::Fault { position, reason });
         });
+        let keeping = Keeping::new(Keeper::start(Arc::clone(&set), sender.clone()), manifest);
+        let compactor = Compactor::start(Arc::clone(&set), sender.clone());
         let now = Instant::now();
         let drives = set.members.len();
         Sequencer {
-            prepared: chain.next.segment,
+            prepared: chain.heads.newest,
+            last_stream: Stream::Hot,
             set,
             chain,
             events,
@@ -145,10 +180,17 @@ impl Sequencer {
             wishes: VecDeque::new(),
             failed: Vec::new(),
             preparer,
+            keeping,
+            compactor,
+            copies: None,
+            copy_credit: 0,
             sealed: true,
             last_work: now,
+            last_commit: now,
+            rested: true,
             last_retry: now,
             last_presence: now,
+            last_space: now,
             stopping: None,
         }
     }
@@ -167,8 +209,12 @@ impl Sequencer {
             .collect();
         let metadata = encode_epoch_start(self.chain.previous);
         self.write_plain(Kind::EpochStart, &metadata).map_err(|Frozen(reason)| reason)?;
-        self.preparer.ask(self.chain.next.segment, self.set.segment_bytes(self.chain.next.segment));
+        self.preparer.ask(self.chain.heads.newest, self.set.segment_bytes(self.chain.heads.newest));
         set_mode(&self.set, Mode::Writable);
+        self.publish_table();
+        if self.chain.table.len() > 1 {
+            self.keeping.ask();
+        }
         Ok(())
     }
 
@@ -183,6 +229,7 @@ impl Sequencer {
             }
             self.watch_lag();
             self.watch_presence();
+            self.watch_space();
             if !self.failed.is_empty()
                 && self.is_writable()
                 && let Err(frozen) = self.expel()
@@ -191,8 +238,16 @@ impl Sequencer {
             }
             self.grant();
             self.retry();
+            self.tend_manifest();
+            if self.may_copy() {
+                self.copy();
+            }
             if self.has_due_work() {
+                self.pace();
                 self.commit_queue();
+                continue;
+            }
+            if self.copies.is_some() {
                 continue;
             }
             self.when_idle();
@@ -210,6 +265,9 @@ impl Sequencer {
             Event::Written { position, batch, result } => self.note_written(position, batch, result),
             Event::Wish { wish, answer } => self.wishes.push_back((wish, answer)),
             Event::Fault { position, reason } => self.note_failure(position, reason),
+            Event::Copy(request) => self.take_copies(request),
+            Event::Kept { kept } => self.keeping.note_kept(kept),
+            Event::Emptied(segments) => self.keeping.note_emptied(segments),
             Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
         }
     }
@@ -281,6 +339,37 @@ impl Sequencer {
         }
     }
 
+    /// Looks how much room is left; more often than that it does not change much.
+    fn watch_space(&mut self) {
+        if self.last_space.elapsed() < RETRY_AFTER {
+            return;
+        }
+        self.last_space = Instant::now();
+        self.set.measure_room();
+        if self.set.shortness() > 0.0 {
+            self.compactor.wake();
+        }
+    }
+
+    /// Slows commits that take space down, the more the less room is left: compaction then keeps up with them, and
+    /// nobody meets a wall.
+    fn pace(&mut self) {
+        let room = self.set.room.load(Ordering::Relaxed);
+        let missing = u64::from(ROOM_SCARCE).saturating_sub(room);
+        if missing == 0 || !self.queue.iter().any(|request| takes_space(&request.batch.mutations)) {
+            return;
+        }
+        let deadline = Instant::now() + PACE * u32::try_from(missing).unwrap_or(u32::MAX);
+        while self.copies.is_some() && Instant::now() < deadline {
+            self.copy();
+        }
+        while let Some(rest) = deadline.checked_duration_since(Instant::now())
+            && let Ok(event) = self.events.recv_timeout(rest)
+        {
+            self.hear(event);
+        }
+    }
+
     /// Tries again what failed: recovery, or finding space. Also under load, which would else never end it.
     fn retry(&mut self) {
         if self.last_retry.elapsed() < RETRY_AFTER {
@@ -297,6 +386,9 @@ impl Sequencer {
         if self.is_writable() && !self.sealed && self.last_work.elapsed() >= SEAL_AFTER {
             self.seal();
         }
+        if self.is_writable() && !self.rested && self.last_commit.elapsed() >= REST_AFTER {
+            self.rest();
+        }
     }
 
     fn seal(&mut self) {
@@ -308,8 +400,12 @@ impl Sequencer {
 
     fn prepare_next(&mut self) {
         self.last_retry = Instant::now();
-        let number = self.chain.next.segment + 1;
-        self.preparer.ask(number, segment_bytes(number, self.set.largest_segment));
+        let next = self.chain.heads.fresh().segment;
+        self.preparer.ask(next, self.set.size_of_new());
+        if self.set.shortness() > 0.0 {
+            // The reserve: what deletes and copies are written to when nothing can be allocated any more.
+            self.preparer.ask(next + 1, self.set.size_of_new());
+        }
     }
 
     fn stop(mut self, clean: bool, reply: Option<oneshot::Sender<()>>) {
@@ -324,11 +420,23 @@ impl Sequencer {
         // Every voter then holds everything: after a clean stop the set survives the loss of m drives whole. And
         // no thread holds a drive any more, which may be opened again at once.
         self.drain_flights();
+        if clean {
+            self.keep_at_stop();
+        }
         for request in self.queue.drain(..) {
             answer(request, Err(EngineError::Closed));
         }
+        // Compaction waits for an answer, and may be sending its next request.
+        self.refuse_copies();
+        while let Ok(event) = self.events.try_recv() {
+            self.hear(event);
+            self.refuse_copies();
+        }
+        drop(self.events);
+        drop(self.compactor);
         self.writers.clear();
         drop(self.preparer);
+        drop(self.keeping);
         drop(self.set);
         if let Some(reply) = reply {
             // Nobody waits for it any more, which is theirs to choose.

@@ -6,15 +6,28 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Instant;
 
 use super::{Flight, LAG_MAX, Sequencer};
+use crate::chain::Stream;
 use crate::columns::{Layout, column_on};
 use crate::digest::crc64;
 use crate::drive::{BLOCK_BYTES, is_full, is_shortage};
 use crate::frame::{Address, Form, HEADER_BYTES, Header, Kind, Shared};
-use crate::segment::{INCARNATION, first_address};
+use crate::segment::first_address;
+use crate::table::Span;
 use crate::writer::Job;
 
 /// The set froze: fewer drives than the write quorum hold the batch.
 pub(super) struct Frozen(pub(super) String);
+
+/// What a frame is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Batch<'a> {
+    pub kind: Kind,
+    pub stream: Stream,
+    pub metadata: &'a [u8],
+    pub layout: &'a Layout,
+    /// The sequences of its commits or copies.
+    pub span: Option<Span>,
+}
 
 /// Why a batch was not made durable.
 pub(super) enum Failure {
@@ -25,7 +38,9 @@ pub(super) enum Failure {
 impl Sequencer {
     pub(super) fn write_plain(&mut self, kind: Kind, metadata: &[u8]) -> Result<(), Frozen> {
         let layout = Layout { form: Form::Empty, places: Vec::new(), columns: Vec::new(), stripe_bytes: 0 };
-        match self.write_batch(kind, metadata, &layout) {
+        // A seal needs no segment of its own where the hot stream has none at the moment.
+        let stream = if kind == Kind::Seal { self.last_stream } else { Stream::Hot };
+        match self.write_batch(&Batch { kind, stream, metadata, layout: &layout, span: None }) {
             Ok(_) => Ok(()),
             Err(Failure::Frozen(frozen)) => Err(frozen),
             Err(Failure::Full) if kind == Kind::Seal => Ok(()),
@@ -34,20 +49,16 @@ impl Sequencer {
     }
 
     /// Writes one batch and returns when q voters hold it.
-    pub(super) fn write_batch(
-        &mut self,
-        kind: Kind,
-        metadata: &[u8],
-        layout: &Layout,
-    ) -> Result<Shared, Failure> {
+    pub(super) fn write_batch(&mut self, batch: &Batch<'_>) -> Result<Shared, Failure> {
+        let Batch { kind, stream, metadata, layout, span } = *batch;
         let slot = (HEADER_BYTES + metadata.len() + layout.stripe_bytes).next_multiple_of(BLOCK_BYTES);
-        let address = self.set.place(self.chain.next, slot);
+        let address = self.set.place(&self.chain.heads, stream, slot);
         self.ensure_segment(address)?;
         let shared = Shared {
             kind,
             form: layout.form,
+            stream,
             address,
-            incarnation: INCARNATION,
             slot_bytes: number(slot),
             epoch: self.chain.log.epoch,
             nonce: self.chain.log.nonce,
@@ -61,9 +72,14 @@ impl Sequencer {
         };
         self.dispatch(&shared, metadata, layout);
         self.await_quorum(shared.batch).map_err(Failure::Frozen)?;
-        self.chain.pass(&shared);
-        let half = self.set.segment_bytes(address.segment) / 2;
-        if u64::from(self.chain.next.offset) > half && self.prepared == address.segment {
+        let began = address == first_address(address.segment);
+        self.chain.pass(&shared, span);
+        self.last_stream = stream;
+        if began {
+            self.note_new_segment();
+        }
+        let behind = u64::from(address.offset) + slot as u64;
+        if behind > self.set.segment_bytes(address.segment) / 2 && self.prepared == self.chain.heads.newest {
             self.prepared += 1;
             self.prepare_next();
         }
@@ -76,7 +92,7 @@ impl Sequencer {
             return Ok(());
         }
         self.prepared = self.prepared.max(address.segment);
-        let size_bytes = self.set.segment_bytes(address.segment);
+        let size_bytes = self.set.size_of_new();
         // On threads of their own: a drive that hangs here must not hold the others up.
         let (answers, incoming) = channel();
         let mut asked: Vec<usize> = self.set.online().map(|member| member.position).collect();

@@ -16,6 +16,8 @@ pub(super) enum Change {
     Replace { name: String, bytes: Arc<[u8]> },
     /// The file is there with its size or is not; durable when it returned. One that is there stays as it is.
     MakeSegment { name: String, size_bytes: u64 },
+    /// The file has the one name or the other; durable when it returned. One that is not there stays so.
+    Rename { name: String, to: String },
     /// The name is durable after a sync.
     MakeShard { name: String },
     /// Any of its sectors may be there until a sync that began later returned.
@@ -57,6 +59,11 @@ impl Change {
                 file.durable.size = file.current.size;
                 file.named = true;
             }
+            Change::Rename { name, to } => {
+                if let Some(file) = files.remove(name) {
+                    files.insert(to.clone(), file);
+                }
+            }
             Change::MakeShard { name } => {
                 files.insert(name.clone(), File::default());
             }
@@ -83,6 +90,7 @@ impl Change {
             Change::Write { name, .. }
             | Change::Replace { name, .. }
             | Change::MakeSegment { name, .. }
+            | Change::Rename { name, .. }
             | Change::MakeShard { name }
             | Change::Append { name, .. }
             | Change::Sync { name }

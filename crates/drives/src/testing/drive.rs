@@ -11,6 +11,9 @@ use super::power::{Power, Step, mix, off};
 use crate::assemble::{Given, Reopen};
 use crate::drive::Drive;
 
+/// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
+const DRIVE_BYTES: u64 = 1 << 30;
+
 /// Faults that a test switches on and off.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
@@ -25,6 +28,8 @@ pub(super) struct Faults {
     pub(super) unmounted: bool,
     /// Whether nothing is found at its path.
     pub(super) away: bool,
+    /// Its size in bytes; `None` is more than any test needs.
+    pub(super) capacity: Option<u64>,
     /// Durable writes to let through before the writes are refused.
     pub(super) writes_left: Option<u64>,
     pub(super) written_bytes: u64,
@@ -185,6 +190,18 @@ impl FaultyDrive {
     /// Refuses to make files with this error from now on, or no longer.
     pub fn refuse_new_files(&self, error: Option<io::ErrorKind>) {
         self.faults.0.lock().refuse_new_files = error;
+    }
+
+    /// Gives it this size, in bytes: files beyond it are refused.
+    pub fn limit(&self, capacity: u64) {
+        self.faults.0.lock().capacity = Some(capacity);
+    }
+
+    /// Its size, and what of it is free, in bytes.
+    pub(super) fn room(&self) -> (u64, u64) {
+        let capacity = self.faults.0.lock().capacity.unwrap_or(DRIVE_BYTES);
+        let used: u64 = self.medium.lock().files.values().map(|file| file.current.size).sum();
+        (capacity, capacity.saturating_sub(used))
     }
 
     /// Lets durable writes wait from now on, or no longer.

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::drive::FaultyDrive;
-use crate::drive::{AlignedBytes, Drive, Segment, ShardReader, ShardWriter, Space};
+use crate::drive::{AlignedBytes, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space};
 use crate::format::FORMAT_FILE;
 use crate::location::ShardId;
-
-/// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
-const DRIVE_BYTES: u64 = 1 << 30;
 
 /// Ends the name of a shard that is being made anew.
 const UNFINISHED: &str = ".new";
 
 fn segment_name(number: u32) -> String {
     format!("log/{number:08}.seg")
+}
+
+fn retired_name(number: u32) -> String {
+    format!("log/{number:08}.free")
 }
 
 fn shard_name(id: ShardId) -> String {
@@ -50,7 +51,8 @@ impl Drive for FaultyDrive {
     }
 
     fn space(&self) -> io::Result<Space> {
-        Ok(Space { total_bytes: DRIVE_BYTES, free_bytes: DRIVE_BYTES, inodes_used: 0, inodes_free: 1 << 20 })
+        let (total_bytes, free_bytes) = self.room();
+        Ok(Space { total_bytes, free_bytes, inodes_used: 0, inodes_free: 1 << 20 })
     }
 
     fn contents(&self) -> io::Result<Vec<String>> {
@@ -79,6 +81,9 @@ impl Drive for FaultyDrive {
         if self.size_of(&name).is_none() {
             self.check_new_file()?;
             let size_bytes = size_bytes.min(self.segment_bytes_max);
+            if self.room().1 < size_bytes {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
             self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
         }
         Ok(Arc::new(FaultyFile::open(self, name)))
@@ -90,10 +95,38 @@ impl Drive for FaultyDrive {
         Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn Segment>))
     }
 
-    fn segments(&self) -> io::Result<Vec<u32>> {
+    fn segments(&self) -> io::Result<SegmentFiles> {
         self.power.check()?;
-        let names = self.names("log/");
-        Ok(names.iter().filter_map(|name| name.strip_suffix(".seg")?.parse().ok()).collect())
+        let mut found = SegmentFiles::default();
+        for (name, file) in &self.medium.lock().files {
+            let parts = name.strip_prefix("log/").and_then(|name| name.split_once('.'));
+            match parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind))) {
+                Some((number, "seg")) => found.numbers.push(number),
+                Some((number, "free")) => found.retired.push((number, file.current.size)),
+                _ => {}
+            }
+        }
+        Ok(found)
+    }
+
+    fn retire_segment(&self, number: u32) -> io::Result<()> {
+        self.check_write()?;
+        let (name, to) = (segment_name(number), retired_name(number));
+        self.carry_out(Change::Rename { name, to })
+    }
+
+    fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>> {
+        self.check_write()?;
+        let (name, to) = (retired_name(retired), segment_name(number));
+        if self.size_of(&name).is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.carry_out(Change::Rename { name, to: to.clone() })?;
+        Ok(Arc::new(FaultyFile::open(self, to)))
+    }
+
+    fn remove_retired(&self, retired: u32) -> io::Result<()> {
+        self.carry_out(Change::Remove { name: retired_name(retired) })
     }
 
     fn remove_segment(&self, number: u32) -> io::Result<()> {

@@ -165,7 +165,10 @@ impl Moment {
                 self.open = open;
                 settled.into_iter().for_each(|settled| self.settle(&settled));
             }
-            Change::Write { .. } | Change::Replace { .. } | Change::MakeSegment { .. } => {
+            Change::Write { .. }
+            | Change::Replace { .. }
+            | Change::MakeSegment { .. }
+            | Change::Rename { .. } => {
                 let done = self.open.remove(at);
                 self.settle(&done);
             }

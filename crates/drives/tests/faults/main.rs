@@ -11,5 +11,6 @@ mod model;
 mod power;
 mod repair;
 mod rules;
+mod space;
 mod states;
 mod support;

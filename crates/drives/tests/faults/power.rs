@@ -7,6 +7,7 @@ use store::{Batch, Engine, EngineError, Location, Mutation, Put};
 use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Power};
 
+use crate::space::open_sized;
 use crate::support::{SET, body, change, get, open_all, put, read, restarted, stage, told, wait_until};
 
 const LARGE_BYTES: usize = 300_000;
@@ -117,6 +118,47 @@ async fn power_lost_again_at_any_step_of_the_recovery_changes_nothing_of_that() 
         check(&engine, &done, cut).await;
         wait_until(|| engine.report().writable).await;
         if finished {
+            return;
+        }
+    }
+}
+
+/// What a run was told of a key that is written again and again.
+async fn run_small(engine: &LocalEngine) -> [usize; 3] {
+    let mut acknowledged = [0; 3];
+    for number in 0..15 {
+        let key = number % 3;
+        if put(engine, &format!("{key}"), body(40_000, number)).await.is_ok() {
+            acknowledged[key] = number + 1;
+        }
+    }
+    acknowledged
+}
+
+/// The same with segments of a few frames, so that some are sealed, compacted and retired on the way: at whichever step
+/// the power goes, every key has its last acknowledged state or the one after.
+#[tokio::test(flavor = "multi_thread")]
+async fn power_lost_while_segments_are_sealed_compacted_and_retired_brings_nothing_back_and_loses_nothing() {
+    for cut in (0..).step_by(5) {
+        let power = Power::losing_power_after(cut, cut);
+        let drives = FaultyDrive::machine(4, &power);
+        let acknowledged = match open_sized(&drives, 128 << 10) {
+            Ok(engine) => run_small(&engine).await,
+            Err(_) => [0; 3],
+        };
+        let finished = !power.was_lost();
+        let drives = restarted(&drives);
+        let engine = open_sized(&drives, 128 << 10).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
+        let told = told(&engine).await;
+        for (key, acknowledged) in acknowledged.into_iter().enumerate() {
+            let times = told.iter().filter(|told| **told == format!("{key}")).count();
+            let expected = times.checked_sub(1).map(|nth| body(40_000, 3 * nth + key));
+            assert!(get(&engine, &format!("{key}")).await == Ok(expected), "{key}, cut at {cut}");
+            assert!(times >= acknowledged.div_ceil(3), "{key}, cut at {cut}");
+        }
+        put(&engine, "after", body(10, 0)).await.unwrap();
+        if finished {
+            assert!(cut > 100, "{cut} steps are too few for this run");
             return;
         }
     }

@@ -62,6 +62,7 @@ pub async fn a_refused_batch_changes_nothing_and_names_its_first_failure(engine:
             mutations: vec![put(b"new", b"2"), put(b"here", b"2")],
             changes: vec![change("new")],
             rides: false,
+            released: None,
         };
         let answer = subject.engine.commit(subject.partition, batch).await;
         assert_eq!(answer, Err(EngineError::Precondition { index: 1 }), "{failing:?}");

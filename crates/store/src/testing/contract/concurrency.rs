@@ -145,6 +145,7 @@ pub async fn a_refusal_that_rests_on_a_commit_comes_after_it(engine: Arc<dyn Eng
                 mutations: vec![put(&key, b"")],
                 changes: vec![change("k")],
                 rides: false,
+                released: None,
             };
             if subject.engine.commit(subject.partition, batch).await.is_err() {
                 assert!(subject.get(&key).await.is_some(), "refused for something that is not there");

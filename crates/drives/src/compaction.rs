@@ -1,0 +1,298 @@
+//! Compaction: gives the space of what is dead back.
+//!
+//! Segments are the store, so space comes back by copying what lives in a segment elsewhere and retiring it. A
+//! segment is worth it when less than [`FILL_MIN`] of what it takes is needed, in the densest packing: so frames that
+//! were written badly filled are packed anew too. The one with the best benefit for its cost goes first: much
+//! garbage, and old, since what is young dies by itself. Copies go to the cold stream through the sequencer.
+//!
+//! # Invariants
+//!
+//! 1. A copy is a compare-and-swap by sequence: what changed meanwhile stays as it is.
+//! 2. A segment counts as empty when the index names nothing of it, and the deletes of it that may still hide
+//!    an older put were copied.
+//! 3. With a drive out nothing is copied unless space is short: copies would be whole on fewer drives than their
+//!    originals.
+//!
+//! # Bounds
+//!
+//! One segment at a time, one request to the sequencer under way, of [`REQUEST_BYTES`] and one record at most. How
+//! much of the drives' bandwidth it gets is the sequencer's to say.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::{Mutation, Put, Sequence};
+
+use crate::frame::{Kind, Shared};
+use crate::index::{FramePlace, places_of};
+use crate::live::OldestDead;
+use crate::payload;
+use crate::reader::FrameReader;
+use crate::record::{self, Commit, Recorded};
+use crate::segment::{SEGMENT_HEADER_BYTES, first_address};
+use crate::sequencer::Event;
+use crate::set::Set;
+use crate::table::Row;
+
+/// A segment is compacted when less than this share of it is needed.
+pub(crate) const FILL_MIN: f64 = 0.6;
+
+/// The same when space is as short as it gets; in between it grows with the need.
+const FILL_MIN_SHORT: f64 = 0.95;
+
+/// How short space must be for copies to be made while a drive is out: half of the way.
+const SHORT_ENOUGH: f64 = 0.5;
+
+/// Bytes of payload and metadata gathered for the sequencer at a time: 1 MiB.
+const REQUEST_BYTES: usize = 1024 * 1024;
+
+/// How long nothing needs to happen before it looks again.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// A record on its way elsewhere: one of both.
+pub(crate) struct Copy {
+    pub sequence: Sequence,
+    pub mutation: Option<Mutation>,
+    /// A change as it is encoded.
+    pub change: Option<Vec<u8>>,
+}
+
+impl Copy {
+    /// Bytes in the metadata, and of payload.
+    pub(crate) fn sizes(&self) -> (usize, usize) {
+        let change = self.change.as_ref().map_or(0, |change| 4 + change.len());
+        let payload = match &self.mutation {
+            Some(Mutation::Put(put)) => put.payload.len(),
+            _ => 0,
+        };
+        (record::metadata_bytes_of(self.mutation.as_slice(), &[]) + change, payload)
+    }
+}
+
+/// Records for the sequencer to write. It answers `true` when all are durable and the index knows.
+pub(crate) struct CopyRequest {
+    pub copies: std::collections::VecDeque<Copy>,
+    pub done: Sender<bool>,
+}
+
+/// The thread.
+pub(crate) struct Compactor {
+    wake: Option<SyncSender<()>>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Compactor {
+    pub(crate) fn start(set: Arc<Set>, events: Sender<Event>) -> Compactor {
+        let (wake, woken) = sync_channel(1);
+        let stopping = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&stopping);
+        let thread = std::thread::Builder::new()
+            .name("compaction".into())
+            .spawn(move || Compaction { set: &set, events, stop, settled: BTreeSet::new() }.run(&woken))
+            .expect("the system gives a thread");
+        Compactor { wake: Some(wake), stopping, thread: Some(thread) }
+    }
+
+    /// Lets it look for something to do; returns at once.
+    pub(crate) fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // When it is woken already, it looks again anyway.
+            let _ = wake.try_send(());
+        }
+    }
+}
+
+impl Drop for Compactor {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.wake = None;
+        if let Some(thread) = self.thread.take() {
+            // It panics only by a bug, and then its panic was printed; dropping goes on.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Compaction<'a> {
+    set: &'a Set,
+    events: Sender<Event>,
+    stop: Arc<AtomicBool>,
+    /// Segments that were emptied and wait to be retired, or that cannot be.
+    settled: BTreeSet<u32>,
+}
+
+/// Why a segment was not emptied: the set does not take writes, or it is damaged.
+enum Halt {
+    Later,
+    Damaged,
+}
+
+impl Compaction<'_> {
+    fn run(&mut self, woken: &Receiver<()>) {
+        use std::sync::mpsc::RecvTimeoutError::Disconnected;
+        while woken.recv_timeout(LOOK_EVERY) != Err(Disconnected) {
+            self.expire_changes();
+            let mut emptied = Vec::new();
+            while let Some(row) = self.choose() {
+                match self.empty(&row) {
+                    Ok(()) => emptied.push(row.number),
+                    Err(Halt::Later) => break,
+                    Err(Halt::Damaged) => {
+                        tracing::error!(
+                            segment = row.number,
+                            "A segment cannot be compacted: something in it is damaged on too many drives."
+                        );
+                    }
+                }
+                self.settled.insert(row.number);
+            }
+            // The sequencer is gone only when the engine is.
+            if !emptied.is_empty() && self.events.send(Event::Emptied(emptied)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn expire_changes(&self) {
+        let now_ns = self.set.clock.now_ns();
+        while !self.stop.load(Ordering::Relaxed) && self.set.index.write().expire(self.set.retention, now_ns)
+        {
+        }
+    }
+
+    /// The segment whose compaction gains most for what it costs.
+    fn choose(&mut self) -> Option<Row> {
+        if self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let closed = self.set.closed.read().clone();
+        self.settled.retain(|number| closed.rows.iter().any(|row| row.number == *number));
+        let shortness = self.set.shortness();
+        let fill_min = FILL_MIN + (FILL_MIN_SHORT - FILL_MIN) * shortness;
+        let whole = self.set.online().count() == self.set.geometry.drives();
+        let index = self.set.index.read();
+        let oldest = index.live.oldest_dead(closed.with_cold_head());
+        let candidates = closed.rows.iter().filter(|row| !self.settled.contains(&row.number));
+        let valued = candidates.filter_map(|row| {
+            let used = f64::from(row.end - SEGMENT_HEADER_BYTES);
+            let graves = row.span.is_some_and(|span| oldest.needs(row.number, span.last));
+            #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+            let needed = index.live.bytes_in(row.number, self.set.geometry.data, graves) as f64;
+            let age = self.set.clock.now_ns().saturating_sub(row.span.map_or(0, |span| span.last.0));
+            let worth = needed == 0.0 || (needed < fill_min * used && (whole || shortness >= SHORT_ENOUGH));
+            let age_seconds = Duration::from_nanos(age).as_secs_f64() + 1.0;
+            worth.then_some((row, (used - needed) * age_seconds / (used + needed)))
+        });
+        valued.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(row, _)| *row)
+    }
+
+    /// Copies what is needed of a segment.
+    fn empty(&self, row: &Row) -> Result<(), Halt> {
+        let oldest = {
+            let closed = self.set.closed.read().clone();
+            self.set.index.read().live.oldest_dead(closed.with_cold_head())
+        };
+        let mut reader = FrameReader::new(self.set);
+        let mut address = first_address(row.number);
+        let (mut copies, mut bytes) = (Vec::new(), 0);
+        while address.offset < row.end {
+            let (shared, metadata) = reader.known(row, address).ok_or(Halt::Damaged)?;
+            if let Kind::Commits | Kind::Copies = shared.kind {
+                for copy in self.needed(&shared, &metadata, &oldest)? {
+                    let (metadata, payload) = copy.sizes();
+                    bytes += metadata + payload;
+                    copies.push(copy);
+                    if bytes >= REQUEST_BYTES {
+                        self.copy(std::mem::take(&mut copies))?;
+                        bytes = 0;
+                    }
+                }
+            }
+            address.offset += shared.slot_bytes;
+        }
+        self.copy(copies)?;
+        if self.set.index.read().live.is_dead(row.number) { Ok(()) } else { Err(Halt::Damaged) }
+    }
+
+    fn copy(&self, copies: Vec<Copy>) -> Result<(), Halt> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Halt::Later);
+        }
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let (done, answer) = channel();
+        let request = CopyRequest { copies: copies.into(), done };
+        self.events.send(Event::Copy(request)).map_err(|_| Halt::Later)?;
+        if answer.recv() == Ok(true) { Ok(()) } else { Err(Halt::Later) }
+    }
+
+    /// What of a frame is needed.
+    fn needed(&self, shared: &Shared, metadata: &[u8], oldest: &OldestDead) -> Result<Vec<Copy>, Halt> {
+        let frame =
+            FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
+        let mut needed = Vec::new();
+        for commit in record::decode(metadata).ok_or(Halt::Damaged)? {
+            for (place, (at, length)) in places_of(frame, metadata, &commit).iter().zip(&commit.changes) {
+                if self.set.index.read().has_change_at(place) {
+                    needed.push(Copy {
+                        sequence: place.sequence,
+                        mutation: None,
+                        change: Some(metadata[*at..at + length].to_vec()),
+                    });
+                }
+            }
+            for mutation in self.needed_mutations(frame, commit, oldest)? {
+                needed.push(mutation);
+            }
+        }
+        Ok(needed)
+    }
+
+    fn needed_mutations(
+        &self,
+        frame: FramePlace,
+        commit: Commit<'_>,
+        oldest: &OldestDead,
+    ) -> Result<Vec<Copy>, Halt> {
+        let (segment, sequence) = (frame.address.segment, commit.sequence);
+        let hides = oldest.needs(segment, sequence);
+        let mut needed = Vec::new();
+        for mutation in commit.mutations {
+            let mutation = match mutation {
+                Recorded::Put { key, .. } => match self.put(key, sequence, segment)? {
+                    Some(put) => Mutation::Put(put),
+                    None => continue,
+                },
+                // A key that exists again hides what is older itself.
+                Recorded::Delete(key) if hides && self.set.index.read().get(key).is_none() => {
+                    Mutation::Delete(Bytes::copy_from_slice(key))
+                }
+                Recorded::DeletePrefix(prefix) if hides => {
+                    Mutation::DeletePrefix(Bytes::copy_from_slice(prefix))
+                }
+                Recorded::Delete(_) | Recorded::DeletePrefix(_) => continue,
+            };
+            needed.push(Copy { sequence, mutation: Some(mutation), change: None });
+        }
+        Ok(needed)
+    }
+
+    /// The put of a key with its payload, if that is the key's state and lies in the segment.
+    fn put(&self, key: &[u8], sequence: Sequence, segment: u32) -> Result<Option<Put>, Halt> {
+        let stored = self.set.index.read().get(key).cloned();
+        let Some(stored) = stored.filter(|stored| (stored.sequence, stored.segment) == (sequence, segment))
+        else {
+            return Ok(None);
+        };
+        let payload = payload::read(self.set, key, &stored).map_err(|_| Halt::Damaged)?;
+        let key = Bytes::copy_from_slice(key);
+        Ok(Some(Put { key, value: stored.value, payload, locations: stored.locations }))
+    }
+}

@@ -1,0 +1,143 @@
+//! What frames mean that are not read in the order of the journal: copies, and all of them when the index is rebuilt.
+//!
+//! The last writer wins, by the sequence that a record was given when it was first committed. A delete therefore
+//! leaves a grave while the start runs: a put that is read later and is older stays dead.
+//!
+//! Within a commit the order of its mutations counts. A delete in a copy stands alone, after its commit was taken
+//! apart: it leaves alone what has its own sequence, which its commit wrote after it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use bytes::Bytes;
+use store::{KeyRange, Sequence};
+
+use super::{ChangePlace, FramePlace, Index, Malformed, Stored, places_of};
+use crate::frame::Kind;
+use crate::live::Weight;
+use crate::record::{self, Recorded};
+
+/// Keys and prefixes that were deleted, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Graves {
+    keys: HashMap<Bytes, Sequence>,
+    prefixes: HashMap<Bytes, Sequence>,
+    /// The lengths of the prefixes: so many are looked up for a key.
+    lengths: BTreeSet<usize>,
+}
+
+impl Graves {
+    fn bury_key(&mut self, key: &[u8], sequence: Sequence) {
+        let buried = self.keys.entry(Bytes::copy_from_slice(key)).or_default();
+        *buried = sequence.max(*buried);
+    }
+
+    fn bury_prefix(&mut self, prefix: &[u8], sequence: Sequence) {
+        let buried = self.prefixes.entry(Bytes::copy_from_slice(prefix)).or_default();
+        *buried = sequence.max(*buried);
+        self.lengths.insert(prefix.len());
+    }
+
+    /// Whether a state of this sequence was deleted later.
+    fn covers(&self, key: &[u8], sequence: Sequence) -> bool {
+        let buried = |graves: &HashMap<Bytes, Sequence>, key: &[u8]| {
+            graves.get(key).is_some_and(|buried| *buried > sequence)
+        };
+        buried(&self.keys, key)
+            || self.lengths.range(..=key.len()).any(|length| buried(&self.prefixes, &key[..*length]))
+    }
+}
+
+impl Index {
+    /// Takes in a frame in no particular order. On an error nothing changed.
+    pub(crate) fn restore(
+        &mut self,
+        frame: FramePlace,
+        metadata: &[u8],
+        kind: Kind,
+        graves: &mut Graves,
+    ) -> Result<(), Malformed> {
+        for commit in record::decode(metadata).ok_or(Malformed)? {
+            for place in places_of(frame, metadata, &commit) {
+                self.set_change(place);
+            }
+            for mutation in commit.mutations {
+                self.restore_mutation(frame, commit.sequence, mutation, kind, graves);
+            }
+            self.last_sequence = self.last_sequence.max(commit.sequence);
+        }
+        Ok(())
+    }
+
+    fn restore_mutation(
+        &mut self,
+        frame: FramePlace,
+        sequence: Sequence,
+        mutation: Recorded<'_>,
+        kind: Kind,
+        graves: &mut Graves,
+    ) {
+        let segment = frame.address.segment;
+        let falls = |stored: &Stored| {
+            stored.sequence < sequence || (kind == Kind::Commits && stored.sequence == sequence)
+        };
+        match mutation {
+            Recorded::Put { key, value, locations, extent } => {
+                self.live.put(segment);
+                let later = self.get(key).is_some_and(|stored| stored.sequence > sequence);
+                if !later && !graves.covers(key, sequence) {
+                    self.set_key(key, Stored::of(frame, sequence, value, locations, extent));
+                }
+            }
+            Recorded::Delete(key) => {
+                self.live.grave(segment, Weight::of_grave(key));
+                if self.get(key).is_some_and(falls) {
+                    self.remove_key(key);
+                }
+                graves.bury_key(key, sequence);
+            }
+            Recorded::DeletePrefix(prefix) => {
+                self.live.grave(segment, Weight::of_grave(prefix));
+                let range = KeyRange::prefix(prefix);
+                let under = self.range(&range);
+                let doomed: Vec<Bytes> =
+                    under.filter(|(_, stored)| falls(stored)).map(|(key, _)| key.clone()).collect();
+                for key in doomed {
+                    self.remove_key(&key);
+                }
+                graves.bury_prefix(prefix, sequence);
+            }
+        }
+    }
+
+    /// Takes in copies, whole: what still is as it was when it was copied lies there from now on. On an error nothing
+    /// changed.
+    pub(crate) fn relocate(&mut self, frame: FramePlace, metadata: &[u8]) -> Result<(), Malformed> {
+        let segment = frame.address.segment;
+        for commit in record::decode(metadata).ok_or(Malformed)? {
+            for place in places_of(frame, metadata, &commit) {
+                if self.changes.get(place.sequence).is_some() {
+                    self.set_change(place);
+                }
+            }
+            for mutation in commit.mutations {
+                match mutation {
+                    Recorded::Put { key, value, locations, extent } => {
+                        self.live.put(segment);
+                        if self.get(key).is_some_and(|stored| stored.sequence == commit.sequence) {
+                            self.set_key(key, Stored::of(frame, commit.sequence, value, locations, extent));
+                        }
+                    }
+                    Recorded::Delete(key) | Recorded::DeletePrefix(key) => {
+                        self.live.grave(segment, Weight::of_grave(key));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the change lies where the place says.
+    pub(crate) fn has_change_at(&self, place: &ChangePlace) -> bool {
+        self.changes.get(place.sequence) == Some(place)
+    }
+}

@@ -1,0 +1,245 @@
+//! Space: segments are recycled, nothing is lost or comes back by it, and what is deleted is given back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use store::{Batch, Change, Engine, EngineError, KeyRange, Mutation, Put, Sequence, SystemClock};
+use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{LocalEngine, OpenError, Tuning};
+
+use crate::support::{SET, body, change, get, offline, put, put_batch, restarted, told, wait_until};
+
+/// Segments that are sealed after a few frames.
+const SMALL_BYTES: u64 = 1 << 20;
+
+fn open_small(drives: &[FaultyDrive]) -> Result<Arc<LocalEngine>, OpenError> {
+    open_sized(drives, SMALL_BYTES)
+}
+
+/// Opens drives with segments of this size.
+pub(crate) fn open_sized(drives: &[FaultyDrive], bytes: u64) -> Result<Arc<LocalEngine>, OpenError> {
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let tuning = Tuning { segment_bytes: Some(bytes), ..Tuning::default() };
+    LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning)
+}
+
+fn numbers(drive: &FaultyDrive) -> Vec<u32> {
+    let files = drive.files().into_iter();
+    files.filter_map(|(name, _)| name.strip_prefix("log/")?.strip_suffix(".seg")?.parse().ok()).collect()
+}
+
+/// Bytes of the journal's files on a drive.
+fn journal_bytes(drive: &FaultyDrive) -> u64 {
+    drive.files().into_iter().filter(|(name, _)| name.starts_with("log/")).map(|(_, size)| size).sum()
+}
+
+async fn delete(engine: &LocalEngine, key: &str) {
+    let delete = Mutation::Delete(Bytes::copy_from_slice(key.as_bytes()));
+    engine.commit(SET, Batch { mutations: vec![delete], ..Batch::default() }).await.unwrap();
+}
+
+/// Puts without changes, which would be kept.
+async fn put_quietly(engine: &LocalEngine, key: &str, payload: Bytes) {
+    let batch = put_batch(key, payload);
+    engine.commit(SET, Batch { changes: Vec::new(), ..batch }).await.unwrap();
+}
+
+/// Rule 8. After compaction with deletes and overwrites the index is built of the journal alone, in whatever order its
+/// segments are read: nothing that was deleted is there again, and nothing that was overwritten.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_built_of_a_compacted_journal_has_what_was_written_last_and_nothing_that_was_deleted() {
+    let mut drives = FaultyDrive::machine(4, &Power::steady());
+    let mut expected = std::collections::BTreeMap::new();
+    for round in 0..3 {
+        let engine = open_small(&drives).unwrap();
+        for number in 0..60 {
+            let key = format!("{}", (number * 7 + round) % 40);
+            put_quietly(&engine, &key, body(60_000, number + round)).await;
+            expected.insert(key, body(60_000, number + round));
+            if number % 3 == 0 {
+                let gone = format!("{}", (number * 5 + round) % 40);
+                delete(&engine, &gone).await;
+                expected.remove(&gone);
+            }
+        }
+        wait_until(|| !numbers(&drives[0]).contains(&0)).await;
+        if round == 1 {
+            engine.shutdown().await;
+        }
+        drop(engine);
+        drives = restarted(&drives);
+    }
+    let engine = open_small(&drives).unwrap();
+    let page = engine.scan(SET, KeyRange::prefix(b""), 1000).await.unwrap();
+    let keys: Vec<&[u8]> = page.iter().map(|(key, _)| &key[..]).collect();
+    assert_eq!(keys, expected.keys().map(String::as_bytes).collect::<Vec<_>>());
+    for (key, expected) in &expected {
+        assert!(get(&engine, key).await == Ok(Some(expected.clone())), "{key}");
+    }
+    assert!(engine.report().writable);
+}
+
+/// Deleted space comes back: the files of the journal shrink to what is left.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_space_of_what_was_deleted_is_given_back() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    for number in 0..120 {
+        put_quietly(&engine, &format!("{number}"), body(100_000, number)).await;
+    }
+    let full = journal_bytes(&drives[0]);
+    for number in 0..110 {
+        delete(&engine, &format!("{number}")).await;
+    }
+    wait_until(|| drives.iter().all(|drive| journal_bytes(drive) < full / 3)).await;
+    for number in 110..120 {
+        assert!(get(&engine, &format!("{number}")).await == Ok(Some(body(100_000, number))));
+    }
+}
+
+/// A change that names targets.
+fn told_to(target: &str, key: &str) -> Change {
+    Change { targets: vec![target.into()], ..change(key) }
+}
+
+/// Rule 11. Beyond what is kept for everybody, a change is kept for its targets, through compaction and restarts, until
+/// all have acknowledged it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_is_kept_for_a_slow_target_and_for_nobody_else_until_it_is_released() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let open = |drives: &[FaultyDrive]| {
+        let given = drives.iter().map(FaultyDrive::given).collect();
+        let tuning =
+            Tuning { segment_bytes: Some(SMALL_BYTES), retained_bytes: Some(500), ..Tuning::default() };
+        LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning).unwrap()
+    };
+    let engine = open(&drives);
+    let mut slow = Vec::new();
+    for number in 0..100 {
+        let key = format!("{number}");
+        let (change, payload) = if number % 10 == 0 {
+            slow.push(key.clone());
+            (told_to("1:kafka", &key), body(100, number))
+        } else {
+            (change(&key), body(100_000, number))
+        };
+        let batch = Batch { changes: vec![change], ..put_batch("same", payload) };
+        engine.commit(SET, batch).await.unwrap();
+    }
+    wait_until(|| !numbers(&drives[0]).contains(&0)).await;
+    engine.shutdown().await;
+    drop(engine);
+    let drives = restarted(&drives);
+    let engine = open(&drives);
+    let kept = told(&engine).await;
+    assert!(slow.iter().all(|key| kept.contains(key)) && kept.len() < 40, "{kept:?}");
+
+    let cursor = Put { key: Bytes::from_static(b"cursor"), ..Put::default() };
+    let moved = Batch {
+        mutations: vec![Mutation::Put(cursor)],
+        released: Some(Sequence(u64::MAX)),
+        ..Batch::default()
+    };
+    engine.commit(SET, moved).await.unwrap();
+    for number in 0..30 {
+        put(&engine, "same", body(100_000, number)).await.unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while told(&engine).await.iter().any(|key| key == "0" || key == "50") {
+        assert!(Instant::now() < deadline, "{:?}", told(&engine).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Rule 11. Every change is told after compaction, in order and once, whatever became of its object.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_survive_compaction_whole_in_order_and_once() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    let keys: Vec<String> = (0..100).map(|number| format!("{}", number % 9)).collect();
+    for (number, key) in keys.iter().enumerate() {
+        put(&engine, key, body(100_000, number)).await.unwrap();
+    }
+    wait_until(|| !numbers(&drives[0]).contains(&0)).await;
+    assert_eq!(told(&engine).await, keys);
+    drop(engine);
+    let engine = open_small(&restarted(&drives)).unwrap();
+    assert_eq!(told(&engine).await, keys);
+}
+
+/// Rule 10. With a drive out nothing is copied: a copy would be whole on fewer drives than its original. What is all
+/// dead goes all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_drive_out_segments_that_live_in_part_stay_and_dead_ones_go() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    put_quietly(&engine, "lives", body(10_000, 1)).await;
+    drives[3].refuse_writes(Some(std::io::ErrorKind::Other));
+    for number in 0..60 {
+        put_quietly(&engine, "dies", body(100_000, number)).await;
+    }
+    wait_until(|| !numbers(&drives[0]).contains(&1)).await;
+    assert_eq!(offline(&engine), ["d4"]);
+    assert!(numbers(&drives[0]).contains(&0));
+    assert!(get(&engine, "lives").await == Ok(Some(body(10_000, 1))));
+}
+
+/// Rule 14. Drives that fill up refuse puts before the last segment is written, take deletes, and take puts again in the
+/// space of what was deleted, without anybody's help.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_that_is_full_takes_deletes_and_then_puts_in_the_space_they_gave_back() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    for drive in &drives {
+        drive.limit(24 * SMALL_BYTES);
+    }
+    let engine = open_small(&drives).unwrap();
+    let mut count = 0;
+    let refused = loop {
+        let batch = put_batch(&format!("{count}"), body(100_000, count));
+        match engine.commit(SET, Batch { changes: Vec::new(), ..batch }).await {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+        assert!(count < 1000, "the drives never filled");
+    };
+    assert_eq!(refused, EngineError::Full);
+    // Two thirds of what there is room for, at the least.
+    assert!(count > 24 * 20 * 2 / 3, "{count}");
+    for number in (0..count).step_by(2) {
+        delete(&engine, &format!("{number}")).await;
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    for again in 0..count / 4 {
+        let batch = put_batch(&format!("again/{again}"), body(100_000, again));
+        while let Err(error) = engine.commit(SET, Batch { changes: Vec::new(), ..batch.clone() }).await {
+            assert_eq!(error, EngineError::Full);
+            assert!(Instant::now() < deadline, "no space came back after {again}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    for number in (1..count).step_by(2) {
+        assert!(get(&engine, &format!("{number}")).await == Ok(Some(body(100_000, number))), "{number}");
+    }
+    assert_eq!(offline(&engine), Vec::<String>::new());
+    assert!(engine.report().writable);
+}
+
+/// Rule 23. Objects that were written one by one, each in a frame of its own, are packed anew when the set is at rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_small_objects_take_at_most_64_mib_when_the_set_is_at_rest() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let engine = LocalEngine::open_on(given, None, Arc::new(SystemClock)).unwrap();
+    for number in 0..10_000 {
+        let batch = put_batch(&format!("{number:05}"), body(1024, number));
+        engine.commit(SET, batch).await.unwrap();
+    }
+    let allocated = || drives.iter().map(journal_bytes).sum::<u64>() >> 20;
+    wait_until(|| allocated() <= 64).await;
+    let page = engine.scan(SET, KeyRange::prefix(b""), 20_000).await.unwrap();
+    assert_eq!((page.len(), told(&engine).await.len()), (10_000, 10_000));
+    for number in (0..10_000).step_by(997) {
+        assert!(get(&engine, &format!("{number:05}")).await == Ok(Some(body(1024, number))));
+    }
+}
