@@ -2,7 +2,8 @@
 //!
 //! Nothing here reads a socket, a clock or a file, and nothing remembers a request: what a function
 //! needs it is given, and what it finds out it returns. The gateway brings the HTTP library and
-//! shows its headers through [`Headers`].
+//! shows its headers through [`Headers`]. One thing has threads, and no runtime:
+//! [`digest::Md5Pool`], since MD5 costs more than all else an upload asks for.
 //!
 //! # Invariants
 //!
