@@ -109,6 +109,7 @@ pub struct Gateway {
     pub(crate) signature: respond::Signature,
     /// The URL this server tells of itself in records.
     pub(crate) url: String,
+    pub(crate) md5: s3::digest::Md5Pool,
     closing: CancellationToken,
 }
 
@@ -134,6 +135,7 @@ impl Gateway {
             signing_keys: SigningKeys::default(),
             admin,
             counters: metrics::Counters::default(),
+            md5: s3::digest::Md5Pool::of_all_cores(),
             closing: CancellationToken::new(),
         })
     }

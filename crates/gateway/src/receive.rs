@@ -2,15 +2,13 @@
 //!
 //! # Bounds
 //!
-//! What the store stages is its own to bound. Of a body longer than [`BATCH_BYTES`] at most two batches of
-//! that size wait for a digest: one being hashed on a blocking thread, one being gathered. A thread is taken
-//! for one batch, never for the length of an upload, so slow clients hold none.
+//! What the store stages is its own to bound, and what waits for its MD5 is the pool's (`s3::digest`): a body
+//! is read no faster than both take it. An upload that is dropped is dropped there too.
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use s3::checksum::{Checksum, ChecksumAlgorithm};
-use s3::digest::{BodyDigest, Digests};
+use s3::digest::{Digests, UploadDigest};
 use s3::{ErrorCode, Refusal};
 use store::content::{Content, ContentWriter};
 use store::{BucketName, ETag};
@@ -23,9 +21,6 @@ use crate::error::Failure;
 
 /// Largest object or part that one request uploads, in bytes: 5 TiB, as MinIO.
 const UPLOAD_BYTES_MAX: u64 = 5 << 40;
-
-/// How much of a body is hashed at once, in bytes: 1 MiB, about two milliseconds of MD5.
-const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Bytes that were received and are as they were promised.
 pub(crate) struct Received {
@@ -57,7 +52,7 @@ pub(crate) async fn body(
     }
     let mut expected = request.body.expected(&request.head.headers)?;
     let stored = request.body.trailer_algorithm().or(kept);
-    let digest = BodyDigest::for_expected(&expected, stored);
+    let digest = UploadDigest::for_expected(&gateway.md5, &expected, stored);
     let mut intake = Intake::open(gateway, request.bucket(), size_bytes, digest).await?;
     while let Some(bytes) = request.body.next().await? {
         intake.write(bytes).await?;
@@ -86,15 +81,8 @@ impl Received {
 /// A body that is written and hashed.
 pub(crate) struct Intake {
     writer: ContentWriter,
+    digest: UploadDigest,
     size_bytes: u64,
-    hashing: Hashing,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
-}
-
-enum Hashing {
-    Idle(Box<BodyDigest>),
-    Busy(JoinHandle<Box<BodyDigest>>),
 }
 
 impl Intake {
@@ -107,11 +95,10 @@ impl Intake {
         gateway: &Gateway,
         bucket: &BucketName,
         size_bytes: Option<u64>,
-        digest: BodyDigest,
+        digest: UploadDigest,
     ) -> Result<Intake, Failure> {
         let writer = gateway.setup.store.receive(bucket, size_bytes).await?;
-        let hashing = Hashing::Idle(Box::new(digest));
-        Ok(Intake { writer, size_bytes: 0, hashing, gathered: Vec::new(), gathered_bytes: 0 })
+        Ok(Intake { writer, digest, size_bytes: 0 })
     }
 
     /// Takes the next bytes.
@@ -124,35 +111,14 @@ impl Intake {
         if self.size_bytes > UPLOAD_BYTES_MAX {
             return Err(too_large());
         }
-        self.gathered_bytes += bytes.len();
-        self.gathered.push(bytes.clone());
-        if self.gathered_bytes >= BATCH_BYTES {
-            let mut digest = self.digest().await;
-            let batch = std::mem::take(&mut self.gathered);
-            self.gathered_bytes = 0;
-            self.hashing = Hashing::Busy(tokio::task::spawn_blocking(move || {
-                batch.iter().for_each(|bytes| digest.update(bytes));
-                digest
-            }));
-        }
+        self.digest.update(bytes.clone()).await;
         self.writer.write(bytes).await?;
         Ok(())
     }
 
     /// Ends the hashing. The bytes become durable when the writer is finished.
-    pub(crate) async fn digests(mut self) -> (ContentWriter, Digests) {
-        let mut digest = self.digest().await;
-        self.gathered.iter().for_each(|bytes| digest.update(bytes));
-        (self.writer, digest.finish())
-    }
-
-    /// The digest of all batches before this one; it is given back with the next.
-    async fn digest(&mut self) -> Box<BodyDigest> {
-        let idle = Hashing::Idle(Box::new(BodyDigest::new(false, None)));
-        match std::mem::replace(&mut self.hashing, idle) {
-            Hashing::Idle(digest) => digest,
-            Hashing::Busy(task) => task.await.expect("hashing does not panic and is never aborted"),
-        }
+    pub(crate) async fn digests(self) -> (ContentWriter, Digests) {
+        (self.writer, self.digest.finish().await)
     }
 }
 

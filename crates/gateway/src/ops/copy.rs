@@ -13,7 +13,7 @@ use iam::Resource;
 use s3::checksum::ChecksumAlgorithm;
 use s3::condition::{Conditions, Current};
 use s3::copy_source::CopySource;
-use s3::digest::BodyDigest;
+use s3::digest::UploadDigest;
 use s3::{ErrorCode, Headers as _};
 use store::{BucketName, Object, ObjectKey, VersionId};
 use tidings_iam as iam;
@@ -66,7 +66,7 @@ impl Source {
         range: Range<u64>,
         checksum: Option<ChecksumAlgorithm>,
     ) -> Result<Received, Failure> {
-        let digest = BodyDigest::new(false, checksum);
+        let digest = UploadDigest::new(&gateway.md5, checksum);
         let size_bytes = Some(range.end - range.start);
         let mut intake = Intake::open(gateway, request.bucket(), size_bytes, digest).await?;
         let mut bytes = gateway.setup.store.read(&self.object, range).await?;
