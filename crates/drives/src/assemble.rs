@@ -83,8 +83,12 @@ pub(crate) fn is_ignored(name: &str) -> bool {
     IGNORED_NAMES.contains(&name)
 }
 
-/// Looks at all drives and says which set they make; makes a new one of blank drives.
-pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assembly, OpenError> {
+/// Looks at all drives and says which set they make; makes a new one of blank drives where it may be made.
+pub(crate) fn assemble(
+    given: Vec<Given>,
+    parity: Option<usize>,
+    may_be_made: bool,
+) -> Result<Assembly, OpenError> {
     let geometry = Geometry::of(given.len(), parity)?;
     let count = given.len();
     let mut seen = Vec::new();
@@ -113,6 +117,7 @@ pub(crate) fn assemble(given: Vec<Given>, parity: Option<usize>) -> Result<Assem
             let identity = decision(&identities, geometry)?;
             Ok(place(identity, highest, seen, unusable))
         }
+        _ if !may_be_made => Err(OpenError::NoSet),
         begun => {
             if let Some(Unusable { path, error, .. }) = unusable.into_iter().next() {
                 return Err(match unwritable(&path, error) {

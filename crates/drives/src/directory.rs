@@ -192,6 +192,14 @@ impl Drive for DirectoryDrive {
         Ok(())
     }
 
+    fn inspect(&self) -> io::Result<()> {
+        self.log.store(fs::metadata(self.root.join("log"))?.ino(), Ordering::Relaxed);
+        let direct = open_direct(&self.root.join(FORMAT_FILE), false);
+        let mode = if direct.is_ok() { Mode::Direct } else { Mode::Flushed };
+        self.mode.store(mode as u8, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn durable(&self) -> bool {
         self.durable.load(Ordering::Relaxed)
     }

@@ -50,6 +50,9 @@ pub trait Drive: Send + Sync + 'static {
     /// Takes it into use: makes the folders and probes how writes become durable. The first call that writes.
     fn claim(&self) -> io::Result<()>;
 
+    /// Takes it into use for reading alone, past the page cache where the file system allows it; writes nothing.
+    fn inspect(&self) -> io::Result<()>;
+
     /// Whether completed writes survive power loss as far as the probe can tell.
     fn durable(&self) -> bool;
 

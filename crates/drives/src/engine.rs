@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
     Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
-    Location, PartitionId, Sequence, SetReport, Stage, StageHint,
+    Location, PartitionId, Sequence, SetReport, Stage, StageHint, Verification,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -22,10 +22,10 @@ use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
-use crate::heal::{Healer, Healing, Tally};
+use crate::heal::{self, Healer, Healing, Progress, Tally};
 use crate::open::{Tuning, open_set};
 use crate::payload;
-use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request};
+use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request, Wish};
 use crate::set::Set;
 use crate::shards::{self, Faults, Pins, ShardStage};
 
@@ -161,6 +161,20 @@ impl LocalEngine {
         self.tally.report(&self.set)
     }
 
+    /// Reads every copy of everything back and says what is short; nothing is changed. `told` hears of it after every
+    /// step, and ends it by answering `false`. Blocks, for as long as the drives take.
+    ///
+    /// # Errors
+    ///
+    /// A clause for operators: the set takes no writes, or is closed.
+    pub fn verify(&self, told: &mut dyn FnMut(&Progress) -> bool) -> Result<Verification, String> {
+        let (event, granted) = Event::wish(Wish::Look);
+        let closed = || "the engine is shut down".to_owned();
+        self.events.send(event).map_err(|_| closed())?;
+        let end = granted.recv().map_err(|_| closed())??;
+        Ok(heal::verify(&self.set, &self.pins, end, told))
+    }
+
     /// Stops cleanly: takes no more commits, writes those that wait, waits for every voter, and seals the
     /// journal, so that the set survives the loss of any m drives whole.
     pub async fn shutdown(&self) {
@@ -205,7 +219,7 @@ impl Drop for LocalEngine {
     }
 }
 
-fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> {
+pub(crate) fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> {
     let name = path.display().to_string();
     if let Ok(absolute) = path.canonicalize() {
         let absolute = absolute.display().to_string();

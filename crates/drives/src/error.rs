@@ -116,6 +116,10 @@ pub enum OpenError {
         source: std::io::Error,
     },
 
+    /// There is nothing on the drives that could be looked at.
+    #[error("these drives hold no set: they are blank, or a set was never made whole on them")]
+    NoSet,
+
     /// Fewer drives than it takes to read anything.
     #[error("{present} drives of the set are usable, {needed} are needed to read; out or absent: {missing}")]
     TooFewDrives {

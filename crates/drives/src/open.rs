@@ -1,28 +1,32 @@
 //! Opening a set: from drives as they were given to a sequencer that is ready to run.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
 use parking_lot::{Mutex, RwLock};
-use store::{Clock, Sequence};
+use store::{Clock, Sequence, SystemClock};
 use tokio::sync::watch;
 
 use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
 use crate::bodies::Bodies;
+use crate::chain::Chain;
 use crate::columns::Codec;
 use crate::damage::Damages;
-use crate::drive::is_full;
+use crate::drive::{Drive, is_full};
 use crate::error::OpenError;
 use crate::heal::Healing;
 use crate::index::{Index, Retention};
 use crate::manifest;
 use crate::member::Member;
+use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
-use crate::replay::replay;
+use crate::replay::{apply_batch, replay};
 use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
 use crate::sequencer::{Event, Sequencer};
 use crate::set::{Mode, Set};
+use crate::table::Closed;
 
 /// What tests of a small set change.
 #[derive(Clone, Debug, Default)]
@@ -44,19 +48,9 @@ pub(crate) fn open_set(
     incoming: Receiver<Event>,
     events: Sender<Event>,
 ) -> Result<(Arc<Set>, Sequencer), OpenError> {
-    let assembly = assemble(given, parity)?;
-    let set = Arc::new(set_of(assembly, clock, &tuning)?);
-    let present = set.online().count();
-    let needed = set.geometry.read_quorum();
-    if present < needed {
-        let missing: Vec<String> = set
-            .members
-            .iter()
-            .filter(|member| !member.is_online())
-            .map(|member| format!("{} ({})", member.path, member.reason()))
-            .collect();
-        return Err(OpenError::TooFewDrives { present, needed, missing: missing.join(", ") });
-    }
+    let assembly = assemble(given, parity, true)?;
+    let set = Arc::new(set_of(assembly, clock, &tuning, Drive::claim)?);
+    check_readable(&set)?;
     tell(&set);
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
@@ -80,8 +74,48 @@ pub(crate) fn open_set(
     Ok((set, sequencer))
 }
 
-/// Takes the drives into use.
-fn set_of(assembly: Assembly, clock: Arc<dyn Clock>, tuning: &Tuning) -> Result<Set, OpenError> {
+/// Reads what the drives hold and changes nothing, not even the last batch, which is taken where it is as good as
+/// proven.
+pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
+    let assembly = assemble(given, None, false)?;
+    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), &Tuning::default(), Drive::inspect)?);
+    check_readable(&set)?;
+    let identity = set.identity.lock().clone();
+    let manifest = manifest::newest(&set)?;
+    let mut chain = replay(&set, &identity, manifest.as_ref())?;
+    if let Some((shared, metadata)) = recovery::held_last(&set, &chain) {
+        apply_batch(&set, &shared, &metadata)?;
+        chain.pass(&shared, record::span(&metadata, shared.kind));
+    }
+    for member in &set.members {
+        member.written.store(chain.next_batch - 1, Ordering::Release);
+    }
+    *set.closed.write() = Closed::of(&chain);
+    Ok((set, chain))
+}
+
+/// Whether enough drives are there to read anything.
+fn check_readable(set: &Set) -> Result<(), OpenError> {
+    let (present, needed) = (set.online().count(), set.geometry.read_quorum());
+    if present >= needed {
+        return Ok(());
+    }
+    let missing: Vec<String> = set
+        .members
+        .iter()
+        .filter(|member| !member.is_online())
+        .map(|member| format!("{} ({})", member.path, member.reason()))
+        .collect();
+    Err(OpenError::TooFewDrives { present, needed, missing: missing.join(", ") })
+}
+
+/// Takes the drives into use, each by `take`.
+fn set_of(
+    assembly: Assembly,
+    clock: Arc<dyn Clock>,
+    tuning: &Tuning,
+    take: fn(&dyn Drive) -> io::Result<()>,
+) -> Result<Set, OpenError> {
     let Assembly { identity, highest_epoch, places } = assembly;
     let mut members = Vec::with_capacity(places.len());
     let mut smallest = u64::MAX;
@@ -89,7 +123,7 @@ fn set_of(assembly: Assembly, clock: Arc<dyn Clock>, tuning: &Tuning) -> Result<
         if let Some(drive) = &drive
             && out.is_none()
         {
-            match drive.claim() {
+            match take(&**drive) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => {}
                 Err(error) => match unwritable(&path, error) {

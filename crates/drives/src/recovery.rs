@@ -133,6 +133,12 @@ fn find_last(set: &Set, chain: &Chain) -> Option<Last> {
     found
 }
 
+/// The batch behind the proven end, where the write quorum holds it whole: it is as good as proven.
+pub(crate) fn held_last(set: &Set, chain: &Chain) -> Option<(Shared, Vec<u8>)> {
+    let last = find_last(set, chain)?;
+    (last.holders.len() >= set.geometry.write_quorum()).then_some((last.shared, last.metadata))
+}
+
 /// Whether the drives that hold the batch give all of it back.
 fn rebuildable(set: &Set, last: &Last) -> bool {
     match last.shared.form {

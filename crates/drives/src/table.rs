@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use store::Sequence;
 
-use crate::chain::Stream;
+use crate::chain::{Chain, Stream};
 use crate::frame::Shared;
 
 /// First and last of some sequences.
@@ -56,6 +56,14 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
+    /// As it stands at the end of a chain.
+    pub(crate) fn of(chain: &Chain) -> Closed {
+        let heads = chain.heads;
+        let rows = chain.table.rows().filter(|row| !heads.has(row.number)).copied().collect();
+        let head = |stream| heads.of(stream).map(|head| head.segment);
+        Closed { rows, cold_head: head(Stream::Cold), hot_head: head(Stream::Hot) }
+    }
+
     /// Whether a segment holds something of the journal: not once it is being retired.
     pub(crate) fn is_in_use(&self, number: u32) -> bool {
         self.cold_head == Some(number)

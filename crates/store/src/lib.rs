@@ -40,6 +40,7 @@ pub mod store;
 pub mod summary;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verification;
 mod walk;
 mod write;
 
@@ -60,3 +61,4 @@ pub use precondition::{EntityMatch, WriteCondition};
 pub use recorder::{Recorder, Silent};
 pub use set::{DriveReport, DriveState, SetReport};
 pub use store::Store;
+pub use verification::{Finding, Verification};

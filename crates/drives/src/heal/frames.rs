@@ -71,7 +71,7 @@ impl Walk {
 
     /// Makes the file of a segment, or its header, where that is missing or damaged.
     fn prepare(&mut self, segment: u32) {
-        if self.frames.prepared == Some(segment) {
+        if self.frames.prepared == Some(segment) || self.looking.is_some() {
             return;
         }
         self.flush();
@@ -123,6 +123,10 @@ impl Walk {
             if !frame.is_some_and(|frame| frame.header.shared == *shared && frame.is_whole()) {
                 lacking.push(target.position);
             }
+        }
+        if self.looking.is_some() {
+            self.note_frame(shared, &lacking);
+            return Ok(());
         }
         if lacking.len() >= self.degree { self.restore(shared, &lacking) } else { Ok(()) }
     }

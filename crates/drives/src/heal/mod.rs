@@ -22,6 +22,7 @@ mod returning;
 mod scrub;
 mod shards;
 mod tally;
+mod verify;
 mod walk;
 mod windows;
 
@@ -43,6 +44,8 @@ use pace::{Ended, Pace, pause};
 use returning::Returning;
 use scrub::Scrub;
 pub(crate) use tally::Tally;
+pub use verify::Progress;
+pub(crate) use verify::verify;
 use walk::{Cursor, Target, Walk};
 
 /// How often it is asked whether a healed drive can be a voter, while it cannot.

@@ -47,6 +47,10 @@ impl Walk {
                 lacking.push(target.position);
             }
         }
+        if self.looking.is_some() {
+            self.note_body(key.map(|key| &key[..]), place, &lacking);
+            return false;
+        }
         if lacking.is_empty() || lacking.len() < self.degree {
             return false;
         }
@@ -93,14 +97,26 @@ impl Walk {
             && (0..shards::stripes(place)).all(|stripe| file.block(place, column, stripe).is_some())
     }
 
-    /// Writes the shards that drives lack.
-    fn restore_body(&mut self, place: &Place, lacking: &[usize]) -> Restored {
-        let set = Arc::clone(&self.set);
-        let mut files: Vec<Option<ShardFile>> = (0..set.members.len()).map(|_| None).collect();
-        for member in set.written() {
+    /// The shards of a body that drives have, by column.
+    fn files(&self, place: &Place) -> Vec<Option<ShardFile>> {
+        let mut files: Vec<Option<ShardFile>> = self.set.members.iter().map(|_| None).collect();
+        for member in self.set.written() {
             let reader = member.drive().and_then(|drive| drive.open_shard(place.id)).ok().flatten();
             files[place.column_on(member.position)] = reader.map(ShardFile::new);
         }
+        files
+    }
+
+    /// Whether what drives have of a body gives back all of it.
+    pub(super) fn is_rebuildable(&self, place: &Place) -> bool {
+        let mut files = self.files(place);
+        (0..shards::stripes(place)).all(|stripe| self.stripe(place, &mut files, stripe).is_some())
+    }
+
+    /// Writes the shards that drives lack.
+    fn restore_body(&mut self, place: &Place, lacking: &[usize]) -> Restored {
+        let set = Arc::clone(&self.set);
+        let mut files = self.files(place);
         if files.iter().all(Option::is_none) {
             return Restored::Gone;
         }

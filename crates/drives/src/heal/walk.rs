@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{KeyRange, Sequence};
+use store::{KeyRange, Sequence, Verification};
 
 use super::frames::Frames;
 use super::pace::Ended;
@@ -69,6 +69,8 @@ pub(super) struct Walk {
     pub fault: Box<dyn Fn(usize, String) + Send>,
     /// Bytes that the last steps went beyond what was due.
     pub ahead: u64,
+    /// What was found, where nothing is to be rebuilt.
+    pub looking: Option<Verification>,
     /// Keys seen since the walk over keys began.
     keys: u64,
     /// Bytes looked at since the last step began.
@@ -95,6 +97,7 @@ impl Walk {
             frames: Frames::new(set.members.len()),
             fault,
             ahead: 0,
+            looking: None,
             keys: 0,
             stepped: 0,
         }
@@ -125,6 +128,11 @@ impl Walk {
     /// Bytes of the last step.
     pub(super) fn stepped(&self) -> u64 {
         self.stepped
+    }
+
+    /// Keys seen since the walk over keys began.
+    pub(super) fn keys(&self) -> u64 {
+        self.keys
     }
 
     pub(super) fn count(&mut self, bytes: u64) {

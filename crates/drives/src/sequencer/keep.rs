@@ -153,11 +153,7 @@ impl Sequencer {
 
     /// Shows compaction the segments that are written no more.
     pub(super) fn publish_table(&self) {
-        let heads = self.chain.heads;
-        let rows = self.chain.table.rows().filter(|row| !heads.has(row.number)).copied().collect();
-        let head = |stream| heads.of(stream).map(|head| head.segment);
-        *self.set.closed.write() =
-            Closed { rows, cold_head: head(Stream::Cold), hot_head: head(Stream::Hot) };
+        *self.set.closed.write() = Closed::of(&self.chain);
         self.compactor.wake();
     }
 

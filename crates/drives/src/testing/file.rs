@@ -33,6 +33,10 @@ impl Drive for FaultyDrive {
         self.power.check()
     }
 
+    fn inspect(&self) -> io::Result<()> {
+        self.power.check()
+    }
+
     fn durable(&self) -> bool {
         true
     }

@@ -14,3 +14,4 @@ mod rules;
 mod space;
 mod states;
 mod support;
+mod verify;

@@ -1,0 +1,47 @@
+//! Looking at drives that no server has open: everything on them is read and verified, nothing is changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use store::Verification;
+
+use crate::assemble::Given;
+use crate::engine::open_directory;
+use crate::error::OpenError;
+use crate::heal::{self, Progress};
+use crate::open::open_for_reading;
+use crate::sequencer::Granted;
+use crate::shards::Pins;
+
+/// Reads every copy of everything on the drives of a set and says what is short. `told` hears of it after every step
+/// and ends it by answering `false`; blocks.
+///
+/// # Errors
+///
+/// [`OpenError`]: as when a server opens them; a drive that a server has open is [`OpenError::InUse`], blank ones are
+/// [`OpenError::NoSet`].
+pub fn verify_directories(
+    drives: &[PathBuf],
+    told: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<Verification, OpenError> {
+    let mut given = Vec::with_capacity(drives.len());
+    for path in drives {
+        given.push(open_directory(path, &given)?);
+    }
+    verify_drives(given, told)
+}
+
+/// As [`verify_directories`], on drives of any kind.
+///
+/// # Errors
+///
+/// As [`verify_directories`].
+pub fn verify_drives(
+    given: Vec<Given>,
+    told: &mut dyn FnMut(&Progress) -> bool,
+) -> Result<Verification, OpenError> {
+    let (set, chain) = open_for_reading(given)?;
+    let identity = set.identity.lock().clone();
+    let end = Granted { identity, next_batch: chain.next_batch, table: chain.table };
+    Ok(heal::verify(&set, &Arc::<Pins>::default(), end, told))
+}
