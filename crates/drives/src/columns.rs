@@ -50,6 +50,15 @@ impl Codec {
         }
     }
 
+    /// Fills m blocks of parity from k blocks of data, all of one length.
+    pub fn encode_blocks(&self, data: &[&[u8]], parity: &mut [&mut [u8]]) {
+        if let Some(matrix) = &self.matrix
+            && !data[0].is_empty()
+        {
+            matrix.encode_sep(data, parity).expect("n blocks of equal length");
+        }
+    }
+
     /// Fills in the missing ones of n equally long columns. Answers `false` when fewer than k are there.
     pub fn rebuild(&self, columns: &mut [Option<Vec<u8>>]) -> bool {
         if columns.iter().flatten().count() < self.geometry.data {

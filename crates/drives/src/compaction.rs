@@ -120,7 +120,7 @@ impl Drop for Compactor {
 }
 
 struct Compaction<'a> {
-    set: &'a Set,
+    set: &'a Arc<Set>,
     events: Sender<Event>,
     stop: Arc<AtomicBool>,
     /// Segments that were emptied and wait to be retired, or that cannot be.
@@ -291,7 +291,7 @@ impl Compaction<'_> {
         else {
             return Ok(None);
         };
-        let payload = payload::read(self.set, key, &stored).map_err(|_| Halt::Damaged)?;
+        let payload = payload::read_blocking(self.set, key, &stored).map_err(|_| Halt::Damaged)?;
         let key = Bytes::copy_from_slice(key);
         Ok(Some(Put { key, value: stored.value, payload, locations: stored.locations }))
     }

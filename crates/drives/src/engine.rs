@@ -15,7 +15,6 @@ use store::{
     Location, PartitionId, Sequence, SetReport, Stage, StageHint, Verification,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
-use tokio::task::spawn_blocking;
 
 use crate::assemble::{Given, Reopen, is_ignored, unwritable};
 use crate::damage::Damages;
@@ -23,11 +22,13 @@ use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
 use crate::heal::{self, Healer, Healing, Progress, Tally};
+use crate::index::Stored;
+use crate::lane::Patience;
 use crate::open::{Tuning, open_set};
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request, Wish};
 use crate::set::Set;
-use crate::shards::{self, Faults, Pins, ShardStage};
+use crate::shards::{self, Pins, ShardStage};
 
 /// What a set is opened with.
 pub struct Options {
@@ -175,6 +176,11 @@ impl LocalEngine {
         Ok(heal::verify(&self.set, &self.pins, end, told))
     }
 
+    /// Sets how long drives may take from now on; [`Patience::DEFAULT`] before.
+    pub fn set_patience(&self, patience: Patience) {
+        *self.set.patience.write() = patience;
+    }
+
     /// Stops cleanly: takes no more commits, writes those that wait, waits for every voter, and seals the
     /// journal, so that the set survives the loss of any m drives whole.
     pub async fn shutdown(&self) {
@@ -200,12 +206,9 @@ impl LocalEngine {
         if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
     }
 
-    fn faults(&self) -> Faults {
-        let events = self.events.clone();
-        Arc::new(move |position, reason| {
-            // The sequencer is gone only when the engine is.
-            let _ = events.send(Event::Fault { position, reason });
-        })
+    fn look_up(&self, key: &[u8]) -> Result<Option<Stored>, EngineError> {
+        let index = self.set.index.read();
+        if index.is_undecided(key) { Err(EngineError::Undecided) } else { Ok(index.get(key).cloned()) }
     }
 }
 
@@ -216,6 +219,13 @@ impl Drop for LocalEngine {
         // It fails when shutdown was there before.
         let _ = self.events.send(Event::Stop { clean: false, reply: None });
         self.join();
+        // No thread holds a drive any more, which may be opened again at once, unless it is out and may hang.
+        let patience = *self.set.patience.read();
+        for member in &self.set.members {
+            let patience = if member.is_online() { patience.read } else { patience.hedge };
+            member.reads.drain(patience);
+            member.writes.drain(patience);
+        }
     }
 }
 
@@ -258,21 +268,28 @@ impl Engine for LocalEngine {
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
             self.check_readable()?;
-            let stored = {
-                let index = self.set.index.read();
-                if index.is_undecided(key) {
-                    return Err(EngineError::Undecided);
+            let Some(mut stored) = self.look_up(key)? else { return Ok(None) };
+            loop {
+                let entry = |payload| Ok(Some(Entry { payload, ..stored.entry() }));
+                if let Some(payload) = payload::read_cached(&self.set, key, &stored) {
+                    return entry(payload);
                 }
-                index.get(key).cloned()
-            };
-            let Some(stored) = stored else { return Ok(None) };
-            if let Some(payload) = payload::read_cached(&self.set, key, &stored) {
-                return Ok(Some(Entry { payload, ..stored.entry() }));
+                let read = payload::read(&self.set, key, &stored).await;
+                if read.damaged.is_empty() && read.payload.is_ok() {
+                    return read.payload.and_then(entry);
+                }
+                // Its segment may have been retired and used again meanwhile: only at a place that the index still
+                // names something is damaged.
+                match (self.look_up(key)?, read.payload) {
+                    (Some(now), payload) if now.is_at(&stored) => {
+                        payload::tell(&self.set, &stored, &read.damaged);
+                        return payload.and_then(entry);
+                    }
+                    (_, Ok(payload)) => return entry(payload),
+                    (Some(now), Err(_)) => stored = now,
+                    (None, Err(_)) => return Ok(None),
+                }
             }
-            let (set, key) = (Arc::clone(&self.set), Bytes::copy_from_slice(key));
-            spawn_blocking(move || payload::read_current(&set, &key, stored))
-                .await
-                .map_err(|_| EngineError::Closed)?
         })
     }
 
@@ -313,30 +330,25 @@ impl Engine for LocalEngine {
                 }
                 index.changes_after(after, limit)
             };
-            let set = Arc::clone(&self.set);
-            spawn_blocking(move || {
-                let mut places = places;
-                loop {
-                    let changes = payload::read_changes(&set, &places);
-                    // Compaction may have moved them meanwhile.
-                    let current = set.index.read().changes_after(after, limit);
-                    if changes.is_ok() || current.starts_with(&places) {
-                        return changes;
-                    }
-                    places = current;
+            let mut places = places;
+            loop {
+                let changes = payload::read_changes(&self.set, &places).await;
+                // Compaction may have moved them meanwhile.
+                let current = self.set.index.read().changes_after(after, limit);
+                if changes.is_ok() || current.starts_with(&places) {
+                    return changes;
                 }
-            })
-            .await
-            .map_err(|_| EngineError::Closed)?
+                places = current;
+            }
         })
     }
 
-    fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
+    fn stage(&self, hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
             if self.set.full.load(Ordering::Relaxed) {
                 return Err(EngineError::Full);
             }
-            let stage = ShardStage::open(Arc::clone(&self.set), self.faults()).await?;
+            let stage = ShardStage::open(&self.set, hint)?;
             Ok(Box::new(stage) as Box<dyn Stage>)
         })
     }
@@ -350,12 +362,7 @@ impl Engine for LocalEngine {
     }
 
     fn reclaim(&self, location: Location) -> Future<'_, Result<(), EngineError>> {
-        Box::pin(async move {
-            let (set, pins) = (Arc::clone(&self.set), Arc::clone(&self.pins));
-            spawn_blocking(move || shards::reclaim(&set, &pins, &location))
-                .await
-                .map_err(|_| EngineError::Closed)?
-        })
+        Box::pin(async move { shards::reclaim(&self.set, &self.pins, &location).await })
     }
 
     fn partitions(&self) -> Vec<PartitionId> {

@@ -22,6 +22,7 @@ use crate::assemble::Reopen;
 use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment};
 use crate::format::Nonce;
 use crate::frame::{Address, Frame, Header};
+use crate::lane::Lane;
 use crate::segment::{self, OpenSegment};
 
 /// Segments of a drive that are kept open, with two descriptors each. Others are opened for a read.
@@ -51,6 +52,10 @@ pub(crate) struct Member {
     making: Mutex<()>,
     /// The last reason an operator was told.
     told: Mutex<String>,
+    /// Foreground reads of it.
+    pub reads: Lane,
+    /// Shards being written and removed.
+    pub writes: Lane,
 }
 
 /// The drive at a place.
@@ -87,6 +92,8 @@ impl Member {
             written: AtomicU64::new(0),
             making: Mutex::new(()),
             told: Mutex::new(String::new()),
+            reads: Lane::default(),
+            writes: Lane::default(),
         }
     }
 
@@ -197,10 +204,15 @@ impl Member {
         Ok(drive)
     }
 
+    /// A segment that is open; asks nothing of the drive.
+    pub(crate) fn kept_segment(&self, number: u32) -> Option<Arc<OpenSegment>> {
+        self.slot.read().segments.get(&number).map(Arc::clone)
+    }
+
     /// A segment that exists.
     pub(crate) fn segment(&self, number: u32) -> io::Result<Arc<OpenSegment>> {
-        if let Some(segment) = self.slot.read().segments.get(&number) {
-            return Ok(Arc::clone(segment));
+        if let Some(segment) = self.kept_segment(number) {
+            return Ok(segment);
         }
         let drive = self.drive()?;
         let file = drive.open_segment(number)?.ok_or(io::ErrorKind::NotFound)?;

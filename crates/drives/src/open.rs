@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use parking_lot::{Mutex, RwLock};
 use store::{Clock, Sequence, SystemClock};
@@ -18,6 +18,7 @@ use crate::drive::{Drive, is_full};
 use crate::error::OpenError;
 use crate::heal::Healing;
 use crate::index::{Index, Retention};
+use crate::lane::Patience;
 use crate::manifest;
 use crate::member::Member;
 use crate::record;
@@ -49,7 +50,7 @@ pub(crate) fn open_set(
     events: Sender<Event>,
 ) -> Result<(Arc<Set>, Sequencer), OpenError> {
     let assembly = assemble(given, parity, true)?;
-    let set = Arc::new(set_of(assembly, clock, &tuning, Drive::claim)?);
+    let set = Arc::new(set_of(assembly, clock, events.clone(), &tuning, Drive::claim)?);
     check_readable(&set)?;
     tell(&set);
     let identity = set.identity.lock().clone();
@@ -78,7 +79,9 @@ pub(crate) fn open_set(
 /// proven.
 pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
     let assembly = assemble(given, None, false)?;
-    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), &Tuning::default(), Drive::inspect)?);
+    // Nobody takes a drive out of a set that is only read.
+    let (events, _) = channel();
+    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), events, &Tuning::default(), Drive::inspect)?);
     check_readable(&set)?;
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
@@ -113,6 +116,7 @@ fn check_readable(set: &Set) -> Result<(), OpenError> {
 fn set_of(
     assembly: Assembly,
     clock: Arc<dyn Clock>,
+    events: Sender<Event>,
     tuning: &Tuning,
     take: fn(&dyn Drive) -> io::Result<()>,
 ) -> Result<Set, OpenError> {
@@ -165,6 +169,8 @@ fn set_of(
         clock,
         damages: Damages::default(),
         bodies: Bodies::default(),
+        patience: RwLock::new(Patience::DEFAULT),
+        events,
     })
 }
 

@@ -1,202 +1,345 @@
 //! Reads payloads and changes back from the journal, verified, rebuilt from parity where needed.
 //!
 //! A healthy read of a small object is one read on one drive, from the page cache without waiting where it
-//! is there. Anything else (a drive away, lagging or damaged) reads the columns of the frame, each verified,
-//! and rebuilds.
+//! is there. When the drive is away, late or slow, the same range of other columns is read and the payload computed,
+//! which its own checksum proves. Only when a checksum does not hold are whole columns read, each verified: that
+//! finds the damage, which is told.
+//!
+//! Bounds: a read holds the payload and, to rebuild it, n columns of at most a frame each.
 
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use store::{Change, EngineError, Entry};
+use futures_util::future::{Either, join_all, select};
+use parking_lot::Mutex;
+use store::{Change, EngineError};
 
 use crate::columns::{column_on, drive_of, extract, piece_bytes};
+use crate::damage::Damage;
 use crate::digest::{crc64, extent_crc};
-use crate::drive::BLOCK_BYTES;
-use crate::frame::{FRAME_BYTES_MAX, Form, HEADER_BYTES};
+use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 use crate::index::{ChangePlace, Stored, StoredExtent};
+use crate::lane;
 use crate::member::Member;
 use crate::record::Lie;
 use crate::set::Set;
+use crate::slice::{self, Slice};
 
-/// Whether a read may wait for the medium.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    Cached,
-    Waiting,
+/// A payload that is looked for.
+struct Wanted<'a> {
+    set: &'a Arc<Set>,
+    key: &'a [u8],
+    stored: &'a Stored,
+    extent: StoredExtent,
+    /// Drives whose part of the batch is damaged, as far as it was found.
+    damaged: Mutex<Vec<usize>>,
+}
+
+/// What came of a read.
+pub(crate) struct Read {
+    pub payload: Result<Bytes, EngineError>,
+    /// Positions of the drives whose frame of the batch is damaged, unless the payload lies elsewhere by now.
+    pub damaged: Vec<usize>,
+}
+
+/// Why the drives that hold a payload itself did not give it.
+enum Miss {
+    /// One is out, behind or does not answer.
+    Away,
+    /// What came is not what was written.
+    Broken,
 }
 
 /// The payload of a key if it lies in memory and is sound; never waits for a medium.
 pub(crate) fn read_cached(set: &Set, key: &[u8], stored: &Stored) -> Option<Bytes> {
-    match &stored.extent {
-        None => Some(Bytes::new()),
-        Some(extent) => read_healthy(set, key, stored, extent, Patience::Cached),
-    }
-}
-
-/// The payload of a key; blocks.
-pub(crate) fn read(set: &Set, key: &[u8], stored: &Stored) -> Result<Bytes, EngineError> {
     let Some(extent) = &stored.extent else {
-        return Ok(Bytes::new());
+        return Some(Bytes::new());
     };
-    if let Some(payload) = read_healthy(set, key, stored, extent, Patience::Waiting) {
-        return Ok(payload);
-    }
-    rebuild(set, key, stored, extent)
-}
-
-/// The entry of a key that had this state a moment ago, with its payload; blocks.
-///
-/// Its segment may have been retired and used again meanwhile, so that something else lies there. That is damage only
-/// if the index still names the place.
-pub(crate) fn read_current(set: &Set, key: &[u8], mut stored: Stored) -> Result<Option<Entry>, EngineError> {
-    loop {
-        let healthy = match &stored.extent {
-            None => Some(Bytes::new()),
-            Some(extent) => read_healthy(set, key, &stored, extent, Patience::Waiting),
-        };
-        if let Some(payload) = healthy {
-            return Ok(Some(Entry { payload, ..stored.entry() }));
-        }
-        let current = set.index.read().get(key).cloned();
-        match current {
-            None => return Ok(None),
-            Some(current) if current.is_at(&stored) => {}
-            Some(current) => {
-                stored = current;
-                continue;
-            }
-        }
-        let rebuilt = read(set, key, &stored);
-        // It may have moved while it was rebuilt.
-        match (rebuilt, set.index.read().get(key).cloned()) {
-            (Err(_), Some(current)) if !current.is_at(&stored) => stored = current,
-            (Err(_), None) => return Ok(None),
-            (rebuilt, _) => return rebuilt.map(|payload| Some(Entry { payload, ..stored.entry() })),
-        }
-    }
-}
-
-fn read_healthy(
-    set: &Set,
-    key: &[u8],
-    stored: &Stored,
-    extent: &StoredExtent,
-    patience: Patience,
-) -> Option<Bytes> {
-    let geometry = set.geometry;
-    let batch = extent.frame.batch;
-    let start = extent.frame.column_offset() + u64::from(extent.extent.offset);
-    let length = extent.extent.length as usize;
-    let mut payload = vec![0; length];
-    match extent.extent.lie {
-        Lie::Replicated => {
-            // Spread over the drives by key; the next one serves when a drive is away.
-            let first = extent.extent.crc as usize % geometry.drives();
-            let member = (0..geometry.drives())
-                .map(|turn| &set.members[(first + turn) % geometry.drives()])
-                .find(|member| holds(member, batch))?;
-            read_into(member, extent.frame.address.segment, start, &mut payload, patience)?;
-        }
-        Lie::Column(column) => {
-            let member = &set.members[drive_of(geometry, batch, usize::from(column))];
-            read_into(holding(member, batch)?, extent.frame.address.segment, start, &mut payload, patience)?;
-        }
-        Lie::Split => {
-            let piece = piece_bytes(length, geometry);
-            for (column, part) in payload.chunks_mut(piece).enumerate() {
-                let member = &set.members[drive_of(geometry, batch, column)];
-                read_into(holding(member, batch)?, extent.frame.address.segment, start, part, patience)?;
-            }
-        }
+    let mut payload = vec![0; extent.extent.length as usize];
+    let mut rest = &mut payload[..];
+    for (position, bytes) in pieces(set, extent) {
+        let (piece, after) = rest.split_at_mut(bytes);
+        let member = holding(set, position?, extent)?;
+        let segment = member.kept_segment(extent.frame.address.segment)?;
+        segment.file().read_cached_at(start_of(extent), piece).ok()?.then_some(())?;
+        rest = after;
     }
     (extent_crc(key, stored.sequence.0, &payload) == extent.extent.crc).then(|| Bytes::from(payload))
 }
 
-fn holds(member: &Member, batch: u64) -> bool {
-    member.is_online() && member.written.load(Ordering::Acquire) >= batch
+/// The payload of a key.
+pub(crate) async fn read(set: &Arc<Set>, key: &[u8], stored: &Stored) -> Read {
+    let Some(extent) = stored.extent else {
+        return Read { payload: Ok(Bytes::new()), damaged: Vec::new() };
+    };
+    let wanted = Wanted { set, key, stored, extent, damaged: Mutex::default() };
+    let payload = wanted.read().await;
+    Read { payload, damaged: wanted.damaged.into_inner() }
 }
 
-fn holding(member: &Member, batch: u64) -> Option<&Member> {
-    holds(member, batch).then_some(member)
-}
-
-fn read_into(
-    member: &Member,
-    segment: u32,
-    offset: u64,
-    buffer: &mut [u8],
-    patience: Patience,
-) -> Option<()> {
-    let segment = member.segment(segment).ok()?;
-    match patience {
-        Patience::Cached => segment.file().read_cached_at(offset, buffer).ok()?.then_some(()),
-        Patience::Waiting => segment.file().read_at(offset, buffer).ok(),
+/// As [`read`], on a thread of the background, which waits for each drive in turn; blocks.
+pub(crate) fn read_blocking(set: &Arc<Set>, key: &[u8], stored: &Stored) -> Result<Bytes, EngineError> {
+    match stored.extent {
+        Some(extent) => Wanted { set, key, stored, extent, damaged: Mutex::default() }.read_blocking(),
+        None => Ok(Bytes::new()),
     }
 }
 
-/// The payload from whatever sound columns there are.
-fn rebuild(set: &Set, key: &[u8], stored: &Stored, extent: &StoredExtent) -> Result<Bytes, EngineError> {
-    let geometry = set.geometry;
-    let frame = extent.frame;
-    let online = set.online().count();
-    if online < geometry.read_quorum() {
-        return Err(EngineError::ReadQuorum { answered: online, needed: geometry.read_quorum() });
-    }
-    let mut columns: Vec<Option<Vec<u8>>> = vec![None; geometry.drives()];
-    let mut damaged = geometry.drives() - online;
-    for member in set.online() {
-        match column_of(set, member, extent) {
-            Some((_, column)) if extent.extent.lie == Lie::Replicated => {
-                // Any copy will do, if it is the right one.
-                let only = [Some(column)];
-                if let Some(payload) = sound(key, stored, extent, extract(&extent.extent, &only, geometry)) {
-                    return Ok(payload);
-                }
-                damaged += 1;
-            }
-            Some((stripe_bytes, mut column)) => {
-                column.resize(stripe_bytes, 0);
-                columns[column_on(geometry, frame.batch, member.position)] = Some(column);
-            }
-            None => {
-                tracing::warn!(drive = %member.path, batch = frame.batch, "A drive's part of a batch is damaged or late.");
-                damaged += 1;
-            }
+/// Tells of the damage that a read found.
+pub(crate) fn tell(set: &Set, stored: &Stored, damaged: &[usize]) {
+    let Some(StoredExtent { frame, .. }) = stored.extent else {
+        return;
+    };
+    for &position in damaged {
+        let damage = Damage::Frame { position, batch: frame.batch, address: frame.address };
+        if set.damages.tell(damage) {
+            let drive = &set.members[position].path;
+            tracing::warn!(%drive, batch = frame.batch, "A drive's part of a batch is damaged; parity stands in.");
         }
     }
-    if extent.extent.lie != Lie::Replicated && set.codec.rebuild_data(&mut columns) {
-        let payload = extract(&extent.extent, &columns, geometry);
-        if let Some(payload) = sound(key, stored, extent, payload) {
+}
+
+/// The drives whose bytes make up a payload and how many each gives; `None` where it is replicated and none has it.
+fn pieces(set: &Set, extent: &StoredExtent) -> Vec<(Option<usize>, usize)> {
+    let (geometry, batch) = (set.geometry, extent.frame.batch);
+    let length = extent.extent.length as usize;
+    match extent.extent.lie {
+        Lie::Replicated => vec![(copies(set, extent).next(), length)],
+        Lie::Column(column) => vec![(Some(drive_of(geometry, batch, usize::from(column))), length)],
+        Lie::Split => {
+            let piece = piece_bytes(length, geometry);
+            let columns = length.div_ceil(piece.max(1));
+            let of =
+                |column: usize| (Some(drive_of(geometry, batch, column)), piece.min(length - column * piece));
+            (0..columns).map(of).collect()
+        }
+    }
+}
+
+/// The drives that have a copy of a replicated payload, spread by its checksum.
+fn copies(set: &Set, extent: &StoredExtent) -> impl Iterator<Item = usize> {
+    let drives = set.geometry.drives();
+    let first = extent.extent.crc as usize % drives;
+    (0..drives)
+        .map(move |turn| (first + turn) % drives)
+        .filter(|position| holding(set, *position, extent).is_some())
+}
+
+/// The drive, if it is in and has the frame.
+fn holding<'a>(set: &'a Set, position: usize, extent: &StoredExtent) -> Option<&'a Member> {
+    let member = &set.members[position];
+    (member.is_online() && member.written.load(Ordering::Acquire) >= extent.frame.batch).then_some(member)
+}
+
+/// Offset of the payload, or of each of its pieces, in the segment.
+fn start_of(extent: &StoredExtent) -> u64 {
+    extent.frame.column_offset() + u64::from(extent.extent.offset)
+}
+
+impl Wanted<'_> {
+    async fn read(&self) -> Result<Bytes, EngineError> {
+        let mut healthy = pin!(self.read_healthy());
+        loop {
+            let due = pin!(lane::hedge_due(self.set));
+            match select(healthy.as_mut(), due).await {
+                Either::Left((Ok(payload), _)) => return Ok(payload),
+                Either::Left((Err(miss), _)) => return self.make_up_for(miss).await,
+                Either::Right(_) if lane::have_room(self.set, self.others()) => break,
+                Either::Right(_) => {}
+            }
+        }
+        match select(healthy, pin!(self.rebuild())).await {
+            Either::Left((Ok(payload), _)) | Either::Right((Ok(payload), _)) => Ok(payload),
+            Either::Left((Err(Miss::Away), rebuilt)) => rebuilt.await,
+            Either::Left((Err(miss), _)) => self.make_up_for(miss).await,
+            Either::Right((Err(error), healthy)) => healthy.await.map_err(|_| error),
+        }
+    }
+
+    async fn make_up_for(&self, miss: Miss) -> Result<Bytes, EngineError> {
+        match miss {
+            Miss::Away => self.rebuild().await,
+            Miss::Broken => self.rebuild_whole().await,
+        }
+    }
+
+    fn holders(&self) -> impl Iterator<Item = usize> {
+        (0..self.set.members.len()).filter(|position| holding(self.set, *position, &self.extent).is_some())
+    }
+
+    /// Drives that a hedged read asks.
+    fn others(&self) -> Vec<usize> {
+        let asked: Vec<usize> =
+            pieces(self.set, &self.extent).into_iter().filter_map(|(position, _)| position).collect();
+        self.holders().filter(|position| !asked.contains(position)).collect()
+    }
+
+    fn sound(&self, payload: Option<Vec<u8>>) -> Option<Bytes> {
+        payload
+            .filter(|payload| extent_crc(self.key, self.stored.sequence.0, payload) == self.extent.extent.crc)
+            .map(Bytes::from)
+    }
+
+    /// From the drives whose columns hold it, all asked at once.
+    async fn read_healthy(&self) -> Result<Bytes, Miss> {
+        let (segment, start) = (self.extent.frame.address.segment, start_of(&self.extent));
+        let mut asked = Vec::new();
+        for (position, bytes) in pieces(self.set, &self.extent) {
+            let position = position.filter(|position| holding(self.set, *position, &self.extent).is_some());
+            let position = position.ok_or(Miss::Away)?;
+            asked.push(async move {
+                let read = lane::read(self.set, position, move |member| {
+                    let mut piece = vec![0; bytes];
+                    member.segment(segment)?.file().read_at(start, &mut piece)?;
+                    Ok(piece)
+                });
+                read.await.map_err(|error| if is_silence(&error) { Miss::Away } else { Miss::Broken })
+            });
+        }
+        let mut pieces = Vec::with_capacity(asked.len());
+        for answer in join_all(asked).await {
+            pieces.push(answer?);
+        }
+        let payload = if pieces.len() == 1 { pieces.pop() } else { Some(pieces.concat()) };
+        self.sound(payload).ok_or(Miss::Broken)
+    }
+
+    /// From the same range of other columns, or from another copy.
+    async fn rebuild(&self) -> Result<Bytes, EngineError> {
+        self.check_quorum()?;
+        let payload = match self.extent.extent.lie {
+            Lie::Replicated => self.read_copies().await,
+            Lie::Column(_) | Lie::Split => {
+                let slices = slice::Slices::ask(self.set, &self.extent, self.holders());
+                slices
+                    .first(|columns| self.compute(columns), |position, error| self.note(position, error))
+                    .await
+            }
+        };
+        match payload {
+            Some(payload) => Ok(payload),
+            None => self.rebuild_whole().await,
+        }
+    }
+
+    async fn read_copies(&self) -> Option<Bytes> {
+        let (segment, start) = (self.extent.frame.address.segment, start_of(&self.extent));
+        let (length, crc) = (self.extent.extent.length as usize, self.extent.extent.crc);
+        let (key, sequence) = (Bytes::copy_from_slice(self.key), self.stored.sequence.0);
+        let copies: Vec<usize> = copies(self.set, &self.extent).collect();
+        let read = move |member: &Member| {
+            let mut payload = vec![0; length];
+            member.segment(segment)?.file().read_at(start, &mut payload)?;
+            if extent_crc(&key, sequence, &payload) == crc { Ok(payload) } else { Err(wrong_checksum()) }
+        };
+        let (payload, failures) = lane::first(self.set, copies, read).await;
+        failures.iter().for_each(|(position, error)| self.note(*position, error));
+        payload.map(Bytes::from)
+    }
+
+    /// Computes the payload from a range of at least k columns.
+    fn compute(&self, mut columns: Vec<Option<Vec<u8>>>) -> Option<Bytes> {
+        if !self.set.codec.rebuild_data(&mut columns) {
+            return None;
+        }
+        let mut extent = self.extent.extent;
+        extent.offset = 0;
+        self.sound(extract(&extent, &columns, self.set.geometry))
+    }
+
+    /// From whole columns, each verified: what is damaged is found, and told.
+    async fn rebuild_whole(&self) -> Result<Bytes, EngineError> {
+        self.check_quorum()?;
+        let frame = self.extent.frame;
+        let asked = self.holders().map(|position| async move {
+            (position, lane::read(self.set, position, move |member| Slice::whole(member, frame)).await)
+        });
+        self.compute_whole(join_all(asked).await)
+    }
+
+    /// From the drives in turn, as a thread of the background reads; blocks.
+    fn read_blocking(&self) -> Result<Bytes, EngineError> {
+        let (segment, start) = (self.extent.frame.address.segment, start_of(&self.extent));
+        let read = |(position, bytes): (Option<usize>, usize)| {
+            let mut piece = vec![0; bytes];
+            let member = holding(self.set, position?, &self.extent)?;
+            member.segment(segment).ok()?.file().read_at(start, &mut piece).ok()?;
+            Some(piece)
+        };
+        let pieces: Option<Vec<Vec<u8>>> = pieces(self.set, &self.extent).into_iter().map(read).collect();
+        if let Some(payload) = self.sound(pieces.map(|pieces| pieces.concat())) {
             return Ok(payload);
         }
+        self.check_quorum()?;
+        let frame = self.extent.frame;
+        let whole = |position| (position, Slice::whole(&self.set.members[position], frame));
+        self.compute_whole(self.holders().map(whole).collect())
     }
-    Err(EngineError::Damaged { damaged, parity: geometry.parity })
-}
 
-fn sound(key: &[u8], stored: &Stored, extent: &StoredExtent, payload: Option<Vec<u8>>) -> Option<Bytes> {
-    payload
-        .filter(|payload| extent_crc(key, stored.sequence.0, payload) == extent.extent.crc)
-        .map(Bytes::from)
-}
-
-/// A drive's column of a frame, verified, and the length of the frame's longest column.
-fn column_of(set: &Set, member: &Member, extent: &StoredExtent) -> Option<(usize, Vec<u8>)> {
-    let nonce = {
-        let segment = member.segment(extent.frame.address.segment).ok()?;
-        let mut block = vec![0; BLOCK_BYTES];
-        segment.file().read_at(u64::from(extent.frame.address.offset), &mut block).ok()?;
-        crate::frame::nonce_of(&block)?
-    };
-    let frame = member.read_frame(&nonce, extent.frame.address).ok()??;
-    if frame.header.shared.batch != extent.frame.batch || frame.header.shared.form == Form::Empty {
-        return None;
+    /// Computes the payload from whole columns, and notes which are damaged.
+    fn compute_whole(&self, answers: Vec<(usize, io::Result<Slice>)>) -> Result<Bytes, EngineError> {
+        let (geometry, frame) = (self.set.geometry, self.extent.frame);
+        let mut columns: Vec<Option<Vec<u8>>> = vec![None; geometry.drives()];
+        for (position, answer) in answers {
+            match answer {
+                Ok(Slice { stripe_bytes, mut bytes }) => {
+                    bytes.resize(stripe_bytes, 0);
+                    columns[column_on(geometry, frame.batch, position)] = Some(bytes);
+                }
+                Err(error) => self.note(position, &error),
+            }
+        }
+        let there = columns.iter().flatten().count();
+        let payload = match self.extent.extent.lie {
+            Lie::Replicated => columns
+                .into_iter()
+                .flatten()
+                .find_map(|copy| self.sound(extract(&self.extent.extent, &[Some(copy)], geometry))),
+            Lie::Column(_) | Lie::Split if self.set.codec.rebuild_data(&mut columns) => {
+                self.sound(extract(&self.extent.extent, &columns, geometry))
+            }
+            Lie::Column(_) | Lie::Split => None,
+        };
+        payload.ok_or_else(|| self.why_not(there))
     }
-    debug_assert!(frame.header.shared.stripe_bytes as usize <= FRAME_BYTES_MAX, "on set {}", set.id);
-    Some((frame.header.shared.stripe_bytes as usize, frame.column?))
+
+    fn why_not(&self, there: usize) -> EngineError {
+        let geometry = self.set.geometry;
+        let (damaged, online) = (self.damaged.lock().len(), self.set.online().count());
+        if there < geometry.read_quorum() && damaged + geometry.drives() - online <= geometry.parity {
+            // The others did not answer: they may later.
+            return EngineError::ReadQuorum { answered: there, needed: geometry.read_quorum() };
+        }
+        EngineError::Damaged { damaged: geometry.drives() - there, parity: geometry.parity }
+    }
+
+    fn check_quorum(&self) -> Result<(), EngineError> {
+        let (answered, needed) = (self.set.online().count(), self.set.geometry.read_quorum());
+        if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
+    }
+
+    fn note(&self, position: usize, error: &io::Error) {
+        let mut damaged = self.damaged.lock();
+        if !is_silence(error) && !damaged.contains(&position) {
+            damaged.push(position);
+        }
+    }
 }
 
-/// The changes at these places; blocks. Any drive serves, the metadata is on all.
-pub(crate) fn read_changes(set: &Set, places: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
+/// Whether a drive said nothing, rather than something wrong.
+pub(crate) fn is_silence(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::TimedOut
+}
+
+pub(crate) fn wrong_checksum() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a checksum does not hold")
+}
+
+/// The changes at these places. Any drive serves, the metadata is on all.
+pub(crate) async fn read_changes(set: &Arc<Set>, places: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
     let mut changes = Vec::with_capacity(places.len());
     let mut rest = places;
     while let Some(first) = rest.first() {
@@ -211,35 +354,33 @@ pub(crate) fn read_changes(set: &Set, places: &[ChangePlace]) -> Result<Vec<Chan
             })
             .count();
         let (run, after) = rest.split_at(near.max(1));
-        changes.extend(read_run(set, run)?);
+        changes.extend(read_run(set, run).await?);
         rest = after;
     }
     Ok(changes)
 }
 
-fn read_run(set: &Set, run: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
+async fn read_run(set: &Arc<Set>, run: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
     let (first, last) = (run[0], run[run.len() - 1]);
     let length = (last.offset + last.length - first.offset) as usize;
-    let mut buffer = vec![0; length];
-    let mut answered = 0;
-    for member in set.online() {
-        let Ok(segment) = member.segment(first.segment) else {
-            continue;
-        };
-        if segment.file().read_at(u64::from(first.offset), &mut buffer).is_err() {
-            continue;
-        }
-        answered += 1;
+    let online: Vec<usize> = set.online().map(|member| member.position).collect();
+    let run: Arc<[ChangePlace]> = run.into();
+    let read = move |member: &Member| {
+        let mut buffer = vec![0; length];
+        member.segment(first.segment)?.file().read_at(u64::from(first.offset), &mut buffer)?;
         let decoded: Option<Vec<Change>> =
             run.iter().map(|place| decode(&buffer, first.offset, place)).collect();
-        if let Some(changes) = decoded {
-            return Ok(changes);
+        decoded.ok_or_else(wrong_checksum)
+    };
+    let (changes, failures) = lane::first(set, online, read).await;
+    changes.ok_or_else(|| {
+        let answered =
+            failures.iter().filter(|(_, error)| error.kind() == io::ErrorKind::InvalidData).count();
+        if answered < set.geometry.read_quorum() {
+            return EngineError::ReadQuorum { answered, needed: set.geometry.read_quorum() };
         }
-    }
-    if answered < set.geometry.read_quorum() {
-        return Err(EngineError::ReadQuorum { answered, needed: set.geometry.read_quorum() });
-    }
-    Err(EngineError::Damaged { damaged: set.geometry.drives(), parity: set.geometry.parity })
+        EngineError::Damaged { damaged: set.geometry.drives(), parity: set.geometry.parity }
+    })
 }
 
 fn decode(buffer: &[u8], base: u32, place: &ChangePlace) -> Option<Change> {

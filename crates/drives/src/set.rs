@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -17,9 +17,11 @@ use crate::damage::Damages;
 use crate::format::{FORMAT_FILE, Identity};
 use crate::frame::Address;
 use crate::index::{Index, Retention};
+use crate::lane::Patience;
 use crate::member::Member;
 use crate::quorum::Geometry;
 use crate::segment::Sizes;
+use crate::sequencer::Event;
 use crate::table::Closed;
 
 /// Time a drive may take to write its identity before it counts as failed.
@@ -74,6 +76,10 @@ pub(crate) struct Set {
     pub damages: Damages,
     /// Bodies on their way into commits.
     pub bodies: Bodies,
+    /// How long drives may take.
+    pub patience: RwLock<Patience>,
+    /// Where faults are told: the sequencer.
+    pub events: Sender<Event>,
 }
 
 /// Fewer drives than the write quorum took a decision.
@@ -104,6 +110,12 @@ impl Set {
     pub(crate) fn join(&self, position: usize, written: u64) {
         self.bodies.join(position);
         self.members[position].join(written);
+    }
+
+    /// Tells the sequencer that a drive failed.
+    pub(crate) fn fault(&self, position: usize, reason: String) {
+        // The sequencer is gone only when the engine is.
+        let _ = self.events.send(Event::Fault { position, reason });
     }
 
     /// Size of a segment: that of the smallest of its files where there are any, else what it will be made with.

@@ -99,7 +99,7 @@ impl Stored {
 }
 
 /// A payload's place in the journal.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredExtent {
     pub extent: Extent,
     pub frame: FramePlace,

@@ -5,8 +5,9 @@
 //! column and its number: an intact block in the wrong place does not pass. A body is finished when file and
 //! folder are synced on at least q voters, and its location says which.
 //!
-//! Bounds: a stage holds at most two buffers of [`STRIPES_PER_BUFFER`] stripes, one filling and one being
-//! written; a read holds one. Memory does not grow with the body.
+//! Bounds: a buffer is [`BUFFER_BYTES`] of body, or one stripe where that is more, and its parity. A stage holds three
+//! of them at most: one filling, and for each drive one waiting and one being written. A read holds two at most: one
+//! being sent and the next. Memory does not grow with the body.
 //!
 //! What is not here: collecting what a crash left behind; such files name an earlier epoch.
 
@@ -14,14 +15,19 @@ mod read;
 mod stage;
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use store::{EngineError, Location};
-use tokio::task::spawn_blocking;
+use tokio::runtime::Handle;
 
 use crate::digest::crc64;
+use crate::lane;
 use crate::location::{Place, ShardId};
+use crate::member::Member;
+use crate::quorum::Geometry;
 use crate::set::Set;
 
 pub(crate) use read::read;
@@ -33,14 +39,11 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// Bytes of a block's checksum, which stands before it.
 pub(crate) const CRC_BYTES: usize = 8;
 
-/// Stripes encoded, written or read at a time: 512 KiB a drive.
-const STRIPES_PER_BUFFER: usize = 8;
+/// Bytes of a body that are written or read at a time: 1 MiB.
+const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a shard file's header.
 const HEADER_BYTES: usize = 128;
-
-/// Tells the sequencer that a drive failed.
-pub(crate) type Faults = Arc<dyn Fn(usize, String) + Send + Sync>;
 
 /// Bodies that are being read, and which of them are to be removed when that ends.
 #[derive(Default)]
@@ -92,35 +95,43 @@ impl Drop for Pin {
     }
 }
 
-/// Removes a body's files, now or when the last reader is gone; blocks.
-pub(crate) fn reclaim(set: &Set, pins: &Pins, location: &Location) -> Result<(), EngineError> {
+/// Removes a body's files, now or when the last reader is gone.
+pub(crate) async fn reclaim(set: &Arc<Set>, pins: &Pins, location: &Location) -> Result<(), EngineError> {
     let place = Place::from_location(location).ok_or_else(|| no_such(location))?;
     set.bodies.forget(place.id);
     if let Some(pinned) = pins.pinned.lock().get_mut(&place.id) {
         pinned.reclaimed = true;
         return Ok(());
     }
-    remove(set, place.id);
+    remove(set, place.id).await;
     Ok(())
 }
 
-fn remove(set: &Set, id: ShardId) {
+/// Removes a body's files from all drives at once.
+async fn remove(set: &Arc<Set>, id: ShardId) {
+    let removals = set.written().map(|member| async move {
+        let removed = lane::write(set, member.position, move |member| member.drive()?.remove_shard(id)).await;
+        tell_removal(member, id, removed);
+    });
+    join_all(removals).await;
+}
+
+/// Removes a body's files where that may wait: a dropped stream must not hold its runtime up. A thread that has none,
+/// as the healer's, waits.
+fn remove_aside(set: &Arc<Set>, id: ShardId) {
+    if let Ok(runtime) = Handle::try_current() {
+        let set = Arc::clone(set);
+        runtime.spawn(async move { remove(&set, id).await });
+        return;
+    }
     for member in set.written() {
-        let removed = member.drive().and_then(|drive| drive.remove_shard(id));
-        if let Err(error) = removed {
-            tracing::warn!(drive = %member.path, shard = %id.to_name(), %error, "A shard was not removed and stays as garbage.");
-        }
+        tell_removal(member, id, member.drive().and_then(|drive| drive.remove_shard(id)));
     }
 }
 
-/// Removes a body's files where that may wait: a dropped stream or stage must not hold its runtime up.
-fn remove_aside(set: &Arc<Set>, id: ShardId) {
-    match tokio::runtime::Handle::try_current() {
-        Ok(runtime) => {
-            let set = Arc::clone(set);
-            runtime.spawn_blocking(move || remove(&set, id));
-        }
-        Err(_) => remove(set, id),
+fn tell_removal(member: &Member, id: ShardId, removed: io::Result<()>) {
+    if let Err(error) = removed {
+        tracing::warn!(drive = %member.path, shard = %id.to_name(), %error, "A shard was not removed and stays as garbage.");
     }
 }
 
@@ -162,15 +173,6 @@ pub(crate) fn block_crc(id: ShardId, column: usize, number: u64, block: &[u8]) -
     ])
 }
 
-async fn blocking<T: Send + 'static>(
-    run: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
-) -> Result<T, EngineError> {
-    joined(spawn_blocking(run).await)?
-}
-
-/// A task that ended otherwise than by returning was cut off by the runtime's end.
-fn joined<T>(result: Result<T, tokio::task::JoinError>) -> Result<T, EngineError> {
-    result.map_err(|error| {
-        if error.is_panic() { std::panic::resume_unwind(error.into_panic()) } else { EngineError::Closed }
-    })
+fn stripes_per_buffer(geometry: Geometry) -> usize {
+    (BUFFER_BYTES / (geometry.data * BLOCK_BYTES)).max(1)
 }

@@ -1,21 +1,32 @@
 //! Staging a body: encodes it as it comes and writes it to every drive.
+//!
+//! Bytes are copied once, to where they lie in the files. Each drive has a task of its own that appends one buffer at a
+//! time and syncs at the end, in one call for a small body. A drive that fails or misses its deadline is a fault; the
+//! body goes on while q drives are left.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{EngineError, Future, Location, Stage};
-use tokio::task::{JoinHandle, spawn_blocking};
+use futures_util::future::join_all;
+use store::{EngineError, Future, Location, Stage, StageHint};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::{
-    BLOCK_BYTES, Faults, HEADER_BYTES, STRIPES_PER_BUFFER, block_crc, blocking, joined, remove_aside,
-};
+use super::{BLOCK_BYTES, CRC_BYTES, HEADER_BYTES, block_crc, remove, stripes_per_buffer};
 use crate::digest::crc64;
 use crate::drive::{ShardWriter, is_full, is_shortage};
+use crate::lane;
 use crate::location::{Place, ShardId};
+use crate::payload::is_silence;
 use crate::set::Set;
 
 const MAGIC: &[u8; 8] = b"TIDINGSH";
+
+/// Buffers that wait behind the one a drive is writing.
+const BUFFERS_WAITING_MAX: usize = 1;
 
 /// The header of a shard.
 pub(crate) fn shard_header(set: Uuid, place: &Place, column: usize) -> [u8; HEADER_BYTES] {
@@ -33,221 +44,327 @@ pub(crate) fn shard_header(set: Uuid, place: &Place, column: usize) -> [u8; HEAD
     bytes
 }
 
-/// The files of a body being written. Removes them when dropped unfinished.
-struct Files {
+/// Stripes being filled, as they will lie in the files.
+struct Stripes {
+    /// By column: what its file gets next.
+    columns: Vec<Vec<u8>>,
+    /// Where the blocks of the stripe being filled begin in each column.
+    stripe_start: usize,
+    /// Bytes of the body in it.
+    stripe_filled: usize,
+    /// Its number.
+    number: u64,
+    /// Whole stripes gathered.
+    gathered: usize,
+}
+
+impl Stripes {
+    fn new(set: &Set, place: &Place, column_bytes: usize) -> Stripes {
+        let column = |column| {
+            let mut bytes = Vec::with_capacity(HEADER_BYTES + column_bytes);
+            bytes.extend_from_slice(&shard_header(set.id, place, column));
+            bytes
+        };
+        let columns = (0..place.geometry.drives()).map(column).collect();
+        Stripes { columns, stripe_start: HEADER_BYTES, stripe_filled: 0, number: 0, gathered: 0 }
+    }
+
+    /// Takes what fits into the stripe being filled, and gives back the rest.
+    fn fill<'a>(&mut self, data: usize, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        while !rest.is_empty() && self.stripe_filled < data * BLOCK_BYTES {
+            let (column, within) = (self.stripe_filled / BLOCK_BYTES, self.stripe_filled % BLOCK_BYTES);
+            let column = &mut self.columns[column];
+            if within == 0 {
+                column.extend_from_slice(&[0; CRC_BYTES]);
+            }
+            let (taken, after) = rest.split_at(rest.len().min(BLOCK_BYTES - within));
+            column.extend_from_slice(taken);
+            self.stripe_filled += taken.len();
+            rest = after;
+        }
+        rest
+    }
+
+    /// Ends the stripe being filled: parity and checksums.
+    fn seal(&mut self, set: &Set, place: &Place) {
+        let data = place.geometry.data;
+        let block_bytes = self.stripe_filled.div_ceil(data);
+        if self.stripe_filled < data * BLOCK_BYTES {
+            self.level(data, block_bytes);
+        }
+        let end = self.stripe_start + CRC_BYTES + block_bytes;
+        for column in &mut self.columns[data..] {
+            column.resize(end, 0);
+        }
+        let (filled, parity) = self.columns.split_at_mut(data);
+        let begin = self.stripe_start + CRC_BYTES;
+        let blocks: Vec<&[u8]> = filled.iter().map(|column| &column[begin..end]).collect();
+        let mut parity: Vec<&mut [u8]> = parity.iter_mut().map(|column| &mut column[begin..end]).collect();
+        set.codec.encode_blocks(&blocks, &mut parity);
+        for (nth, column) in self.columns.iter_mut().enumerate() {
+            let crc = block_crc(place.id, nth, self.number, &column[begin..end]);
+            column[self.stripe_start..begin].copy_from_slice(&crc.to_le_bytes());
+        }
+        self.stripe_start = end;
+        self.stripe_filled = 0;
+        self.number += 1;
+        self.gathered += 1;
+    }
+
+    /// Cuts the last stripe of a body, which is shorter, into equal blocks.
+    fn level(&mut self, data: usize, block_bytes: usize) {
+        let mut stripe = Vec::with_capacity(data * block_bytes);
+        for column in &mut self.columns[..data] {
+            stripe.extend_from_slice(column.get(self.stripe_start + CRC_BYTES..).unwrap_or_default());
+            column.truncate(self.stripe_start);
+        }
+        stripe.resize(data * block_bytes, 0);
+        for (column, block) in self.columns[..data].iter_mut().zip(stripe.chunks(block_bytes)) {
+            column.extend_from_slice(&[0; CRC_BYTES]);
+            column.extend_from_slice(block);
+        }
+    }
+
+    /// The gathered bytes of every column, and room for `column_bytes` more.
+    fn take(&mut self, column_bytes: usize) -> Vec<Vec<u8>> {
+        self.stripe_start = 0;
+        self.gathered = 0;
+        self.columns
+            .iter_mut()
+            .map(|column| std::mem::replace(column, Vec::with_capacity(column_bytes)))
+            .collect()
+    }
+}
+
+/// What a drive's file gets next.
+struct Job {
+    bytes: Vec<u8>,
+    /// Nothing follows: it is synced.
+    last: bool,
+}
+
+/// The file of one drive and the task that writes it.
+struct Shard {
+    position: usize,
+    jobs: mpsc::Sender<Job>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Shard {
+    fn start(set: &Arc<Set>, position: usize, id: ShardId) -> Shard {
+        let (jobs, incoming) = mpsc::channel(BUFFERS_WAITING_MAX);
+        let task = tokio::spawn(write(Arc::clone(set), position, id, incoming));
+        Shard { position, jobs, task }
+    }
+}
+
+/// Writes one drive's file. Ends early with an error, or when nobody gives it jobs any more.
+async fn write(set: Arc<Set>, position: usize, id: ShardId, mut jobs: mpsc::Receiver<Job>) -> io::Result<()> {
+    let mut writer: Option<Box<dyn ShardWriter>> = None;
+    while let Some(Job { bytes, last }) = jobs.recv().await {
+        let written = lane::write(&set, position, move |member| {
+            let mut writer = match writer {
+                Some(writer) => writer,
+                None => member.drive()?.create_shard(id)?,
+            };
+            writer.append(&bytes)?;
+            if last {
+                writer.sync()?;
+            }
+            Ok(writer)
+        });
+        writer = Some(written.await?);
+        if last {
+            return Ok(());
+        }
+    }
+    Err(io::Error::other("the body was abandoned"))
+}
+
+/// A body being staged. Its files are removed when it is dropped unfinished.
+pub(crate) struct ShardStage {
     set: Arc<Set>,
-    faults: Faults,
     place: Place,
-    /// By position.
-    writers: Vec<Option<Box<dyn ShardWriter>>>,
-    stripes: u64,
+    shards: Vec<Shard>,
+    stripes: Stripes,
+    stripes_per_buffer: usize,
+    column_bytes: usize,
     /// When it was begun, in joinings: drives that joined since do not hold all of it.
     begun: u64,
     finished: bool,
 }
 
-impl Drop for Files {
-    fn drop(&mut self) {
-        if !self.finished {
-            self.writers.clear();
-            self.set.bodies.forget(self.place.id);
-            remove_aside(&self.set, self.place.id);
-        }
-    }
-}
-
-impl Files {
-    fn create(set: Arc<Set>, faults: Faults, epoch: u64) -> Result<Files, EngineError> {
-        let place = Place {
-            id: ShardId { random: rand::random(), epoch },
-            size_bytes: 0,
-            geometry: set.geometry,
-            holders: 0,
-        };
-        let count = set.members.len();
-        let begun = set.bodies.begin(place.id);
-        let mut files = Files {
-            set,
-            faults,
+impl ShardStage {
+    pub(crate) fn open(set: &Arc<Set>, hint: StageHint) -> Result<ShardStage, EngineError> {
+        let epoch = set.identity.lock().log.epoch;
+        let geometry = set.geometry;
+        let place =
+            Place { id: ShardId { random: rand::random(), epoch }, size_bytes: 0, geometry, holders: 0 };
+        let stripes_per_buffer = stripes_per_buffer(geometry);
+        let announced = usize::try_from(hint.size_bytes.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let stripes = announced.div_ceil(geometry.data * BLOCK_BYTES).clamp(1, stripes_per_buffer);
+        let column_bytes = stripes * (CRC_BYTES + BLOCK_BYTES);
+        let mut stage = ShardStage {
+            set: Arc::clone(set),
             place,
-            writers: (0..count).map(|_| None).collect(),
-            stripes: 0,
-            begun,
+            shards: Vec::new(),
+            stripes: Stripes::new(set, &place, column_bytes),
+            stripes_per_buffer,
+            column_bytes,
+            begun: set.bodies.begin(place.id),
             finished: false,
         };
-        let set = Arc::clone(&files.set);
-        for member in set.written() {
-            let column = files.place.column_on(member.position);
-            let created =
-                member.drive().and_then(|drive| drive.create_shard(files.place.id)).and_then(|mut writer| {
-                    writer.append(&shard_header(set.id, &files.place, column))?;
-                    Ok(writer)
-                });
-            match created {
-                Ok(writer) => files.writers[member.position] = Some(writer),
-                Err(error) => files.lose(member.position, &error)?,
-            }
-        }
-        files.check_quorum()?;
-        Ok(files)
+        stage.shards = set.written().map(|member| Shard::start(set, member.position, place.id)).collect();
+        stage.check_quorum(|position| stage.shards.iter().any(|shard| shard.position == position))?;
+        Ok(stage)
     }
 
-    /// Goes on without a drive; no space on one is no space at all, and a shortage of ours is no fault of it.
-    fn lose(&mut self, position: usize, error: &std::io::Error) -> Result<(), EngineError> {
-        self.writers[position] = None;
+    /// Whether enough of the drives that count take it, or took it.
+    fn check_quorum(&self, takes: impl Fn(usize) -> bool) -> Result<(), EngineError> {
+        let answered = self.set.online().filter(|member| takes(member.position)).count();
+        let needed = self.set.geometry.write_quorum();
+        if answered < needed { Err(EngineError::WriteQuorum { answered, needed }) } else { Ok(()) }
+    }
+
+    /// Goes on without a drive; no space on one is no space at all, and a shortage of ours is no fault of it. One that
+    /// missed its deadline was told when it did, and one that was busy all the while is no fault.
+    fn lose(&self, position: usize, error: &io::Error) -> Result<(), EngineError> {
         if !self.set.members[position].is_online() {
             // One that is being healed holds nobody up, and is given up for now.
-            (self.faults)(position, format!("a shard could not be written: {error}"));
+            self.set.fault(position, format!("a shard could not be written: {error}"));
             return Ok(());
         }
         if is_full(error) {
             return Err(EngineError::Full);
         }
         if is_shortage(error) {
-            let answered = self.writers.iter().flatten().count().min(self.set.geometry.write_quorum() - 1);
-            return Err(EngineError::WriteQuorum { answered, needed: self.set.geometry.write_quorum() });
+            let needed = self.set.geometry.write_quorum();
+            return Err(EngineError::WriteQuorum { answered: self.shards.len().min(needed - 1), needed });
         }
-        (self.faults)(position, format!("a shard could not be written: {error}"));
+        if is_silence(error) {
+            return Ok(());
+        }
+        self.set.fault(position, format!("a shard could not be written: {error}"));
         Ok(())
     }
 
-    fn check_quorum(&self) -> Result<(), EngineError> {
-        let taking = self.set.online().filter(|member| self.writers[member.position].is_some());
-        let (answered, needed) = (taking.count(), self.set.geometry.write_quorum());
-        if answered < needed { Err(EngineError::WriteQuorum { answered, needed }) } else { Ok(()) }
-    }
-
-    /// Encodes and appends whole stripes, or the body's last bytes; blocks.
-    fn append(&mut self, body: &[u8]) -> Result<(), EngineError> {
-        let geometry = self.place.geometry;
-        let mut output: Vec<Vec<u8>> = vec![Vec::new(); geometry.drives()];
-        for stripe in body.chunks(geometry.data * BLOCK_BYTES) {
-            let block_bytes = stripe.len().div_ceil(geometry.data);
-            let mut columns: Vec<Vec<u8>> = stripe.chunks(block_bytes).map(<[u8]>::to_vec).collect();
-            columns.resize(geometry.drives(), Vec::new());
-            for column in &mut columns {
-                column.resize(block_bytes, 0);
-            }
-            self.set.codec.encode(&mut columns);
-            for (column, (output, block)) in output.iter_mut().zip(&columns).enumerate() {
-                output
-                    .extend_from_slice(&block_crc(self.place.id, column, self.stripes, block).to_le_bytes());
-                output.extend_from_slice(block);
-            }
-            self.stripes += 1;
-        }
-        self.place.size_bytes += body.len() as u64;
-        for position in 0..self.writers.len() {
-            let Some(writer) = &mut self.writers[position] else {
-                continue;
+    /// Hands every drive what was gathered for it. One whose task ended is lost.
+    async fn flush(&mut self, last: bool) -> Result<(), EngineError> {
+        let columns = self.stripes.take(if last { 0 } else { self.column_bytes });
+        let mut left = Vec::with_capacity(self.shards.len());
+        let mut columns: Vec<Option<Vec<u8>>> = columns.into_iter().map(Some).collect();
+        for shard in std::mem::take(&mut self.shards) {
+            let bytes = columns[self.place.column_on(shard.position)].take().unwrap_or_default();
+            let job = Job { bytes, last };
+            let is_online = self.set.members[shard.position].is_online();
+            let taken = if is_online {
+                shard.jobs.send(job).await.is_ok()
+            } else {
+                // One that is being healed is not waited for: it gets the body when it is healed.
+                match shard.jobs.try_send(job) {
+                    Err(mpsc::error::TrySendError::Full(_)) => continue,
+                    sent => sent.is_ok(),
+                }
             };
-            if let Err(error) = writer.append(&output[self.place.column_on(position)]) {
-                self.lose(position, &error)?;
+            if taken {
+                left.push(shard);
+            } else if let Err(error) = joined(shard.task.await) {
+                self.lose(shard.position, &error)?;
             }
         }
-        self.check_quorum()
+        self.shards = left;
+        self.check_quorum(|position| self.shards.iter().any(|shard| shard.position == position))
     }
 
-    /// Makes everything durable, all drives at once; blocks.
-    fn finish(mut self) -> Result<Location, EngineError> {
-        let writers = std::mem::take(&mut self.writers);
-        let results: Vec<_> = std::thread::scope(|scope| {
-            let syncs: Vec<_> = writers
-                .into_iter()
-                .map(|writer| writer.map(|mut writer| scope.spawn(move || writer.sync().map(|()| writer))))
-                .collect();
-            syncs
-                .into_iter()
-                .map(|sync| sync.map(|sync| sync.join().expect("a sync does not panic")))
-                .collect()
-        });
-        self.writers = (0..results.len()).map(|_| None).collect();
-        for (position, result) in results.into_iter().enumerate() {
+    /// Waits until every drive has its file, synced; of those that are being healed only so long as hedging takes.
+    async fn sync(&mut self) -> Result<(), EngineError> {
+        let hedge = self.set.patience.read().hedge;
+        let (voting, joining): (Vec<Shard>, Vec<Shard>) = std::mem::take(&mut self.shards)
+            .into_iter()
+            .partition(|shard| self.set.members[shard.position].is_online());
+        let tasks = voting.into_iter().map(|shard| async move { (shard.position, joined(shard.task.await)) });
+        let mut results = join_all(tasks).await;
+        for shard in joining {
+            if let Ok(result) = timeout(hedge, shard.task).await {
+                results.push((shard.position, joined(result)));
+            }
+        }
+        let mut full = Ok(());
+        for (position, result) in results {
+            let is_written = self.set.members[position].is_written();
             match result {
                 // One that is out by now, or was and is back, does not count.
-                Some(Ok(writer))
-                    if self.set.members[position].is_written()
-                        && self.set.bodies.is_kept(position, self.begun) =>
-                {
-                    self.writers[position] = Some(writer);
+                Ok(()) if is_written && self.set.bodies.is_kept(position, self.begun) => {
                     self.place.holders |= 1 << position;
                 }
-                Some(Err(error)) => self.lose(position, &error)?,
-                Some(Ok(_)) | None => {}
+                Ok(()) => {}
+                Err(error) => full = full.and(self.lose(position, &error)),
             }
         }
-        self.check_quorum()?;
-        self.finished = true;
-        Ok(self.place.to_location())
-    }
-}
-
-/// A body being staged.
-pub(crate) struct ShardStage {
-    /// Here while nothing is being written.
-    files: Option<Files>,
-    /// The buffer before, being written.
-    writing: Option<JoinHandle<Result<Files, EngineError>>>,
-    buffer: Vec<u8>,
-    buffer_bytes: usize,
-}
-
-impl ShardStage {
-    pub(crate) async fn open(set: Arc<Set>, faults: Faults) -> Result<ShardStage, EngineError> {
-        let epoch = set.identity.lock().log.epoch;
-        let buffer_bytes = set.geometry.data * BLOCK_BYTES * STRIPES_PER_BUFFER;
-        let files = blocking(move || Files::create(set, faults, epoch)).await?;
-        Ok(ShardStage {
-            files: Some(files),
-            writing: None,
-            buffer: Vec::with_capacity(buffer_bytes),
-            buffer_bytes,
-        })
-    }
-
-    /// The files, when what is being written is written.
-    async fn files(&mut self) -> Result<Files, EngineError> {
-        match self.writing.take() {
-            Some(writing) => joined(writing.await)?,
-            None => self.files.take().ok_or(EngineError::Closed),
-        }
-    }
-
-    async fn flush(&mut self) -> Result<(), EngineError> {
-        let mut files = self.files().await?;
-        let body = std::mem::replace(&mut self.buffer, Vec::with_capacity(self.buffer_bytes));
-        self.writing = Some(spawn_blocking(move || files.append(&body).map(|()| files)));
-        Ok(())
+        full?;
+        self.check_quorum(|position| self.place.holders & (1 << position) != 0)
     }
 }
 
 impl Stage for ShardStage {
     fn write(&mut self, bytes: Bytes) -> Future<'_, Result<(), EngineError>> {
         Box::pin(async move {
+            let data = self.place.geometry.data;
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let taken = rest.len().min(self.buffer_bytes - self.buffer.len());
-                self.buffer.extend_from_slice(&rest[..taken]);
-                rest = &rest[taken..];
-                if self.buffer.len() == self.buffer_bytes {
-                    self.flush().await?;
+                // A buffer is handed on when more comes, so that the last one goes with the sync.
+                if self.stripes.gathered == self.stripes_per_buffer {
+                    self.flush(false).await?;
+                }
+                rest = self.stripes.fill(data, rest);
+                if self.stripes.stripe_filled == data * BLOCK_BYTES {
+                    self.stripes.seal(&self.set, &self.place);
                 }
             }
+            self.place.size_bytes += bytes.len() as u64;
             Ok(())
         })
     }
 
     fn finish(mut self: Box<Self>) -> Future<'static, Result<Location, EngineError>> {
         Box::pin(async move {
-            let mut files = self.files().await?;
-            let body = std::mem::take(&mut self.buffer);
-            blocking(move || {
-                if !body.is_empty() {
-                    files.append(&body)?;
-                }
-                files.finish()
-            })
-            .await
+            if self.stripes.stripe_filled > 0 {
+                self.stripes.seal(&self.set, &self.place);
+            }
+            self.flush(true).await?;
+            self.sync().await?;
+            self.finished = true;
+            Ok(self.place.to_location())
         })
+    }
+}
+
+impl Drop for ShardStage {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.set.bodies.forget(self.place.id);
+        // Without a runtime nothing writes any more, and what is left is found as garbage.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (set, id) = (Arc::clone(&self.set), self.place.id);
+        let tasks: Vec<_> = self.shards.drain(..).map(|shard| shard.task).collect();
+        runtime.spawn(async move {
+            // What is being written is written first, or it would be there again.
+            join_all(tasks).await;
+            remove(&set, id).await;
+        });
+    }
+}
+
+/// A task that ended otherwise than by returning was cut off by the runtime's end.
+fn joined(result: Result<io::Result<()>, tokio::task::JoinError>) -> io::Result<()> {
+    match result {
+        Ok(result) => result,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(error) => Err(io::Error::other(error)),
     }
 }

@@ -6,6 +6,7 @@
 mod cost;
 mod damage;
 mod errors;
+mod hangs;
 mod healing;
 mod model;
 mod power;
