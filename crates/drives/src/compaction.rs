@@ -42,8 +42,9 @@ use crate::table::Row;
 /// A segment is compacted when less than this share of it is needed.
 pub(crate) const FILL_MIN: f64 = 0.6;
 
-/// The same when space is as short as it gets; in between it grows with the need.
-const FILL_MIN_SHORT: f64 = 0.95;
+/// The same when space is as short as it gets; in between it grows with the need. Frames that one large object each
+/// makes are filled better than that.
+const FILL_MIN_SHORT: f64 = 0.9;
 
 /// How short space must be for copies to be made while a drive is out: half of the way.
 const SHORT_ENOUGH: f64 = 0.5;

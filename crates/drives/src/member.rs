@@ -44,6 +44,8 @@ pub(crate) struct Member {
     state: AtomicU8,
     /// A write to it never came back: what its thread may still write must not meet a later one.
     hangs: AtomicBool,
+    /// It has no space for the frame it is being written.
+    pub stalled: AtomicBool,
     /// Shared with every thread that writes to it.
     users: Arc<()>,
     /// The last batch it holds.
@@ -88,6 +90,7 @@ impl Member {
             out: RwLock::new(out),
             state: AtomicU8::new(if online { ONLINE } else { OUT }),
             hangs: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             users: Arc::new(()),
             written: AtomicU64::new(0),
             making: Mutex::new(()),

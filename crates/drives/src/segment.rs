@@ -165,7 +165,7 @@ struct Request {
 }
 
 /// Requests that may wait; more are dropped, since the writer prepares what it needs and finds missing.
-const REQUESTS_WAITING_MAX: usize = 4;
+const REQUESTS_WAITING_MAX: usize = 8;
 
 impl Preparer {
     pub(crate) fn start(set: Arc<Set>, faults: impl Fn(usize, String) + Send + 'static) -> Preparer {
@@ -203,7 +203,7 @@ impl Drop for Preparer {
 fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &dyn Fn(usize, String)) {
     let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
     for request in incoming {
-        let mut full = false;
+        let mut full = set.is_stalled();
         for member in set.online() {
             match member.prepare_segment(set.id, request.number, request.size_bytes) {
                 Ok(()) => {}

@@ -127,6 +127,11 @@ impl Set {
             .unwrap_or_else(|| self.size_of_new())
     }
 
+    /// Whether a drive has no space for a frame it is being written.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.online().any(|member| member.stalled.load(Ordering::Acquire))
+    }
+
     /// How short space is on the fullest drive, from 0 (not at all) to 1.
     pub(crate) fn shortness(&self) -> f64 {
         if self.full.load(Ordering::Relaxed) {

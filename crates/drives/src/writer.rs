@@ -5,13 +5,18 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crate::drive::AlignedBytes;
+use crate::drive::{AlignedBytes, is_full};
 use crate::frame::Address;
 use crate::sequencer::Event;
-use crate::set::Set;
+use crate::set::{Mode, Set};
+
+/// How long between attempts at a frame that a drive has no space for.
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// A frame on its way to one drive.
 pub(crate) struct Job {
@@ -39,7 +44,7 @@ impl Writer {
                 let result = if failed {
                     Err(io::Error::other("an earlier frame could not be written"))
                 } else {
-                    write(&set, position, &job)
+                    write_patiently(&set, position, &job)
                 };
                 failed |= result.is_err();
                 drop(job.frame);
@@ -66,6 +71,30 @@ impl Writer {
     pub(crate) fn abandon(mut self) {
         self.jobs = None;
         self.thread = None;
+    }
+}
+
+/// Writes a frame; while there is no space for it, again and again.
+///
+/// That is no fault of the drive, and nothing of the frame counts before all of it is durable: a file system that finds
+/// new space for every write may run out of it in the midst of a segment. The drive is behind until there is space
+/// again, or until the set takes no writes any more and recovery asks what the drive holds.
+fn write_patiently(set: &Set, position: usize, job: &Job) -> io::Result<()> {
+    let member = &set.members[position];
+    loop {
+        match write(set, position, job) {
+            Err(error) if is_full(&error) && *set.mode.read() == Mode::Writable && member.is_online() => {
+                set.full.store(true, Ordering::Relaxed);
+                if !member.stalled.swap(true, Ordering::AcqRel) {
+                    tracing::error!(drive = %member.path, "A drive has no space for the journal: only deletes are taken.");
+                }
+                std::thread::sleep(FULL_RETRY_AFTER);
+            }
+            written => {
+                member.stalled.store(false, Ordering::Release);
+                return written;
+            }
+        }
     }
 }
 

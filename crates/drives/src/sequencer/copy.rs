@@ -49,7 +49,9 @@ impl Sequencer {
 
     /// Whether a frame of copies may be written now.
     pub(super) fn may_copy(&self) -> bool {
-        self.copies.is_some() && (self.copy_credit >= BUSY_BYTES || !self.has_due_work())
+        // On full drives copies are what gives space back.
+        let is_turn = self.copy_credit >= BUSY_BYTES || self.set.full.load(Ordering::Relaxed);
+        self.copies.is_some() && (is_turn || !self.has_due_work())
     }
 
     /// Writes a frame of copies, and answers when the last of a request is durable.
@@ -57,7 +59,7 @@ impl Sequencer {
         let Some(mut request) = self.copies.take() else {
             return;
         };
-        let taken = if self.is_writable() { self.write_copies(&mut request) } else { false };
+        let taken = self.is_writable() && self.write_copies(&mut request);
         if taken && !request.copies.is_empty() {
             self.copies = Some(request);
             return;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 
@@ -22,6 +22,12 @@ const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 
 /// A frame takes no more commits beyond this many bytes of metadata and of its fullest column.
 const FRAME_BYTES_GOAL: usize = FRAME_BYTES_MAX * 5 / 8;
+
+/// How long a commit that takes no space waits for some when there is none at all.
+const FULL_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How long between attempts meanwhile.
+const FULL_RETRY_AFTER: Duration = Duration::from_millis(10);
 
 impl Sequencer {
     pub(super) fn commit_queue(&mut self) {
@@ -52,12 +58,30 @@ impl Sequencer {
             Ok(shared) => self.acknowledge(&shared, &metadata, parts),
             Err(Failure::Full) => {
                 self.set.full.store(true, Ordering::Relaxed);
-                parts.fail(&EngineError::Full);
+                self.put_off(parts);
             }
             Err(Failure::Frozen(frozen)) => {
                 parts.fail(&EngineError::OutcomeUnknown { reason: frozen.0.clone() });
                 self.freeze(&frozen);
             }
+        }
+    }
+
+    /// Lets commits that take no space wait a moment for compaction to give some back; refuses others.
+    fn put_off(&mut self, parts: Answers) {
+        let may_wait = |(request, _): &(Request, Committed)| {
+            !takes_space(&request.batch.mutations) && request.since.elapsed() < FULL_WAIT_MAX
+        };
+        if !parts.accepted.iter().all(may_wait) {
+            return parts.fail(&EngineError::Full);
+        }
+        let deferred = parts.deferred.into_iter().map(|(request, _)| request);
+        let accepted = parts.accepted.into_iter().map(|(request, _)| request);
+        for request in deferred.rev().chain(accepted.rev()) {
+            self.queue.push_front(request);
+        }
+        if let Ok(event) = self.events.recv_timeout(FULL_RETRY_AFTER) {
+            self.hear(event);
         }
     }
 

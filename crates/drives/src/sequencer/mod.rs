@@ -74,6 +74,9 @@ const PRESENCE_EVERY: Duration = Duration::from_millis(250);
 /// How much longer a frame takes for each segment of room that is missing when room is scarce.
 const PACE: Duration = Duration::from_millis(5);
 
+/// Segments that are kept ready behind the next one when space is short: puts are refused when one of them is missing.
+const RESERVE_SEGMENTS: u32 = 2;
+
 /// How long between attempts to recover, or to find space again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -211,6 +214,10 @@ impl Sequencer {
         self.write_plain(Kind::EpochStart, &metadata).map_err(|Frozen(reason)| reason)?;
         self.preparer.ask(self.chain.heads.newest, self.set.segment_bytes(self.chain.heads.newest));
         set_mode(&self.set, Mode::Writable);
+        if self.set.full.swap(false, Ordering::Relaxed) {
+            // There was space for this frame; whether there is for the next segment is seen at once.
+            self.prepare_next();
+        }
         self.publish_table();
         if self.chain.table.len() > 1 {
             self.keeping.ask();
@@ -266,7 +273,13 @@ impl Sequencer {
             Event::Wish { wish, answer } => self.wishes.push_back((wish, answer)),
             Event::Fault { position, reason } => self.note_failure(position, reason),
             Event::Copy(request) => self.take_copies(request),
-            Event::Kept { kept } => self.keeping.note_kept(kept),
+            Event::Kept { kept } => {
+                self.keeping.note_kept(kept);
+                if self.set.full.load(Ordering::Relaxed) {
+                    // Segments may have been retired.
+                    self.prepare_next();
+                }
+            }
             Event::Emptied(segments) => self.keeping.note_emptied(segments),
             Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
         }
@@ -315,6 +328,10 @@ impl Sequencer {
     /// A drive whose frame takes too long, or behind which too much gathered, counts as failed.
     fn watch_lag(&mut self) {
         for position in 0..self.flights.len() {
+            if self.set.members[position].stalled.load(Ordering::Acquire) {
+                // No space is no fault. What waits behind that frame has its time when it is written.
+                self.flights[position].iter_mut().for_each(|flight| flight.since = Instant::now());
+            }
             let flights = &self.flights[position];
             let bytes: usize = flights.iter().map(|flight| flight.bytes).sum();
             let late = flights.front().is_some_and(|flight| flight.since.elapsed() > LAG_MAX);
@@ -404,7 +421,9 @@ impl Sequencer {
         self.preparer.ask(next, self.set.size_of_new());
         if self.set.shortness() > 0.0 {
             // The reserve: what deletes and copies are written to when nothing can be allocated any more.
-            self.preparer.ask(next + 1, self.set.size_of_new());
+            for reserve in 1..=RESERVE_SEGMENTS {
+                self.preparer.ask(next + reserve, self.set.size_of_new());
+            }
         }
     }
 
@@ -416,6 +435,10 @@ impl Sequencer {
             if self.is_writable() && !self.sealed {
                 self.seal();
             }
+        }
+        if self.set.is_stalled() {
+            // Who waits for space gives up.
+            set_mode(&self.set, Mode::ReadOnly("it stops while a drive has no space".into()));
         }
         // Every voter then holds everything: after a clean stop the set survives the loss of m drives whole. And
         // no thread holds a drive any more, which may be opened again at once.

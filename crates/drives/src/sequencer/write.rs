@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Flight, LAG_MAX, Sequencer};
 use crate::chain::Stream;
@@ -14,6 +14,9 @@ use crate::frame::{Address, Form, HEADER_BYTES, Header, Kind, Shared};
 use crate::segment::first_address;
 use crate::table::Span;
 use crate::writer::Job;
+
+/// How long a batch waits for space on drives that it needs.
+const FULL_MAX: Duration = Duration::from_secs(1);
 
 /// The set froze: fewer drives than the write quorum hold the batch.
 pub(super) struct Frozen(pub(super) String);
@@ -158,6 +161,7 @@ impl Sequencer {
     /// Waits until q voters hold the batch, and takes out those that failed meanwhile.
     fn await_quorum(&mut self, batch: u64) -> Result<(), Frozen> {
         let quorum = self.set.geometry.write_quorum();
+        let began = Instant::now();
         loop {
             self.watch_lag();
             let failed = self.failed.len();
@@ -177,6 +181,9 @@ impl Sequencer {
                 // The decision may have cost another drive: what counts is who holds the batch after it.
                 self.expel()?;
                 continue;
+            }
+            if self.set.is_stalled() && began.elapsed() > FULL_MAX {
+                return Err(Frozen(format!("the drives have no space for batch {batch}")));
             }
             match self.events.recv_timeout(LAG_MAX / 10) {
                 Ok(event) => self.hear(event),

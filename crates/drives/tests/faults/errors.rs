@@ -126,6 +126,34 @@ async fn space_that_runs_out_under_the_journal_itself_stops_writes_and_no_read()
     assert_eq!(offline(&engine), Vec::<String>::new());
 }
 
+/// Rule 14. A drive whose file system runs out of space in the midst of a segment is behind and not out: the others take
+/// deletes, puts are refused, and when there is space it is brought up and holds everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_without_space_for_a_frame_is_behind_until_it_has_some_and_never_out() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_all(&drives).unwrap();
+    put(&engine, "rose", body(60_000, 1)).await.unwrap();
+    drives[2].refuse_writes(Some(ErrorKind::StorageFull));
+    put(&engine, "tulip", body(60_000, 2)).await.unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while put(&engine, "more", body(60_000, 3)).await != Err(EngineError::Full) {
+        assert!(std::time::Instant::now() < deadline, "puts are still taken");
+    }
+    let delete = Batch { mutations: vec![Mutation::Delete(Bytes::from_static(b"rose"))], ..Batch::default() };
+    engine.commit(SET, delete).await.unwrap();
+    assert_eq!(offline(&engine), Vec::<String>::new());
+
+    drives[2].refuse_writes(None);
+    while put(&engine, "iris", body(60_000, 4)).await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "space was not found again");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    crate::support::all_written(&drives).await;
+    assert_eq!(offline(&engine), Vec::<String>::new());
+    assert_eq!(get(&engine, "rose").await, Ok(None));
+    assert!(get(&engine, "tulip").await == Ok(Some(body(60_000, 2))));
+}
+
 /// Rule 14. A process short of descriptors or memory is no fault of its drives: an upload is put off, and no drive goes
 /// out, which only healing would bring back.
 #[tokio::test(flavor = "multi_thread")]
