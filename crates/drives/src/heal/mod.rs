@@ -12,6 +12,9 @@
 //! 4. Whatever else lies on it is removed ([`census`]).
 //! 5. When it holds everything, also what commits named meanwhile, a decision of the others and it makes it a voter.
 //!
+//! With too few voters left for a decision, drives are healed in the same way while nothing is written, and the set goes
+//! on with them (`docs/formats.md`).
+//!
 //! One thread does all of this, one thing at a time: several drives are healed in one walk, which reads what they lack
 //! once. It keeps to a bandwidth of its own. A drive that fails here is the sequencer's to take out.
 
@@ -161,6 +164,9 @@ impl Heal {
         if self.set.members.iter().any(|member| member.is_joining()) {
             self.heal()?;
         }
+        if !self.is_writable() {
+            return Ok(());
+        }
         self.repair()?;
         self.heal_shorts(Sequence::ZERO)?;
         self.scrub()?;
@@ -209,10 +215,32 @@ impl Heal {
             self.go_over(&mut walk, Cursor::start())?;
         }
         self.sweep(&targets)?;
-        for target in &targets {
-            self.admit(target.position, began)?;
+        if self.is_writable() {
+            for target in &targets {
+                self.admit(target.position, began)?;
+            }
+        } else if self.set.online().count() + targets.len() >= self.set.geometry.write_quorum() {
+            self.rescue(&targets);
         }
         Ok(())
+    }
+
+    /// Lets the set go on with the drives that were healed while it had too few voters to write.
+    fn rescue(&mut self, targets: &[Target]) {
+        match self.ask(Wish::Rescue) {
+            Ok(_) => {
+                tracing::info!("The set goes on with the drives that were healed.");
+                Tally::add(&self.tally.drives_healed, targets.len() as u64);
+                // What the last batch named was not known to be kept while they were healed.
+                self.census_due = Instant::now();
+            }
+            Err(reason) => {
+                for target in targets {
+                    self.set.members[target.position].explain(&reason);
+                    self.returning.failed(target.position);
+                }
+            }
+        }
     }
 
     /// Walks to the end, while the same drives are being healed.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Heal;
 use crate::assemble::{Content, look_at};
 use crate::drive::Drive;
-use crate::format::{FORMAT_FILE, Identity};
+use crate::format::{FORMAT_FILE, Membership};
 use crate::segment;
 use crate::sequencer::Wish;
 use crate::set::Mode;
@@ -66,14 +66,20 @@ impl Returning {
 impl Heal {
     /// Looks for every drive that is out and due, and lets those join that can be healed.
     pub(super) fn look(&mut self) {
-        if *self.set.mode.read() != Mode::Writable {
+        let writable = self.is_writable();
+        if !writable && !self.may_rescue() {
             return;
         }
         for position in 0..self.set.members.len() {
             let member = &self.set.members[position];
             let is_voter = self.set.identity.lock().members[position].voter;
-            // A voter that is out is the sequencer's to ask again, or to take out by a decision.
-            if member.is_written() || is_voter || !self.returning.is_due(position) || member.is_used() {
+            // A voter that is out is the sequencer's to take out by a decision. Without enough of them for that, another
+            // drive may be in its place.
+            if member.is_written()
+                || (is_voter && writable)
+                || !self.returning.is_due(position)
+                || member.is_used()
+            {
                 continue;
             }
             match self.bring_in(position) {
@@ -107,19 +113,43 @@ impl Heal {
             false => Uuid::new_v4(),
         };
         let failed = |error: io::Error| Obstacle::Refused(format!("it cannot be written: {error}"));
+        let writable = self.is_writable();
+        if id == known && set.identity.lock().members[position].voter {
+            // It is the voter itself: the sequencer asks it again.
+            return Err(Obstacle::NotNow);
+        }
         if id != known {
-            let granted = self.ask(Wish::Adopt { position, drive: id }).map_err(|_| Obstacle::NotNow)?;
-            let identity = Identity { position, ..granted.identity };
+            let mut identity = set.identity.lock().clone();
+            if writable {
+                let granted = self.ask(Wish::Adopt { position, drive: id }).map_err(|_| Obstacle::NotNow)?;
+                identity = granted.identity;
+            }
+            // With too few voters nothing is decided before it is healed: until then this names a drive without a vote.
+            identity.members[position] = Membership { drive: id, voter: false, joined_batch: 0 };
+            identity.position = position;
+            member.exchange(id, Some(Arc::clone(&drive)));
             // Before anything else: with anything on it and no identity it would be a foreign drive.
             drive.replace(FORMAT_FILE, &identity.encode()).map_err(failed)?;
         }
         drive.claim().map_err(failed)?;
         member.exchange(id, Some(Arc::clone(&drive)));
         self.remove_unknown_segments(position, &*drive).map_err(failed)?;
-        let granted = self.ask(Wish::Join { position }).map_err(|_| Obstacle::NotNow)?;
+        let wish = if writable { Wish::Join { position } } else { Wish::Shelter { position } };
+        let granted = self.ask(wish).map_err(|_| Obstacle::NotNow)?;
         self.joined[position] = granted.next_batch;
         tracing::info!(drive = %member.path, "A drive is back and is being healed.");
         Ok(())
+    }
+
+    /// Whether the set takes writes.
+    pub(super) fn is_writable(&self) -> bool {
+        *self.set.mode.read() == Mode::Writable
+    }
+
+    /// Whether voters are missing to write, and those that are there have everything.
+    fn may_rescue(&self) -> bool {
+        let online = self.set.online().count();
+        (self.set.geometry.read_quorum()..self.set.geometry.write_quorum()).contains(&online)
     }
 
     /// Whether a drive has its place already; `false` when it is to be given it.

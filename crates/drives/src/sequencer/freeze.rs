@@ -1,9 +1,13 @@
 //! Freezing and recovering: what happens in the running process when a batch falls short of the quorum.
 
+use std::io;
 use std::time::Instant;
 
 use super::write::Frozen;
 use super::{LAG_MAX, SEAL_AFTER, Sequencer};
+use crate::assemble::{Content, look_at};
+use crate::format::Identity;
+use crate::member::Member;
 use crate::recovery::{self, Outcome, set_mode};
 use crate::set::Mode;
 
@@ -12,11 +16,7 @@ impl Sequencer {
     pub(super) fn freeze(&mut self, frozen: &Frozen) {
         set_mode(&self.set, Mode::ReadOnly(frozen.0.clone()));
         self.keeping.drop_draft();
-        for position in 0..self.writers.len() {
-            if self.set.members[position].is_joining() {
-                self.end_joining(position, "the set stopped taking writes while it was healed");
-            }
-        }
+        self.end_joinings("the set stopped taking writes while it was healed");
         self.recover();
     }
 
@@ -30,6 +30,7 @@ impl Sequencer {
         if self.set.online().count() < self.set.geometry.write_quorum() {
             return;
         }
+        self.end_joinings("the set recovered while it was healed");
         self.failed.clear();
         self.writers.iter_mut().for_each(|writer| *writer = None);
         let mode = match recovery::settle(&self.set, self.chain.clone()) {
@@ -45,17 +46,40 @@ impl Sequencer {
         }
     }
 
-    /// Takes voters in again that only failed since the last decision, if their directory is there: what they
-    /// hold is then read from the medium and verified, not believed.
+    /// Takes voters in again that only failed since the last decision, or were not there, if they are by now: what
+    /// they hold is then read from the medium and verified, not believed.
     fn ask_again(&self) {
         let identity = self.set.identity.lock().clone();
         for (member, membership) in self.set.members.iter().zip(&identity.members) {
-            let present = member.drive().and_then(|drive| drive.check_present());
+            if member.is_joining() || member.id() != membership.drive {
+                // Healing has it: it is not the drive that the decision names, or it lacks something.
+                continue;
+            }
+            let present = match member.drive().and_then(|drive| drive.check_present()) {
+                Err(_) if membership.voter && !member.is_used() => self.find_again(member, &identity),
+                present => present,
+            };
             match present {
                 Ok(()) if membership.voter && !member.hangs() => member.take_in(),
                 Ok(()) => {}
                 Err(error) => member.take_out(&error.to_string()),
             }
+        }
+    }
+
+    /// Opens what is at the path of a voter by now, if that is the voter: the drive of that place, with a decision
+    /// no later than the one that holds.
+    fn find_again(&self, member: &Member, identity: &Identity) -> io::Result<()> {
+        let drive = member.look_again()?;
+        match look_at(&member.path, &*drive) {
+            Ok(Ok(Content::Ours(own)))
+                if own.set == self.set.id
+                    && own.drive() == identity.members[member.position].drive
+                    && own.rank() <= identity.rank() =>
+            {
+                drive.claim()
+            }
+            _ => Err(io::Error::new(io::ErrorKind::NotFound, "another drive is at its path")),
         }
     }
 

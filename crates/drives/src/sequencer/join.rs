@@ -28,6 +28,11 @@ pub(crate) enum Wish {
     Join { position: usize },
     /// That a drive that holds everything is a voter.
     Admit { position: usize },
+    /// That a drive is healed while the set has too few voters to write. Nothing is decided and nothing is written to
+    /// it: the journal stands still.
+    Shelter { position: usize },
+    /// That the voters that are there and the drives so healed go on together.
+    Rescue,
     /// Nothing: where the journal ends.
     Look,
 }
@@ -51,7 +56,12 @@ impl Sequencer {
     pub(super) fn grant(&mut self) {
         while let Some((wish, answer)) = self.wishes.pop_front() {
             let granted = if !self.is_writable() {
-                Err("the set takes no writes".to_owned())
+                match wish {
+                    Wish::Shelter { position } => self.shelter(position),
+                    Wish::Rescue => self.rescue(),
+                    Wish::Look => Ok(()),
+                    _ => Err("the set takes no writes".to_owned()),
+                }
             } else if !self.failed.is_empty() {
                 Err("another drive is about to go out".to_owned())
             } else {
@@ -60,6 +70,7 @@ impl Sequencer {
                     Wish::Join { position } => self.join(position),
                     Wish::Admit { position } => self.admit(position),
                     Wish::Look => Ok(()),
+                    Wish::Shelter { .. } | Wish::Rescue => Err("the set takes writes again".to_owned()),
                 }
             };
             let granted = granted.map(|()| Granted {
@@ -116,10 +127,7 @@ impl Sequencer {
         if self.set.bodies.is_short_on(position) {
             return Err("commits named bodies that it lacks".to_owned());
         }
-        member
-            .drive()
-            .and_then(|drive| drive.replace(MANIFEST_FILE, &self.keeping.file()))
-            .map_err(|error| format!("its manifest could not be written: {error}"))?;
+        self.give_manifest(position)?;
         let mut identity = self.set.identity.lock().clone();
         identity.members[position].joined_batch = self.joined[position];
         let mut positions: Vec<usize> = self.set.online().map(|member| member.position).collect();
@@ -130,6 +138,72 @@ impl Sequencer {
         }
         self.set.members[position].take_in();
         Ok(())
+    }
+
+    /// Writes the manifest to a drive that is about to be a voter.
+    fn give_manifest(&self, position: usize) -> Result<(), String> {
+        let drive = self.set.members[position].drive();
+        drive
+            .and_then(|drive| drive.replace(MANIFEST_FILE, &self.keeping.file()))
+            .map_err(|error| format!("its manifest could not be written: {error}"))
+    }
+
+    fn shelter(&mut self, position: usize) -> Result<(), String> {
+        let (online, quorum) = (self.set.online().count(), self.set.geometry.write_quorum());
+        if online < self.set.geometry.read_quorum() || online >= quorum {
+            return Err("it is of no use".to_owned());
+        }
+        if self.set.members[position].is_written() {
+            return Err("its place is taken".to_owned());
+        }
+        // A set that was opened for reading has shown nobody its segments yet.
+        self.publish_table();
+        self.set.join(position, self.chain.next_batch - 1);
+        self.joined[position] = self.chain.next_batch;
+        Ok(())
+    }
+
+    /// Goes on with the voters that are there and drives that were healed from them, which take the places of others.
+    ///
+    /// With as many voters as a read needs, every acknowledged batch is on one of them: a read needs k, and at most
+    /// n − q ≤ k − 1 of the drives that had a vote can lack it. The last one is judged as ever: the new drives are
+    /// asked for nothing, and count as drives that may have held it. A drive of the old ones that returns is no voter
+    /// of what is decided here.
+    fn rescue(&mut self) -> Result<(), String> {
+        let before = self.set.identity.lock().clone();
+        let mut identity = before.clone();
+        let joining: Vec<usize> = self
+            .set
+            .members
+            .iter()
+            .filter(|member| member.is_joining())
+            .map(|member| member.position)
+            .collect();
+        for position in &joining {
+            self.give_manifest(*position)?;
+        }
+        for position in &joining {
+            let drive = self.set.members[*position].id();
+            let joined_batch = self.chain.next_batch + 1;
+            identity.members[*position] = Membership { drive, voter: true, joined_batch };
+        }
+        *self.set.identity.lock() = identity;
+        for position in &joining {
+            self.set.members[*position].take_in();
+        }
+        self.recover();
+        if self.is_writable() {
+            return Ok(());
+        }
+        let mut current = self.set.identity.lock();
+        if current.rank() == before.rank() {
+            // Nothing was decided.
+            *current = before;
+            for position in &joining {
+                self.set.members[*position].take_out("too few drives are there to go on with it");
+            }
+        }
+        Err("nothing could be decided".to_owned())
     }
 
     /// Decides by the drives of `positions`. Falling short of it freezes the set: some drives hold what was not decided.
@@ -161,6 +235,15 @@ impl Sequencer {
     pub(super) fn end_joining(&mut self, position: usize, reason: &str) {
         self.set.members[position].take_out(reason);
         self.drop_writers();
+    }
+
+    /// Ends all joinings.
+    pub(super) fn end_joinings(&mut self, reason: &str) {
+        for position in 0..self.writers.len() {
+            if self.set.members[position].is_joining() {
+                self.end_joining(position, reason);
+            }
+        }
     }
 
     /// Lets go of the threads of drives that are out.

@@ -10,7 +10,8 @@ use tidings_drives::testing::{FaultyDrive, Power};
 use tidings_drives::{Healing, LocalEngine};
 
 use crate::support::{
-    SET, body, change, get, offline, open, open_all, put, read, restarted, stage, told, wait_until,
+    SET, body, change, drives_with, get, offline, open, open_all, put, read, restarted, stage, told,
+    wait_until,
 };
 
 const LARGE_BYTES: usize = 700_000;
@@ -352,4 +353,89 @@ async fn an_empty_mount_point_is_no_blank_drive() {
     assert_eq!(drives[1].files(), []);
     drives[1].unmount(false);
     all_healed(&engine).await;
+}
+
+/// A set that was opened with too few drives to write takes writes when the others appear, without a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_opened_with_too_few_drives_takes_writes_when_the_others_appear() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_eagerly(&drives);
+    fill(&engine, "one").await;
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(&drives, &[0, 1]).unwrap();
+    assert!(!engine.report().writable);
+    drives[3].bring_back();
+    wait_until(|| engine.report().writable).await;
+    assert_eq!(offline(&engine), ["d3"]);
+    put(&engine, "rose", body(100, 1)).await.unwrap();
+    check(&engine, "one", "with three drives").await;
+}
+
+/// A set of two drives takes no decisions with one of them. A blank drive in the place of the other is healed all the
+/// same, and the set goes on with both; then the first can be lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_of_two_drives_goes_on_with_a_blank_one_in_the_place_of_either() {
+    for replaced in 0..2 {
+        let drives = FaultyDrive::machine(2, &Power::steady());
+        let engine = open_eagerly(&drives);
+        fill(&engine, "one").await;
+        engine.shutdown().await;
+        drop(engine);
+        drives[replaced].blank_out();
+        let engine = open_eagerly(&drives);
+        wait_until(|| engine.report().writable).await;
+        put(&engine, "rose", body(100, 1)).await.unwrap();
+        engine.shutdown().await;
+        drop(engine);
+        let engine = open(&restarted(&drives), &[replaced]).unwrap();
+        check(&engine, "one", "from the healed drive alone").await;
+        assert_eq!(get(&engine, "rose").await, Ok(Some(body(100, 1))));
+    }
+}
+
+/// As many drives as there is parity are replaced at once: the set has too few to write until they are healed. What they
+/// replaced comes back later, stale, and does not win.
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_drives_as_there_is_parity_are_replaced_at_once_and_the_old_ones_never_win() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_eagerly(&drives);
+    fill(&engine, "one").await;
+    engine.shutdown().await;
+    drop(engine);
+    let old = restarted(&drives);
+    drives[1].blank_out();
+    drives[2].blank_out();
+    let engine = open_eagerly(&drives);
+    wait_until(|| engine.report().writable).await;
+    assert_eq!(offline(&engine), Vec::<String>::new());
+    put(&engine, "one/100", body(100, 1)).await.unwrap();
+    put(&engine, "rose", body(50_000, 7)).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(&restarted(&drives), &[1, 2]).unwrap();
+    check(&engine, "one", "from the healed drives alone").await;
+    assert_eq!(get(&engine, "rose").await, Ok(Some(body(50_000, 7))));
+    drop(engine);
+
+    let mixed = restarted(&[drives[0].clone(), old[1].clone(), old[2].clone(), drives[3].clone()]);
+    let engine = open_all(&mixed).unwrap();
+    assert_eq!(offline(&engine), ["d2", "d3"]);
+    assert_eq!(get(&engine, "rose").await, Ok(Some(body(50_000, 7))));
+}
+
+/// Rule 1. The last batch was acknowledged by both drives and nothing behind it proves that; then one is replaced. It may
+/// have been acknowledged, so it is kept, and held by both from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_last_batch_that_a_replaced_drive_may_have_acknowledged_is_kept_when_the_set_goes_on() {
+    let drives = drives_with(2, &["old", "new"], 60_000).await;
+    drives[1].blank_out();
+    let engine = open_eagerly(&drives);
+    wait_until(|| engine.report().writable).await;
+    assert_eq!(get(&engine, "new").await, Ok(Some(body(60_000, 1))));
+    assert_eq!(told(&engine).await, ["old", "new"]);
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(&restarted(&drives), &[1]).unwrap();
+    assert_eq!(get(&engine, "new").await, Ok(Some(body(60_000, 1))));
 }
