@@ -264,6 +264,12 @@ impl Member {
         if found[..] == of(incarnation)[..] { Ok(()) } else { file.write_at(0, &of(incarnation + 1)) }
     }
 
+    /// Does something while none of its segments is retired, nor made.
+    pub(crate) fn while_none_is_retired<T>(&self, run: impl FnOnce() -> T) -> T {
+        let _one_at_a_time = self.making.lock();
+        run()
+    }
+
     /// Takes a segment out of the journal. Who reads it still reads what its file holds then, which fails
     /// verification.
     pub(crate) fn retire_segment(&self, number: u32) -> io::Result<()> {

@@ -216,7 +216,14 @@ impl Walk {
         let mut bytes = AlignedBytes::zeroed(run.bytes.len());
         bytes.copy_from_slice(&run.bytes);
         let member = &self.set.members[position];
-        let written = member.write_frame(run.start, &bytes);
+        // A segment that was retired meanwhile may be another one by now.
+        let written = member.while_none_is_retired(|| {
+            if self.set.closed.read().is_in_use(run.start.segment) {
+                member.write_frame(run.start, &bytes)
+            } else {
+                Ok(())
+            }
+        });
         self.frames.windows.forget(position);
         match written {
             Ok(()) => {
