@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::{ReadWriteFlags, pwritev2};
 use tidings_drives::columns::Codec;
 use tidings_drives::{Geometry, LocalEngine, Options as EngineOptions};
-use tidings_s3::digest::BodyDigest;
+use tidings_s3::digest::{BodyDigest, Md5Pool, UploadDigest};
 use tidings_store::{Batch, Engine as _, Mutation, PartitionId, Put, SystemClock};
 
 use crate::Outcome;
@@ -40,6 +40,9 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Large bodies at once.
 const LARGE_AT_ONCE: usize = 4;
 
+/// Bodies whose MD5 is computed at once, where that alone is measured.
+const POOLED_BODIES: usize = 16;
+
 /// Writers of the commits of 1 KiB.
 const WRITERS: u64 = 64;
 
@@ -53,6 +56,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     let per_s = |bytes: f64| bytes / f64::from(1 << 20);
     report.figure("MD5 of 1 KiB bodies, one thread", md5_rate(1 << 10), "a second");
     report.figure("MD5 of 64 MiB bodies, one thread", per_s(md5_rate(LARGE) * LARGE as f64), "MiB/s");
+    report.figure("MD5 of 64 MiB bodies, 16 at once in lock step", per_s(md5_pool_rate()?), "MiB/s");
     report.figure("encode 2+2, columns of 64 KiB, one thread", per_s(encode_rate()), "MiB/s");
     for (name, bytes) in [
         ("raw append of 4 KiB to each of 4 files, direct and synced", 4 << 10),
@@ -86,6 +90,51 @@ fn md5_rate(size_bytes: usize) -> f64 {
         digest.update(body.bytes());
         std::hint::black_box(digest.finish());
     })
+}
+
+/// Bytes a second of bodies hashed side by side, as the server hashes concurrent uploads.
+fn md5_pool_rate() -> Outcome<f64> {
+    let body = Body::noise(LARGE);
+    let pool = Md5Pool::of_all_cores();
+    let began = Instant::now();
+    let counts: Result<Vec<usize>, String> = side_by_side(POOLED_BODIES, || {
+        let mut count = 0;
+        while began.elapsed() < PERIOD {
+            let digest = UploadDigest::new(&pool, None);
+            waiting()?.block_on(async {
+                let mut digest = digest;
+                for piece in pieces(body.bytes()) {
+                    digest.update(piece).await;
+                }
+                std::hint::black_box(digest.finish().await);
+            });
+            count += 1;
+        }
+        Ok(count)
+    });
+    let bodies: usize = counts?.into_iter().sum();
+    Ok(bodies as f64 * LARGE as f64 / began.elapsed().as_secs_f64())
+}
+
+/// Does a thing on so many threads at once; what each of them gave.
+fn side_by_side<T: Send>(
+    count: usize,
+    thing: impl Fn() -> Result<T, String> + Sync,
+) -> Result<Vec<T>, String> {
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(&thing)).collect();
+        threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".to_owned())?).collect()
+    })
+}
+
+/// A runtime for a thread that waits for the pool.
+fn waiting() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())
+}
+
+/// A body in pieces of [`PIECE_BYTES`], none copied.
+fn pieces(body: &Bytes) -> impl Iterator<Item = Bytes> + '_ {
+    (0..body.len()).step_by(PIECE_BYTES).map(|at| body.slice(at..body.len().min(at + PIECE_BYTES)))
 }
 
 /// Bytes of data encoded a second.
@@ -170,41 +219,42 @@ fn append_rate(folder: &Path, bytes: usize) -> Outcome<f64> {
 /// Bytes a second of bodies that are hashed, encoded and written to four files each, without any HTTP.
 fn large_rate(folder: &Path) -> Outcome<f64> {
     let body = Body::noise(LARGE);
-    let folder = &folder;
-    let body = &body;
-    let mut all: Vec<Vec<Raw>> = Vec::new();
-    for upload in 0..LARGE_AT_ONCE {
-        let path = |number| folder.join(format!("large{upload}-{number}"));
-        let files: Outcome<Vec<Raw>> =
-            (0..DRIVES).map(|number| Raw::create(&path(number), PIECE_BYTES)).collect();
-        all.push(files?);
-    }
+    let pool = Md5Pool::of_all_cores();
+    let all: Outcome<Vec<Vec<Raw>>> = (0..LARGE_AT_ONCE)
+        .map(|upload| {
+            let path = |number| folder.join(format!("large{upload}-{number}"));
+            (0..DRIVES).map(|number| Raw::create(&path(number), PIECE_BYTES)).collect()
+        })
+        .collect();
+    let files = Mutex::new(all?);
     let began = Instant::now();
-    let uploads: usize = std::thread::scope(|scope| {
-        let threads: Vec<_> = all
-            .into_iter()
-            .map(|files| scope.spawn(move || large_uploads(files, body.bytes(), began)))
-            .collect();
-        let counts =
-            threads.into_iter().map(|thread| thread.join().map_err(|_| "an upload panicked".to_owned())?);
-        counts.sum::<Result<usize, String>>()
+    let uploads = side_by_side(LARGE_AT_ONCE, || {
+        let mine = files.lock().map_err(|error| error.to_string())?.pop();
+        let mine = mine.ok_or("there are files for each upload")?;
+        waiting()?.block_on(large_uploads(mine, body.bytes(), &pool, began))
     })?;
-    Ok(uploads as f64 * LARGE as f64 / began.elapsed().as_secs_f64())
+    let bytes = uploads.into_iter().sum::<usize>() as f64 * LARGE as f64;
+    Ok(bytes / began.elapsed().as_secs_f64())
 }
 
 /// Uploads of one thread until the period is over, twice as long for a second whole body.
-fn large_uploads(mut files: Vec<Raw>, body: &Bytes, began: Instant) -> Result<usize, String> {
+async fn large_uploads(
+    mut files: Vec<Raw>,
+    body: &Bytes,
+    pool: &Md5Pool,
+    began: Instant,
+) -> Result<usize, String> {
     let codec = Codec::new(GEOMETRY);
     let column_bytes = PIECE_BYTES / GEOMETRY.data;
     let mut columns = vec![vec![0_u8; column_bytes]; DRIVES];
     let mut uploads = 0;
     while began.elapsed() < PERIOD * 2 {
-        let mut digest = BodyDigest::new(false, None);
-        for piece in body.chunks(PIECE_BYTES) {
-            digest.update(piece);
+        let mut digest = UploadDigest::new(pool, None);
+        for piece in pieces(body) {
             for (column, data) in columns.iter_mut().zip(piece.chunks(column_bytes)) {
                 column.copy_from_slice(data);
             }
+            digest.update(piece).await;
             codec.encode(&mut columns);
             for file in &mut files {
                 file.write(column_bytes, ReadWriteFlags::empty()).map_err(|error| error.to_string())?;
@@ -213,7 +263,7 @@ fn large_uploads(mut files: Vec<Raw>, body: &Bytes, began: Instant) -> Result<us
         for file in &files {
             file.file.sync_data().map_err(|error| error.to_string())?;
         }
-        std::hint::black_box(digest.finish());
+        std::hint::black_box(digest.finish().await);
         uploads += 1;
     }
     Ok(uploads)
