@@ -29,7 +29,8 @@ use bytes::Bytes;
 use store::{Mutation, Put, Sequence};
 
 use crate::frame::{Kind, Shared};
-use crate::index::{FramePlace, places_of};
+use crate::index::lookup::{self, Below};
+use crate::index::{self, ChangePlace, FramePlace, Stored, places_of};
 use crate::live::OldestDead;
 use crate::payload;
 use crate::reader::FrameReader;
@@ -78,6 +79,8 @@ impl Copy {
 /// Records for the sequencer to write. It answers `true` when all are durable and the index knows.
 pub(crate) struct CopyRequest {
     pub copies: std::collections::VecDeque<Copy>,
+    /// What the index has of them below memory.
+    pub below: Below,
     pub done: Sender<bool>,
 }
 
@@ -162,9 +165,10 @@ impl Compaction<'_> {
 
     fn expire_changes(&self) {
         let now_ns = self.set.clock.now_ns();
-        while !self.stop.load(Ordering::Relaxed) && self.set.index.write().expire(self.set.retention, now_ns)
-        {
-        }
+        while !self.stop.load(Ordering::Relaxed)
+            && let Ok(oldest) = index::oldest(self.set)
+            && self.set.index.write().expire(&oldest, self.set.retention, now_ns)
+        {}
     }
 
     /// The segment whose compaction gains most for what it costs.
@@ -229,7 +233,14 @@ impl Compaction<'_> {
             return Ok(());
         }
         let (done, answer) = channel();
-        let request = CopyRequest { copies: copies.into(), done };
+        let keys = copies.iter().filter_map(|copy| match &copy.mutation {
+            Some(Mutation::Put(put)) => Some(put.key.clone()),
+            _ => None,
+        });
+        let changes = copies.iter().filter(|copy| copy.change.is_some()).map(|copy| copy.sequence);
+        let below = lookup::below_copies(self.set, &keys.collect::<Vec<_>>(), &changes.collect::<Vec<_>>());
+        let below = below.map_err(|_| Halt::Later)?;
+        let request = CopyRequest { copies: copies.into(), below, done };
         self.events.send(Event::Copy(request)).map_err(|_| Halt::Later)?;
         if answer.recv() == Ok(true) { Ok(()) } else { Err(Halt::Later) }
     }
@@ -241,7 +252,7 @@ impl Compaction<'_> {
         let mut needed = Vec::new();
         for commit in record::decode(metadata).ok_or(Halt::Damaged)? {
             for (place, (at, length)) in places_of(frame, metadata, &commit).iter().zip(&commit.changes) {
-                if self.set.index.read().has_change_at(place) {
+                if self.has_change_at(place)? {
                     needed.push(Copy {
                         sequence: place.sequence,
                         mutation: None,
@@ -272,7 +283,7 @@ impl Compaction<'_> {
                     None => continue,
                 },
                 // A key that exists again hides what is older itself.
-                Recorded::Delete(key) if hides && self.set.index.read().get(key).is_none() => {
+                Recorded::Delete(key) if hides && self.state(key)?.is_none() => {
                     Mutation::Delete(Bytes::copy_from_slice(key))
                 }
                 Recorded::DeletePrefix(prefix) if hides => {
@@ -285,15 +296,28 @@ impl Compaction<'_> {
         Ok(needed)
     }
 
+    /// What is at a key; later while the index cannot tell.
+    fn state(&self, key: &[u8]) -> Result<Option<Arc<Stored>>, Halt> {
+        lookup::get(self.set, key).map_err(|_| Halt::Later)
+    }
+
+    /// Whether a change lies where the place says.
+    fn has_change_at(&self, place: &ChangePlace) -> Result<bool, Halt> {
+        let before = Sequence(place.sequence.0.saturating_sub(1));
+        let found = lookup::places_after(self.set, before, 1).map_err(|_| Halt::Later)?;
+        Ok(found.first() == Some(place))
+    }
+
     /// The put of a key with its payload, if that is the key's state and lies in the segment.
     fn put(&self, key: &[u8], sequence: Sequence, segment: u32) -> Result<Option<Put>, Halt> {
-        let stored = self.set.index.read().get(key).cloned();
-        let Some(stored) = stored.filter(|stored| (stored.sequence, stored.segment) == (sequence, segment))
+        let Some(stored) =
+            self.state(key)?.filter(|stored| (stored.sequence, stored.segment) == (sequence, segment))
         else {
             return Ok(None);
         };
         let payload = payload::read_blocking(self.set, key, &stored).map_err(|_| Halt::Damaged)?;
         let key = Bytes::copy_from_slice(key);
-        Ok(Some(Put { key, value: stored.value, payload, locations: stored.locations }))
+        let Stored { value, locations, .. } = (*stored).clone();
+        Ok(Some(Put { key, value, payload, locations }))
     }
 }

@@ -20,11 +20,14 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::{Errno, ReadWriteFlags};
+use uuid::Uuid;
 
 use crate::drive::{
     AlignedBytes, BLOCK_BYTES, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space, is_full,
 };
 use crate::format::FORMAT_FILE;
+use crate::index::ordered::OrderedIndex;
+use crate::index::sorted::SortedIndex;
 use crate::location::ShardId;
 use shard::{ShardFile, ShardFileReader};
 
@@ -378,6 +381,40 @@ impl Drive for DirectoryDrive {
             }))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    fn keeps_indexes(&self) -> bool {
+        true
+    }
+
+    fn open_index(&self, make: bool) -> io::Result<Option<Arc<dyn OrderedIndex>>> {
+        let folder = self.root.join("ckpt");
+        let name = if make {
+            // A name that was never used: what still writes into a removed index must not write into this one.
+            let name = folder.join(Uuid::new_v4().simple().to_string());
+            fs::create_dir_all(&name)?;
+            sync_directory(&folder)?;
+            sync_directory(&self.root)?;
+            name
+        } else {
+            let names: Vec<PathBuf> = match fs::read_dir(&folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                names => names?.map(|name| name.map(|name| name.path())).collect::<io::Result<_>>()?,
+            };
+            match <[PathBuf; 1]>::try_from(names) {
+                Ok([name]) => name,
+                Err(names) if names.is_empty() => return Ok(None),
+                Err(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "there are several")),
+            }
+        };
+        Ok(Some(Arc::new(SortedIndex::open(&name)?)))
+    }
+
+    fn remove_indexes(&self) -> io::Result<()> {
+        match fs::remove_dir_all(self.root.join("ckpt")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 

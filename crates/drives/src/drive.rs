@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use crate::index::ordered::OrderedIndex;
 use crate::location::ShardId;
 
 /// Alignment of segment writes, in bytes: what O_DIRECT asks of all drives in use.
@@ -110,6 +111,15 @@ pub trait Drive: Send + Sync + 'static {
 
     /// Opens the file of a shard; `None` when it is not there.
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>>;
+
+    /// Whether copies of the index can be kept on it.
+    fn keeps_indexes(&self) -> bool;
+
+    /// Opens the copy of the index that lies on it, or with `make` an empty one beside it; `None` when there is none.
+    fn open_index(&self, make: bool) -> io::Result<Option<Arc<dyn OrderedIndex>>>;
+
+    /// Removes every copy of the index from it.
+    fn remove_indexes(&self) -> io::Result<()>;
 
     /// Removes the file of a shard; an absent one is no error.
     fn remove_shard(&self, id: ShardId) -> io::Result<()>;

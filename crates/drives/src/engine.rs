@@ -22,11 +22,13 @@ use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
 use crate::heal::{self, Healer, Healing, Progress, Tally};
-use crate::index::Stored;
+use crate::index::lookup::{self, Below, Prepared, Wanted};
+use crate::index::ordered::Snapshot;
+use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
 use crate::lane::Patience;
 use crate::open::{Tuning, open_set};
 use crate::payload;
-use crate::sequencer::{COMMITS_WAITING_MAX, Event, Request, Wish};
+use crate::sequencer::{COMMITS_WAITING_MAX, Event, Outcome, Request, Wish};
 use crate::set::Set;
 use crate::shards::{self, Pins, ShardStage};
 
@@ -206,9 +208,53 @@ impl LocalEngine {
         if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
     }
 
-    fn look_up(&self, key: &[u8]) -> Result<Option<Stored>, EngineError> {
-        let index = self.set.index.read();
-        if index.is_undecided(key) { Err(EngineError::Undecided) } else { Ok(index.get(key).cloned()) }
+    async fn look_up(&self, key: &[u8]) -> Result<Option<Arc<Stored>>, EngineError> {
+        let prepare = |index: &Index| {
+            if index.is_undecided(key) {
+                return Err(EngineError::Undecided);
+            }
+            Ok(match index.get(key) {
+                Found::Stored(stored) => Prepared::Done(Some(stored)),
+                Found::Removed => Prepared::Done(None),
+                Found::Below => Prepared::Below(Bytes::copy_from_slice(key)),
+            })
+        };
+        let finish = |key: Bytes, below: &dyn Snapshot| lookup::value_of(below, &key);
+        lookup::ask(&self.set, prepare, finish).await
+    }
+
+    /// Places of up to `limit` changes after a sequence.
+    async fn places_after(&self, after: Sequence, limit: usize) -> Result<Vec<ChangePlace>, EngineError> {
+        let prepare = |index: &Index| {
+            let part = index.changes_part(after, limit);
+            Ok(if index.has_changes_below(after) {
+                Prepared::Below((after, limit, part))
+            } else {
+                Prepared::Done(part.into_iter().filter_map(|(_, place)| place).collect())
+            })
+        };
+        let finish = |(after, limit, part): (Sequence, usize, ChangesPart), below: &dyn Snapshot| {
+            lookup::changes_after(below, after, limit, part)
+        };
+        lookup::ask(&self.set, prepare, finish).await
+    }
+
+    /// What the index has below memory of the keys that a batch touches.
+    async fn look_below(&self, batch: &Batch) -> Result<Below, EngineError> {
+        let prepare = |index: &Index| {
+            Ok(match Wanted::of(index, batch) {
+                Prepared::Below(wanted) => Prepared::Below((Arc::clone(&self.set), wanted)),
+                Prepared::Done(below) => Prepared::Done(below),
+            })
+        };
+        let finish = |(set, wanted): (Arc<Set>, Wanted), below: &dyn Snapshot| wanted.look_up(&set, below);
+        let needed = self.set.geometry.write_quorum();
+        let found = lookup::ask(&self.set, prepare, finish).await;
+        // Nothing was changed: without the index nothing can be judged.
+        found.map_err(|error| match error {
+            EngineError::ReadQuorum { answered, .. } => EngineError::WriteQuorum { answered, needed },
+            other => other,
+        })
     }
 }
 
@@ -253,11 +299,20 @@ pub(crate) fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, 
 impl Engine for LocalEngine {
     fn commit(&self, _partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
         Box::pin(async move {
-            let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| EngineError::Closed)?;
-            let (reply, answer) = oneshot::channel();
-            let request = Request { batch, reply, since: Instant::now(), permit };
-            self.events.send(Event::Commit(Box::new(request))).map_err(|_| EngineError::Closed)?;
-            answer.await.map_err(|_| EngineError::Closed)?
+            let since = Instant::now();
+            let mut batch = batch;
+            loop {
+                let below = self.look_below(&batch).await?;
+                let permits = Arc::clone(&self.permits);
+                let permit = permits.acquire_owned().await.map_err(|_| EngineError::Closed)?;
+                let (reply, answer) = oneshot::channel();
+                let request = Request { batch, below, reply, since, permit };
+                self.events.send(Event::Commit(Box::new(request))).map_err(|_| EngineError::Closed)?;
+                match answer.await.map_err(|_| EngineError::Closed)? {
+                    Outcome::Done(result) => return result,
+                    Outcome::LookAgain(returned) => batch = returned,
+                }
+            }
         })
     }
 
@@ -268,7 +323,7 @@ impl Engine for LocalEngine {
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
             self.check_readable()?;
-            let Some(mut stored) = self.look_up(key)? else { return Ok(None) };
+            let Some(mut stored) = self.look_up(key).await? else { return Ok(None) };
             loop {
                 let entry = |payload| Ok(Some(Entry { payload, ..stored.entry() }));
                 if let Some(payload) = payload::read_cached(&self.set, key, &stored) {
@@ -280,7 +335,7 @@ impl Engine for LocalEngine {
                 }
                 // Its segment may have been retired and used again meanwhile: only at a place that the index still
                 // names something is damaged.
-                match (self.look_up(key)?, read.payload) {
+                match (self.look_up(key).await?, read.payload) {
                     (Some(now), payload) if now.is_at(&stored) => {
                         payload::tell(&self.set, &stored, &read.damaged);
                         return payload.and_then(entry);
@@ -301,14 +356,25 @@ impl Engine for LocalEngine {
     ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
         Box::pin(async move {
             self.check_readable()?;
-            // One lock over the whole page: a batch is wholly in or wholly out of it.
-            let index = self.set.index.read();
-            let page = index.scan(&range, limit);
+            let prepare = |index: &Index| {
+                let part = index.part(&range, limit);
+                let undecided = Undecided::of(index, &range);
+                Ok(if index.is_bottom() {
+                    Prepared::Done((part.alone(), undecided))
+                } else {
+                    Prepared::Below((part, range.clone(), limit, undecided))
+                })
+            };
+            let finish = |(part, range, limit, undecided): (Part, KeyRange, usize, _),
+                          below: &dyn Snapshot| {
+                Ok((part.over(below, &range, limit)?, undecided))
+            };
+            let (page, undecided) = lookup::ask(&self.set, prepare, finish).await?;
             let end = match page.last() {
                 Some((last, _)) if page.len() == limit => Some(last.as_ref()),
                 _ => range.end.as_deref(),
             };
-            if index.has_undecided(&range.start, end) {
+            if undecided.touches(&range.start, end) {
                 return Err(EngineError::Undecided);
             }
             Ok(page)
@@ -323,22 +389,16 @@ impl Engine for LocalEngine {
     ) -> Future<'_, Result<Vec<Change>, EngineError>> {
         Box::pin(async move {
             self.check_readable()?;
-            let places = {
-                let index = self.set.index.read();
-                if let Some(changes) = index.recent_after(after, limit) {
-                    return Ok(changes);
-                }
-                index.changes_after(after, limit)
-            };
-            let mut places = places;
+            if let Some(changes) = self.set.index.read().recent_after(after, limit) {
+                return Ok(changes);
+            }
             loop {
+                let places = self.places_after(after, limit).await?;
                 let changes = payload::read_changes(&self.set, &places).await;
                 // Compaction may have moved them meanwhile.
-                let current = self.set.index.read().changes_after(after, limit);
-                if changes.is_ok() || current.starts_with(&places) {
+                if changes.is_ok() || self.places_after(after, limit).await?.starts_with(&places) {
                     return changes;
                 }
-                places = current;
             }
         })
     }

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use store::{Batch, KeyRange, Location, Mutation, Precondition, Sequence};
+use store::{Batch, Location, Mutation, Precondition, Sequence};
 
-use crate::index::Index;
+use crate::index::View;
 
 /// What batches in flight make of the keys they touch; `None` is a key they remove.
 #[derive(Debug, Default)]
@@ -22,6 +22,10 @@ struct Pending {
     locations: Vec<Location>,
 }
 
+/// What was looked up for a batch is not enough any more.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct LookAgain;
+
 /// What the keys a batch touches owned before it.
 #[derive(Default)]
 struct Removed {
@@ -31,29 +35,44 @@ struct Removed {
 
 impl Overlay {
     /// The first precondition of the batch that does not hold.
-    pub(crate) fn refusal(&self, index: &Index, batch: &Batch) -> Option<usize> {
-        batch.preconditions.iter().position(|condition| !self.holds(index, condition))
+    ///
+    /// # Errors
+    ///
+    /// [`LookAgain`] when what was looked up for it does not tell.
+    pub(crate) fn refusal(&self, index: View<'_>, batch: &Batch) -> Result<Option<usize>, LookAgain> {
+        for (nth, condition) in batch.preconditions.iter().enumerate() {
+            if !self.holds(index, condition)? {
+                return Ok(Some(nth));
+            }
+        }
+        Ok(None)
     }
 
-    fn holds(&self, index: &Index, condition: &Precondition) -> bool {
-        match condition {
+    fn holds(&self, index: View<'_>, condition: &Precondition) -> Result<bool, LookAgain> {
+        Ok(match condition {
             Precondition::Exists(key) => self.current(index, key).is_some(),
             Precondition::Absent(key) => self.current(index, key).is_none(),
             Precondition::Unchanged(key, sequence) => self.current(index, key) == Some(*sequence),
-            Precondition::Empty(prefix) => !self.has_any(index, prefix),
-        }
+            Precondition::Empty(prefix) => {
+                let empty = !self.has_any(index, prefix);
+                if empty && index.below.more {
+                    return Err(LookAgain);
+                }
+                empty
+            }
+        })
     }
 
-    fn current(&self, index: &Index, key: &[u8]) -> Option<Sequence> {
+    fn current(&self, index: View<'_>, key: &[u8]) -> Option<Sequence> {
         match self.keys.get(key) {
             Some(pending) => pending.as_ref().map(|pending| pending.sequence),
             None => index.get(key).map(|stored| stored.sequence),
         }
     }
 
-    fn has_any(&self, index: &Index, prefix: &[u8]) -> bool {
+    fn has_any(&self, index: View<'_>, prefix: &[u8]) -> bool {
         self.under(prefix).any(|(_, pending)| pending.is_some())
-            || index.range(&KeyRange::prefix(prefix)).any(|(key, _)| !self.keys.contains_key(key))
+            || index.under(prefix).any(|key| !self.keys.contains_key(&key))
     }
 
     fn under<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Bytes, &'a Option<Pending>)> {
@@ -63,7 +82,7 @@ impl Overlay {
     /// Takes the mutations of an accepted batch in and answers the locations it leaves without an owner.
     pub(crate) fn accept(
         &mut self,
-        index: &Index,
+        index: View<'_>,
         sequence: Sequence,
         mutations: &[Mutation],
     ) -> Vec<Location> {
@@ -77,7 +96,7 @@ impl Overlay {
                 Mutation::Delete(key) => self.replace(index, key.clone(), None, &mut removed),
                 Mutation::DeletePrefix(prefix) => {
                     let mut doomed: Vec<Bytes> = self.under(prefix).map(|(key, _)| key.clone()).collect();
-                    doomed.extend(index.range(&KeyRange::prefix(prefix)).map(|(key, _)| key.clone()));
+                    doomed.extend(index.under(prefix));
                     for key in doomed {
                         self.replace(index, key, None, &mut removed);
                     }
@@ -102,7 +121,7 @@ impl Overlay {
         matches!(self.keys.get(key), Some(Some(pending)) if pending.locations.contains(location))
     }
 
-    fn replace(&mut self, index: &Index, key: Bytes, pending: Option<Pending>, removed: &mut Removed) {
+    fn replace(&mut self, index: View<'_>, key: Bytes, pending: Option<Pending>, removed: &mut Removed) {
         if !removed.keys.insert(key.clone()) {
             // What the batch itself wrote there before was never named by anything.
             self.keys.insert(key, pending);
@@ -120,6 +139,8 @@ impl Overlay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::Index;
+    use crate::index::lookup::Below;
     use store::Put;
 
     fn put(key: &'static str, locations: &[u8]) -> Mutation {
@@ -133,14 +154,15 @@ mod tests {
     #[test]
     fn a_location_that_moves_to_another_key_keeps_its_owner_and_a_dropped_one_is_unnamed() {
         let mut overlay = Overlay::default();
-        let index = Index::default();
-        overlay.accept(&index, Sequence(1), &[put("part/1", &[1]), put("part/2", &[2])]);
+        let (index, below) = (Index::default(), Below::default());
+        let view = View { index: &index, below: &below };
+        overlay.accept(view, Sequence(1), &[put("part/1", &[1]), put("part/2", &[2])]);
         let complete = [put("object", &[1]), Mutation::DeletePrefix(Bytes::from_static(b"part/"))];
-        assert_eq!(overlay.accept(&index, Sequence(2), &complete), [Location(vec![2])]);
+        assert_eq!(overlay.accept(view, Sequence(2), &complete), [Location(vec![2])]);
         let condition = |condition| Batch { preconditions: vec![condition], ..Batch::default() };
         let empty = condition(Precondition::Empty(Bytes::from_static(b"part/")));
-        assert_eq!(overlay.refusal(&index, &empty), None);
+        assert_eq!(overlay.refusal(view, &empty), Ok(None));
         let unchanged = condition(Precondition::Unchanged(Bytes::from_static(b"object"), Sequence(1)));
-        assert_eq!(overlay.refusal(&index, &unchanged), Some(0));
+        assert_eq!(overlay.refusal(view, &unchanged), Ok(Some(0)));
     }
 }

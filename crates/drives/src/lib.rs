@@ -3,7 +3,7 @@
 //!
 //! [`LocalEngine`] implements [`store::Engine`]. A commit becomes a frame of the journal on every drive, small
 //! bodies as columns in it; large bodies are staged as shards before the commit that names them. The index is
-//! in memory and rebuilt from the journal. The bytes on a drive are tabled in `docs/formats.md`.
+//! a cache of the journal, in memory and on two drives. The bytes on a drive are tabled in `docs/formats.md`.
 //!
 //! # Invariants
 //!
@@ -11,7 +11,6 @@
 //! 2. A drive that missed anything is out by a decision of the others, and never read as current.
 //! 3. What the drives present do not prove unacknowledged is never cut.
 //!
-//! What is not here: checkpoints.
 
 mod assemble;
 mod bodies;
@@ -59,6 +58,7 @@ pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;
 pub use heal::{Healing, Progress};
+pub use index::ordered::{OrderedIndex, Row, Rows, Snapshot};
 pub use lane::Patience;
 pub use offline::{verify_directories, verify_drives};
 pub use open::Tuning;

@@ -13,6 +13,9 @@ use crate::table::Row;
 /// Bytes of a commit around its mutations and changes, in the metadata.
 const COMMIT_BYTES: u64 = 16;
 
+/// Bytes of a segment's counters as an index states them.
+const ROW_BYTES: usize = 60;
+
 /// Bytes of what one record needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Weight {
@@ -70,6 +73,42 @@ pub(crate) struct Live {
 impl Live {
     fn at(&mut self, segment: u32) -> &mut Counters {
         self.segments.entry(segment).or_default()
+    }
+
+    /// As an index states it: for each segment its number and seven counters.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.segments.len() * ROW_BYTES);
+        for (number, counters) in &self.segments {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            let Counters { weight, graves, puts, live, live_puts } = counters;
+            for counter in
+                [weight.metadata, weight.payload, graves.metadata, graves.payload, *puts, *live, *live_puts]
+            {
+                bytes.extend_from_slice(&counter.to_le_bytes());
+            }
+        }
+        bytes
+    }
+
+    /// As [`Live::encode`] wrote it.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Live> {
+        let mut segments = BTreeMap::new();
+        for row in bytes.chunks(ROW_BYTES) {
+            let row: &[u8; ROW_BYTES] = row.try_into().ok()?;
+            let number = u32::from_le_bytes(row[..4].try_into().expect("four bytes"));
+            let at = |nth: usize| {
+                u64::from_le_bytes(row[4 + 8 * nth..12 + 8 * nth].try_into().expect("eight bytes"))
+            };
+            let counters = Counters {
+                weight: Weight { metadata: at(0), payload: at(1) },
+                graves: Weight { metadata: at(2), payload: at(3) },
+                puts: at(4),
+                live: at(5),
+                live_puts: at(6),
+            };
+            segments.insert(number, counters);
+        }
+        Some(Live { segments })
     }
 
     /// A put was read or written.

@@ -212,6 +212,11 @@ impl Member {
         self.slot.read().segments.get(&number).map(Arc::clone)
     }
 
+    /// Whether copies of the index can be kept on its drive.
+    pub(crate) fn keeps_indexes(&self) -> bool {
+        self.drive().is_ok_and(|drive| drive.keeps_indexes())
+    }
+
     /// A segment that exists.
     pub(crate) fn segment(&self, number: u32) -> io::Result<Arc<OpenSegment>> {
         if let Some(segment) = self.kept_segment(number) {

@@ -17,13 +17,13 @@ use crate::damage::Damages;
 use crate::drive::{Drive, is_full};
 use crate::error::OpenError;
 use crate::heal::Healing;
-use crate::index::{Index, Retention};
+use crate::index::{Index, MEMTABLE_BYTES, Retention};
 use crate::lane::Patience;
 use crate::manifest;
 use crate::member::Member;
 use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
-use crate::replay::{apply_batch, replay};
+use crate::replay::{apply_batch, replay, restore_index};
 use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
 use crate::sequencer::{Event, Sequencer};
 use crate::set::{Mode, Set};
@@ -34,6 +34,8 @@ use crate::table::Closed;
 pub struct Tuning {
     /// Size of every segment, in bytes: at least that of the largest frame, and a block.
     pub segment_bytes: Option<u64>,
+    /// Size at which the memtable is frozen, in bytes: what is written more is in the index on two drives.
+    pub memtable_bytes: Option<usize>,
     /// Bytes of changes that are kept though nobody waits for them.
     pub retained_bytes: Option<u64>,
     /// How it heals.
@@ -81,11 +83,13 @@ pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), O
     let assembly = assemble(given, None, false)?;
     // Nobody takes a drive out of a set that is only read.
     let (events, _) = channel();
-    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), events, &Tuning::default(), Drive::inspect)?);
+    // Of the journal alone, and in memory: a copy of the index would be opened for writing.
+    let tuning = Tuning { memtable_bytes: Some(usize::MAX), ..Tuning::default() };
+    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), events, &tuning, Drive::inspect)?);
     check_readable(&set)?;
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
-    let mut chain = replay(&set, &identity, manifest.as_ref())?;
+    let mut chain = restore_index(&set, &identity, manifest.as_ref())?;
     if let Some((shared, metadata)) = recovery::held_last(&set, &chain) {
         apply_batch(&set, &shared, &metadata)?;
         chain.pass(&shared, record::span(&metadata, shared.kind));
@@ -153,7 +157,7 @@ fn set_of(
         codec: Codec::new(identity.geometry),
         members,
         identity: Mutex::new(identity),
-        index: RwLock::new(Index::default()),
+        index: RwLock::new(Index::bounded(tuning.memtable_bytes.unwrap_or(MEMTABLE_BYTES))),
         mode: RwLock::new(Mode::ReadOnly("it is starting".into())),
         full: AtomicBool::new(false),
         recovered: watch::Sender::new(Sequence::ZERO),

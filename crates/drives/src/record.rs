@@ -21,6 +21,27 @@ pub(crate) enum Lie {
     Split,
 }
 
+impl Lie {
+    /// Form and column, as the format has them.
+    pub(crate) fn encode(self) -> (u8, u8) {
+        match self {
+            Lie::Replicated => (1, 0),
+            Lie::Column(column) => (2, column),
+            Lie::Split => (3, 0),
+        }
+    }
+
+    /// `None` for a form that is not known.
+    pub(crate) fn decode(form: u8, column: u8) -> Option<Lie> {
+        match form {
+            1 => Some(Lie::Replicated),
+            2 => Some(Lie::Column(column)),
+            3 => Some(Lie::Split),
+            _ => None,
+        }
+    }
+}
+
 /// A payload's place in its frame and its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
@@ -144,11 +165,7 @@ impl Metadata {
     /// Writes the places in and gives the encoded part. `places` are those of [`Metadata::payloads`].
     pub(crate) fn finish(mut self, places: &[(Lie, u32)]) -> Vec<u8> {
         for (payload, (lie, offset)) in self.payloads.iter().zip(places) {
-            let (form, column) = match lie {
-                Lie::Replicated => (1, 0),
-                Lie::Column(column) => (2, *column),
-                Lie::Split => (3, 0),
-            };
+            let (form, column) = lie.encode();
             let length = u32::try_from(payload.bytes.len()).expect("a batch is smaller than 4 GiB");
             let at = payload.at;
             self.bytes[at] = form;
@@ -297,12 +314,7 @@ impl<'a> Reader<'a> {
             return Some(None);
         }
         let column = self.byte()?;
-        let lie = match form {
-            1 => Lie::Replicated,
-            2 => Lie::Column(column),
-            3 => Lie::Split,
-            _ => return None,
-        };
+        let lie = Lie::decode(form, column)?;
         Some(Some(Extent { lie, offset: self.short()?, length: self.short()?, crc: self.long()? }))
     }
 }

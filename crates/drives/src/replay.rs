@@ -1,33 +1,106 @@
 //! Replay: reads the journal and builds the index.
 //!
-//! From the manifest, where there is one: first the segments of its table, in any order, where the last writer wins;
-//! then the chain from its anchor. Without one the chain is read from its first frame. Epochs are found by walking
+//! What a copy of the index on a drive has is not read again. From the manifest, where there is one: first the segments of
+//! its table, in any order, where the last writer wins; then the chain from its anchor. Without one the chain is
+//! read from its first frame. Epochs are found by walking
 //! back from the identity: the first frame of each names the one before. They are then read forward. A frame of the
 //! chain is applied once it is proven durable: by a decision that kept it, or by a later frame that says so. The last
 //! frame may be of undecided fate; [`crate::recovery`] decides it.
+
+use std::cmp::Reverse;
+use std::time::Duration;
 
 use crate::chain::{Chain, Heads};
 use crate::error::OpenError;
 use crate::format::{EpochLog, Identity};
 use crate::frame::{Kind, Shared};
-use crate::index::{FramePlace, Graves};
+use crate::index::{self, FramePlace, Graves, Opened, Statement, checkpoint, lookup};
 use crate::manifest::Manifest;
 use crate::reader::FrameReader;
 use crate::record;
 use crate::segment::first_address;
 use crate::set::Set;
 
-/// Reads the journal into the set's index and answers where its proven part ends.
+/// Longest a start waits for the drives to open the copies of the index they have.
+const INDEXES_MAX: Duration = Duration::from_secs(10);
+
+/// Reads the journal into the set's index, as far as the copies on the drives lack it, and answers where its proven
+/// part ends.
 pub(crate) fn replay(
     set: &Set,
     identity: &Identity,
     manifest: Option<&Manifest>,
 ) -> Result<Chain, OpenError> {
     let logs = epochs(set, identity, manifest.map(|manifest| manifest.log))?;
+    let keepers = set.online().filter(|member| member.keeps_indexes());
+    let keepers = keepers.filter_map(|member| Some((member.position, member.drive().ok()?)));
+    let opened = index::open(keepers.collect(), INDEXES_MAX);
+    let good = sound(set, &logs, manifest, opened);
+    set.index.write().take_over(set, good);
+    match read_on(set, &logs, manifest) {
+        // A copy that opened may still turn out to be damaged.
+        Err(_) if set.index.read().is_unreadable() => restore_index(set, identity, manifest),
+        read => read,
+    }
+}
+
+/// Reads the whole journal into an empty index.
+pub(crate) fn restore_index(
+    set: &Set,
+    identity: &Identity,
+    manifest: Option<&Manifest>,
+) -> Result<Chain, OpenError> {
+    let logs = epochs(set, identity, manifest.map(|manifest| manifest.log))?;
+    checkpoint::begin_rebuild(set);
+    let chain = read_on(set, &logs, manifest)?;
+    checkpoint::rebuilt(set);
+    Ok(chain)
+}
+
+/// Of the copies that drives have, those that follow this journal: the last ones that were written, at most two, and
+/// no further apart than one flush, which a crash may leave.
+fn sound(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, opened: Vec<Opened>) -> Vec<Opened> {
+    let (mut good, foreign): (Vec<Opened>, Vec<Opened>) =
+        opened.into_iter().partition(|opened| is_on_chain(set, logs, manifest, &opened.statement));
+    for opened in foreign {
+        let drive = &set.members[opened.position].path;
+        tracing::warn!(drive, "An index that does not follow the journal of this set is not used.");
+    }
+    good.sort_by_key(|opened| Reverse(opened.statement.upto.batch));
+    let last = good.first().map_or(0, |opened| opened.statement.flush);
+    good.retain(|opened| opened.statement.flush + 1 >= last);
+    good.truncate(2);
+    good
+}
+
+/// Whether the journal has the batch up to which an index says that it follows, where it says: in a segment of the
+/// table, or in an epoch of the chain behind the anchor.
+fn is_on_chain(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, statement: &Statement) -> bool {
+    let upto = statement.upto;
+    let is_it = |shared: &Shared| shared.batch == upto.batch && shared.hash() == upto.hash;
+    let in_table = manifest.filter(|manifest| upto.batch < manifest.next_batch).map(|manifest| {
+        let row = manifest.table.rows().find(|row| row.number == upto.address.segment);
+        let row = row.filter(|row| upto.address.offset < row.end);
+        row.and_then(|row| FrameReader::new(set).known(row, upto.address))
+            .is_some_and(|(shared, _)| is_it(&shared))
+    });
+    let in_chain = || {
+        logs.iter().enumerate().any(|(nth, log)| {
+            let kept = logs.get(nth + 1).is_none_or(|next| upto.batch <= next.kept_batch);
+            let mut frames =
+                set.online().filter_map(|member| member.read_frame(&log.nonce, upto.address).ok().flatten());
+            kept && frames.any(|frame| is_it(&frame.header.shared))
+        })
+    };
+    statement.set == set.id && upto.batch > 0 && in_table.unwrap_or_else(in_chain)
+}
+
+/// Reads what the index lacks: the segments of the table, then the chain from the anchor.
+fn read_on(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>) -> Result<Chain, OpenError> {
     let mut reader = FrameReader::new(set);
     let mut chain = Chain::begin(logs[0]);
     if let Some(manifest) = manifest {
-        rebuild(set, &mut reader, manifest)?;
+        read_table(set, &mut reader, manifest)?;
         chain = manifest.chain();
     }
     for (nth, log) in logs.iter().enumerate() {
@@ -37,15 +110,20 @@ pub(crate) fn replay(
         let kept = logs.get(nth + 1).map(|next| next.kept_batch);
         replay_epoch(set, &mut reader, &mut chain, kept)?;
     }
+    set.index.write().forget_recent();
     Ok(chain)
 }
 
-/// Reads the segments of the table, each from its first frame to its end.
-fn rebuild(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> Result<(), OpenError> {
+/// Reads the segments of the table, each from its first frame to its end, as far as the index lacks them.
+fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> Result<(), OpenError> {
     let mut graves = Graves::default();
-    set.index.write().floor = manifest.floor;
+    let upto = {
+        let mut index = set.index.write();
+        index.floor = index.floor.max(manifest.floor);
+        index.upto()
+    };
     let mut batch = 0;
-    for row in manifest.table.rows() {
+    for row in manifest.table.rows().filter(|row| row.last_batch > upto) {
         let mut address = first_address(row.number);
         while address.offset < row.end {
             let (shared, metadata) = reader.known(row, address).ok_or_else(|| {
@@ -53,18 +131,27 @@ fn rebuild(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> Resu
                 missing(set, batch.max(row.first_batch), &reason)
             })?;
             batch = shared.batch;
-            if let Kind::Commits | Kind::Copies = shared.kind {
+            if matches!(shared.kind, Kind::Commits | Kind::Copies) && batch > upto {
+                let below = lookup::below(set, &metadata).map_err(|_| unreadable(set, batch))?;
                 let mut index = set.index.write();
                 index
-                    .restore(place_of(&shared), &metadata, shared.kind, &mut graves)
+                    .restore(place_of(&shared), &metadata, shared.kind, &mut graves, &below)
                     .map_err(|_| malformed(set, shared.batch))?;
+                drop(index);
+                checkpoint::when_full(set, None);
+                checkpoint::wait_for_room(set);
             }
             address.offset += shared.slot_bytes;
         }
     }
     let mut index = set.index.write();
     index.last_sequence = index.last_sequence.max(manifest.last_sequence);
+    index.pass(manifest.next_batch - 1);
     Ok(())
+}
+
+fn unreadable(set: &Set, batch: u64) -> OpenError {
+    missing(set, batch, "no copy of the index can be read")
 }
 
 fn place_of(shared: &Shared) -> FramePlace {
@@ -163,17 +250,24 @@ fn apply(set: &Set, chain: &mut Chain, proven: Option<(Shared, Vec<u8>)>) -> Res
     };
     apply_batch(set, &shared, &metadata)?;
     chain.pass(&shared, record::span(&metadata, shared.kind));
+    checkpoint::when_full(set, Some(chain));
+    checkpoint::wait_for_room(set);
     Ok(())
 }
 
-/// Applies a durable batch to the index.
+/// Applies a durable batch to the index, unless that has it; blocks.
 pub(crate) fn apply_batch(set: &Set, shared: &Shared, metadata: &[u8]) -> Result<(), OpenError> {
+    if shared.batch <= set.index.read().upto() {
+        return Ok(());
+    }
+    let below = lookup::below(set, metadata).map_err(|_| unreadable(set, shared.batch))?;
     let mut index = set.index.write();
     let applied = match shared.kind {
-        Kind::Commits => index.apply(place_of(shared), metadata),
-        Kind::Copies => index.relocate(place_of(shared), metadata),
+        Kind::Commits => index.apply(place_of(shared), metadata, &below),
+        Kind::Copies => index.relocate(place_of(shared), metadata, &below),
         Kind::EpochStart | Kind::Seal => Ok(()),
     };
+    index.pass(shared.batch);
     applied.map_err(|_| malformed(set, shared.batch))
 }
 

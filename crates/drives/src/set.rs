@@ -256,8 +256,11 @@ impl Set {
                 }
             })
             .collect();
-        let readable = self.online().count() >= self.geometry.read_quorum()
-            && !self.index.read().has_undecided(&[], None);
+        let known = {
+            let index = self.index.read();
+            !index.has_undecided() && !index.is_unreadable()
+        };
+        let readable = self.online().count() >= self.geometry.read_quorum() && known;
         SetReport {
             deployment_id: self.id.to_string(),
             drives,

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use store::{Engine, SystemClock};
 use tempfile::TempDir;
+use tidings_drives::directory::DirectoryDrive;
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Healing, LocalEngine, Options};
+use tidings_drives::{Given, Healing, LocalEngine, Options, Reopen, Tuning};
 
 thread_local! {
     /// Folders of the test that runs on this thread; gone when it ends.
@@ -22,6 +23,35 @@ fn on_directories(drives: usize) -> Arc<dyn Engine> {
     let engine = LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) }).unwrap();
     FOLDERS.with_borrow_mut(|folders| folders.push(folder));
     engine
+}
+
+/// As [`on_directories`], with a memtable of few kilobytes: most of what is asked for lies in the index on drives.
+fn with_a_tiny_memtable(drives: usize) -> Arc<dyn Engine> {
+    let folder = tempfile::tempdir().unwrap();
+    let given = (1..=drives).map(|drive| {
+        let path = folder.path().join(format!("d{drive}"));
+        std::fs::create_dir(&path).unwrap();
+        let root = path.clone();
+        let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&root)?) as Arc<_>));
+        Given { path: path.display().to_string(), drive: reopen(), reopen }
+    });
+    let engine = LocalEngine::open_tuned(
+        given.collect(),
+        None,
+        Arc::new(SystemClock),
+        Tuning { memtable_bytes: Some(3_000), ..Tuning::default() },
+    )
+    .unwrap();
+    FOLDERS.with_borrow_mut(|folders| folders.push(folder));
+    engine
+}
+
+mod four_drives_with_a_tiny_memtable {
+    store::engine_contract!(async || super::with_a_tiny_memtable(4));
+}
+
+mod one_drive_with_a_tiny_memtable {
+    store::engine_contract!(async || super::with_a_tiny_memtable(1));
 }
 
 mod four_drives {

@@ -18,6 +18,7 @@ use super::pace::Ended;
 use super::tally::Tally;
 use super::walk::Target;
 use crate::bodies::Positions;
+use crate::index::lookup;
 use crate::location::{Place, ShardId};
 
 /// Ids gathered at a time: 16 MiB of them.
@@ -72,7 +73,8 @@ impl Heal {
     fn each_body(&self, mut each: impl FnMut(Place)) -> Result<(), Ended> {
         let mut start = Bytes::new();
         loop {
-            let page = self.set.index.read().scan(&KeyRange { start, end: None }, PAGE_KEYS);
+            let page = lookup::scan(&self.set, &KeyRange { start, end: None }, PAGE_KEYS)
+                .map_err(|_| Ended::Changed)?;
             page.iter()
                 .flat_map(|(_, entry)| &entry.locations)
                 .filter_map(Place::from_location)

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::tally::Tally;
 use super::walk::{Target, Walk};
 use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, ShardReader, ShardWriter};
+use crate::index::lookup;
 use crate::location::Place;
 use crate::shards::{self, CRC_BYTES, Pin, block_crc, shard_header};
 
@@ -79,7 +80,9 @@ impl Walk {
     /// Whether a key names a body.
     fn names(&self, key: &Bytes, place: &Place) -> bool {
         let location = place.to_location();
-        self.set.index.read().get(key).is_some_and(|stored| stored.locations.contains(&location))
+        let stored = lookup::get(&self.set, key);
+        // While the index cannot tell, it may.
+        stored.map_or(true, |stored| stored.is_some_and(|stored| stored.locations.contains(&location)))
     }
 
     /// Whether a drive has the whole shard, every block of it sound on the medium.

@@ -83,7 +83,7 @@ impl Tally {
             .map(|member| member.path.clone())
             .collect();
         let away = set.members.iter().filter(|member| !member.is_written()).count();
-        let objects = read(&self.objects).max(set.index.read().count() as u64);
+        let objects = read(&self.objects).max(set.index.read().count());
         let lost = self.lost.lock();
         let short = if away > 0 {
             objects

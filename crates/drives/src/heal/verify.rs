@@ -10,6 +10,7 @@ use store::{Finding, Verification};
 use super::pace::Ended;
 use super::walk::{Cursor, Target, Walk};
 use crate::frame::{Frame, Shared};
+use crate::index::lookup;
 use crate::location::Place;
 use crate::rebuild::{Rebuilt, Sources, rebuild};
 use crate::record::{self, Recorded};
@@ -50,8 +51,7 @@ impl Walk {
         let absent = self.set.members.iter().filter(|member| !member.is_online());
         let absent = absent.map(|member| (member.path.clone(), member.reason())).collect();
         self.looking = Some(Verification { absent, ..Verification::default() });
-        let mut progress =
-            Progress { keys_total: self.set.index.read().count() as u64, ..Progress::default() };
+        let mut progress = Progress { keys_total: self.set.index.read().count(), ..Progress::default() };
         let mut cursor = Cursor::start();
         while cursor != Cursor::End {
             cursor = match self.step(cursor.clone()) {
@@ -113,7 +113,6 @@ impl Walk {
 
     /// The names of what a frame's metadata puts and nothing replaced since.
     fn living(&self, metadata: &[u8]) -> Vec<String> {
-        let index = self.set.index.read();
         let commits = record::decode(metadata).unwrap_or_default();
         let puts = commits.iter().flat_map(|commit| {
             commit.mutations.iter().filter_map(|mutation| match mutation {
@@ -121,7 +120,8 @@ impl Walk {
                 Recorded::Delete(_) | Recorded::DeletePrefix(_) => None,
             })
         });
-        puts.filter(|(key, sequence)| index.get(key).is_some_and(|stored| stored.sequence == *sequence))
+        let state = |key: &[u8]| lookup::get(&self.set, key).ok().flatten();
+        puts.filter(|(key, sequence)| state(key).is_some_and(|stored| stored.sequence == *sequence))
             .take(Finding::NAMES_MAX)
             .map(|(key, _)| name_of(key))
             .collect()

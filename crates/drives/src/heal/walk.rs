@@ -13,6 +13,7 @@ use super::frames::Frames;
 use super::pace::Ended;
 use super::tally::Tally;
 use crate::frame::Address;
+use crate::index::lookup;
 use crate::location::Place;
 use crate::segment::first_address;
 use crate::sequencer::Granted;
@@ -143,7 +144,8 @@ impl Walk {
         if start.is_empty() {
             self.keys = 0;
         }
-        let page = self.set.index.read().scan(&KeyRange { start, end: None }, STEP_KEYS);
+        let page =
+            lookup::scan(&self.set, &KeyRange { start, end: None }, STEP_KEYS).map_err(|_| Ended::Changed)?;
         for (key, entry) in &page {
             if entry.sequence > self.since {
                 let mut healed = false;

@@ -18,14 +18,15 @@ pub(super) struct Recent {
     /// With the length of the encoded form.
     changes: VecDeque<(usize, Change)>,
     bytes: usize,
+    /// Every change after this one is kept.
+    base: Sequence,
 }
 
 impl Recent {
-    /// Up to `limit` changes from that of the sequence on, if it is kept.
-    pub(super) fn from(&self, first: Sequence, limit: usize) -> Option<Vec<Change>> {
-        let at = self.changes.partition_point(|(_, change)| change.sequence < first);
-        let (_, change) = self.changes.get(at)?;
-        (change.sequence == first)
+    /// Up to `limit` changes after a sequence, if all that there are after it are kept.
+    pub(super) fn after(&self, after: Sequence, limit: usize) -> Option<Vec<Change>> {
+        let at = self.changes.partition_point(|(_, change)| change.sequence <= after);
+        (after >= self.base)
             .then(|| self.changes.iter().skip(at).take(limit).map(|(_, change)| change.clone()).collect())
     }
 
@@ -34,15 +35,16 @@ impl Recent {
         self.bytes += encoded_bytes;
         self.changes.push_back((encoded_bytes, change));
         while self.changes.len() > CHANGES_MAX || self.bytes > BYTES_MAX {
-            let Some((length, _)) = self.changes.pop_front() else {
+            let Some((length, change)) = self.changes.pop_front() else {
                 break;
             };
+            self.base = change.sequence;
             self.bytes -= length;
         }
     }
 
-    pub(super) fn clear(&mut self) {
-        self.changes.clear();
-        self.bytes = 0;
+    /// Forgets all; those after `base` will follow.
+    pub(super) fn clear(&mut self, base: Sequence) {
+        *self = Recent { base, ..Recent::default() };
     }
 }

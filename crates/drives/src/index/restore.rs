@@ -9,9 +9,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
-use store::{KeyRange, Sequence};
+use store::Sequence;
 
-use super::{ChangePlace, FramePlace, Index, Malformed, Stored, places_of};
+use super::lookup::Below;
+use super::{FramePlace, Index, Malformed, Stored, View, places_of};
 use crate::frame::Kind;
 use crate::live::Weight;
 use crate::record::{self, Recorded};
@@ -55,13 +56,15 @@ impl Index {
         metadata: &[u8],
         kind: Kind,
         graves: &mut Graves,
+        below: &Below,
     ) -> Result<(), Malformed> {
         for commit in record::decode(metadata).ok_or(Malformed)? {
             for place in places_of(frame, metadata, &commit) {
-                self.set_change(place);
+                self.set_change(place, below);
             }
             for mutation in commit.mutations {
-                self.restore_mutation(frame, commit.sequence, mutation, kind, graves);
+                let context = (kind, below);
+                self.restore_mutation(frame, commit.sequence, mutation, context, graves);
             }
             self.last_sequence = self.last_sequence.max(commit.sequence);
         }
@@ -73,7 +76,7 @@ impl Index {
         frame: FramePlace,
         sequence: Sequence,
         mutation: Recorded<'_>,
-        kind: Kind,
+        (kind, below): (Kind, &Below),
         graves: &mut Graves,
     ) {
         let segment = frame.address.segment;
@@ -83,26 +86,25 @@ impl Index {
         match mutation {
             Recorded::Put { key, value, locations, extent } => {
                 self.live.put(segment);
-                let later = self.get(key).is_some_and(|stored| stored.sequence > sequence);
+                let later = self.current(key, below).is_some_and(|stored| stored.sequence > sequence);
                 if !later && !graves.covers(key, sequence) {
-                    self.set_key(key, Stored::of(frame, sequence, value, locations, extent));
+                    self.set_key(key, Stored::of(frame, sequence, value, locations, extent), below);
                 }
             }
             Recorded::Delete(key) => {
                 self.live.grave(segment, Weight::of_grave(key));
-                if self.get(key).is_some_and(falls) {
-                    self.remove_key(key);
+                if self.current(key, below).is_some_and(|stored| falls(&stored)) {
+                    self.remove_key(key, below);
                 }
                 graves.bury_key(key, sequence);
             }
             Recorded::DeletePrefix(prefix) => {
                 self.live.grave(segment, Weight::of_grave(prefix));
-                let range = KeyRange::prefix(prefix);
-                let under = self.range(&range);
-                let doomed: Vec<Bytes> =
-                    under.filter(|(_, stored)| falls(stored)).map(|(key, _)| key.clone()).collect();
-                for key in doomed {
-                    self.remove_key(&key);
+                let under: Vec<Bytes> = View { index: self, below }.under(prefix).collect();
+                for key in under {
+                    if self.current(&key, below).is_some_and(|stored| falls(&stored)) {
+                        self.remove_key(&key, below);
+                    }
                 }
                 graves.bury_prefix(prefix, sequence);
             }
@@ -111,20 +113,26 @@ impl Index {
 
     /// Takes in copies, whole: what still is as it was when it was copied lies there from now on. On an error nothing
     /// changed.
-    pub(crate) fn relocate(&mut self, frame: FramePlace, metadata: &[u8]) -> Result<(), Malformed> {
+    pub(crate) fn relocate(
+        &mut self,
+        frame: FramePlace,
+        metadata: &[u8],
+        below: &Below,
+    ) -> Result<(), Malformed> {
         let segment = frame.address.segment;
         for commit in record::decode(metadata).ok_or(Malformed)? {
             for place in places_of(frame, metadata, &commit) {
-                if self.changes.get(place.sequence).is_some() {
-                    self.set_change(place);
+                if self.current_change(place.sequence, below).is_some() {
+                    self.set_change(place, below);
                 }
             }
             for mutation in commit.mutations {
                 match mutation {
                     Recorded::Put { key, value, locations, extent } => {
                         self.live.put(segment);
-                        if self.get(key).is_some_and(|stored| stored.sequence == commit.sequence) {
-                            self.set_key(key, Stored::of(frame, commit.sequence, value, locations, extent));
+                        if self.current(key, below).is_some_and(|stored| stored.sequence == commit.sequence) {
+                            let stored = Stored::of(frame, commit.sequence, value, locations, extent);
+                            self.set_key(key, stored, below);
                         }
                     }
                     Recorded::Delete(key) | Recorded::DeletePrefix(key) => {
@@ -133,11 +141,7 @@ impl Index {
                 }
             }
         }
+        self.upto = self.upto.max(frame.batch);
         Ok(())
-    }
-
-    /// Whether the change lies where the place says.
-    pub(crate) fn has_change_at(&self, place: &ChangePlace) -> bool {
-        self.changes.get(place.sequence) == Some(place)
     }
 }

@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
-use store::Sequence;
+use store::{EngineError, Sequence};
 
-use super::Index;
+use super::lookup::{self, Below};
+use super::{ChangePlace, Index};
 use crate::live::Weight;
+use crate::set::Set;
 
 /// How long a change is kept that nobody waits for: a day.
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -37,52 +39,65 @@ impl Retention {
     }
 }
 
+/// The oldest changes, as they were looked up.
+pub(crate) struct Oldest {
+    generation: u64,
+    /// After the floor.
+    behind_floor: Vec<ChangePlace>,
+    /// Of all.
+    of_all: Vec<ChangePlace>,
+}
+
+/// Looks up the oldest changes, no more than [`AT_A_TIME`]; blocks.
+pub(crate) fn oldest(set: &Set) -> Result<Oldest, EngineError> {
+    let (generation, floor) = {
+        let index = set.index.read();
+        (index.generation(), index.floor)
+    };
+    let behind_floor = lookup::places_after(set, floor, AT_A_TIME)?;
+    let of_all = lookup::places_after(set, Sequence::ZERO, AT_A_TIME)?;
+    Ok(Oldest { generation, behind_floor, of_all })
+}
+
 impl Index {
-    /// Lets go of changes that nobody may ask for any more. Answers whether there are more of them: no more than
-    /// [`AT_A_TIME`] are looked at.
-    pub(crate) fn expire(&mut self, retention: Retention, now_ns: u64) -> bool {
+    /// Lets go of changes that nobody may ask for any more, of the oldest that were looked up. Answers whether there
+    /// may be more of them.
+    pub(crate) fn expire(&mut self, oldest: &Oldest, retention: Retention, now_ns: u64) -> bool {
+        if oldest.generation != self.generation {
+            return true;
+        }
         let kept_for = u64::try_from(KEPT_FOR.as_nanos()).unwrap_or(u64::MAX);
-        let oldest = Sequence(now_ns.saturating_sub(kept_for));
-        for _ in 0..AT_A_TIME {
-            if !self.raise_floor(retention, oldest) && !self.drop_released() {
-                return false;
+        let young = Sequence(now_ns.saturating_sub(kept_for));
+        for place in oldest
+            .behind_floor
+            .iter()
+            .filter(|place| place.sequence > self.floor)
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            if place.sequence >= young && self.kept_bytes <= retention.bytes_max {
+                break;
+            }
+            self.floor = place.sequence;
+            self.kept_bytes -= u64::from(place.length);
+            if !place.has_targets || place.sequence <= self.released {
+                self.forget_change(place);
             }
         }
-        true
-    }
-
-    /// Takes one more change out of what is kept for everybody.
-    fn raise_floor(&mut self, retention: Retention, oldest: Sequence) -> bool {
-        let Some(place) = self.changes.after(self.floor).next().copied() else {
-            return false;
-        };
-        if place.sequence >= oldest && self.kept_bytes <= retention.bytes_max {
-            return false;
-        }
-        self.floor = place.sequence;
-        self.kept_bytes -= u64::from(place.length);
-        if !place.has_targets || place.sequence <= self.released {
-            self.forget_change(place.sequence);
-        }
-        true
-    }
-
-    /// Lets go of one change that its targets have acknowledged.
-    fn drop_released(&mut self) -> bool {
         let end = self.floor.min(self.released);
-        let Some(place) = self.changes.after(Sequence::ZERO).next().copied() else {
-            return false;
-        };
-        if place.sequence > end {
-            return false;
-        }
-        self.forget_change(place.sequence);
-        true
+        let released = oldest.of_all.iter().take_while(|place| place.sequence <= end);
+        let count = released.map(|place| self.forget_change(*place)).count();
+        count == AT_A_TIME
+            || (oldest.behind_floor.len() == AT_A_TIME
+                && oldest.behind_floor.last().is_some_and(|last| last.sequence == self.floor))
     }
 
-    fn forget_change(&mut self, sequence: Sequence) {
-        if let Some(place) = self.changes.remove(sequence) {
+    /// Takes a change out, from where it lies by now.
+    fn forget_change(&mut self, looked_up: ChangePlace) {
+        let below = Below { changes: [(looked_up.sequence, looked_up)].into(), ..Below::default() };
+        if let Some(place) = self.current_change(looked_up.sequence, &below) {
             self.live.end(place.segment, Weight::of_change(place.length));
+            self.active.remove_change(place.sequence);
         }
     }
 }

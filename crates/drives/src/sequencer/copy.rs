@@ -13,7 +13,7 @@ use crate::chain::Stream;
 use crate::columns::lay_out;
 use crate::compaction::{Copy, CopyRequest};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind};
-use crate::index::FramePlace;
+use crate::index::{FramePlace, checkpoint};
 use crate::record::Metadata;
 use crate::table::Span;
 
@@ -77,6 +77,10 @@ impl Sequencer {
     }
 
     fn write_copies(&mut self, request: &mut CopyRequest) -> bool {
+        if request.below.generation != self.set.index.read().generation() {
+            // What was looked up for it does not hold any more: compaction looks again.
+            return false;
+        }
         let (mut metadata, mut sequences) = (Metadata::new(), Vec::new());
         for copy in self.one_frame(request) {
             sequences.push(copy.sequence);
@@ -99,9 +103,10 @@ impl Sequencer {
                 };
                 let mut index = self.set.index.write();
                 index
-                    .relocate(frame, &metadata)
+                    .relocate(frame, &metadata, &request.below)
                     .expect("metadata written here has the form that is read here");
                 drop(index);
+                checkpoint::when_full(&self.set, Some(&self.chain));
                 self.copy_credit = self.copy_credit.saturating_sub(shared.slot_bytes as usize);
                 self.sealed = false;
                 self.last_work = Instant::now();

@@ -6,9 +6,12 @@ use std::time::Instant;
 use super::write::Frozen;
 use super::{LAG_MAX, SEAL_AFTER, Sequencer};
 use crate::assemble::{Content, look_at};
+use crate::error::OpenError;
 use crate::format::Identity;
+use crate::manifest;
 use crate::member::Member;
 use crate::recovery::{self, Outcome, set_mode};
+use crate::replay::restore_index;
 use crate::set::Mode;
 
 impl Sequencer {
@@ -27,6 +30,12 @@ impl Sequencer {
             return;
         }
         self.ask_again();
+        if self.set.index.read().is_unreadable()
+            && let Err(error) = self.rebuild_index()
+        {
+            set_mode(&self.set, Mode::ReadOnly(format!("the index cannot be rebuilt: {error}")));
+            return;
+        }
         if self.set.online().count() < self.set.geometry.write_quorum() {
             return;
         }
@@ -44,6 +53,15 @@ impl Sequencer {
         if let Some(reason) = mode {
             set_mode(&self.set, Mode::ReadOnly(reason));
         }
+    }
+
+    /// Reads the journal into a new index, because no copy of the old one can be read.
+    fn rebuild_index(&mut self) -> Result<(), OpenError> {
+        tracing::warn!(set = %self.set.id, "No copy of the index can be read: it is rebuilt from the journal.");
+        let identity = self.set.identity.lock().clone();
+        let manifest = manifest::newest(&self.set)?;
+        self.chain = restore_index(&self.set, &identity, manifest.as_ref())?;
+        Ok(())
     }
 
     /// Takes voters in again that only failed since the last decision, or were not there, if they are by now: what

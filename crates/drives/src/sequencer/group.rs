@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 
 use super::write::{Batch as Frame, Failure};
-use super::{Request, Sequencer};
+use super::{Outcome, Request, Sequencer};
 use crate::chain::Stream;
 use crate::columns::{column_on, lay_out};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
-use crate::index::FramePlace;
-use crate::judge::Overlay;
+use crate::index::lookup::Below;
+use crate::index::{FramePlace, View, checkpoint};
+use crate::judge::{LookAgain, Overlay};
 use crate::member::Member;
 use crate::record::{Metadata, metadata_bytes_of};
 use crate::table::Span;
@@ -127,13 +128,26 @@ impl Sequencer {
                 answer(request, Err(EngineError::WriteQuorum { answered, needed }));
                 continue;
             }
-            if let Some(nth) = group.overlay.refusal(&index, &request.batch) {
-                group.deferred.push((request, EngineError::Precondition { index: nth }));
+            if request.below.generation != index.generation() {
+                look_again(request);
                 continue;
+            }
+            let view = View { index: &index, below: &request.below };
+            match group.overlay.refusal(view, &request.batch) {
+                Ok(None) => {}
+                Ok(Some(nth)) => {
+                    group.deferred.push((request, EngineError::Precondition { index: nth }));
+                    continue;
+                }
+                Err(LookAgain) => {
+                    look_again(request);
+                    continue;
+                }
             }
             let committed = assign(&mut request.batch, last, set.clock.now_ns());
             last = committed.sequence;
-            let unnamed = group.overlay.accept(&index, last, &request.batch.mutations);
+            let view = View { index: &index, below: &request.below };
+            let unnamed = group.overlay.accept(view, last, &request.batch.mutations);
             group.metadata.push(last, &request.batch.mutations, &request.batch.changes);
             group.accepted.push((request, Committed { unnamed, ..committed }));
             meta_bytes += metadata;
@@ -156,18 +170,23 @@ impl Sequencer {
         let place =
             FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
         let mut accepted = answers.accepted;
+        let mut below = Below::default();
+        accepted.iter_mut().for_each(|(request, _)| below.absorb(std::mem::take(&mut request.below)));
         {
             let mut index = self.set.index.write();
             if let Some(released) = accepted.iter().rev().find_map(|(request, _)| request.batch.released) {
                 index.released = released;
             }
-            index.apply(place, metadata).expect("metadata written here has the form that is read here");
+            index
+                .apply(place, metadata, &below)
+                .expect("metadata written here has the form that is read here");
             let changes: Vec<Change> = accepted
                 .iter_mut()
                 .flat_map(|(request, _)| std::mem::take(&mut request.batch.changes))
                 .collect();
             index.remember(changes);
         }
+        checkpoint::when_full(&self.set, Some(&self.chain));
         let (written, joining) =
             (self.set.positions(Member::is_written), self.set.positions(Member::is_joining));
         for (request, committed) in accepted {
@@ -228,7 +247,14 @@ impl Answers {
 pub(super) fn answer(request: Request, result: Result<Committed, EngineError>) {
     drop(request.permit);
     // The caller may have gone away; its commit stands all the same.
-    let _ = request.reply.send(result);
+    let _ = request.reply.send(Outcome::Done(result));
+}
+
+fn look_again(request: Request) {
+    let Request { batch, reply, permit, .. } = request;
+    drop(permit);
+    // The caller may have gone away; nothing was done.
+    let _ = reply.send(Outcome::LookAgain(batch));
 }
 
 /// Gives a batch its sequences: max(previous + 1, nanoseconds since 1970), one for each change, one at least.

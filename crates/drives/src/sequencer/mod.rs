@@ -36,6 +36,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::chain::{Chain, Stream};
 use crate::compaction::{Compactor, CopyRequest};
 use crate::frame::Kind;
+use crate::index::checkpoint;
+use crate::index::lookup::Below;
 use crate::keeper::Keeper;
 use crate::manifest::Manifest;
 use crate::recovery::set_mode;
@@ -83,9 +85,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A commit that waits.
 pub(crate) struct Request {
     pub batch: Batch,
-    pub reply: oneshot::Sender<Result<Committed, EngineError>>,
+    /// What was looked up for it.
+    pub below: Below,
+    pub reply: oneshot::Sender<Outcome>,
     pub since: Instant,
     pub permit: OwnedSemaphorePermit,
+}
+
+/// What becomes of a commit.
+pub(crate) enum Outcome {
+    Done(Result<Committed, EngineError>),
+    /// What was looked up for it does not hold any more.
+    LookAgain(Batch),
 }
 
 /// What the sequencer hears.
@@ -148,6 +159,7 @@ pub(crate) struct Sequencer {
     last_retry: Instant,
     last_presence: Instant,
     last_space: Instant,
+    last_tended: Instant,
     stopping: Option<(bool, Option<oneshot::Sender<()>>)>,
 }
 
@@ -194,6 +206,7 @@ impl Sequencer {
             last_retry: now,
             last_presence: now,
             last_space: now,
+            last_tended: now,
             stopping: None,
         }
     }
@@ -244,6 +257,7 @@ impl Sequencer {
                 self.freeze(&frozen);
             }
             self.grant();
+            self.tend_index();
             self.retry();
             self.tend_manifest();
             if self.may_copy() {
@@ -310,8 +324,10 @@ impl Sequencer {
         *self.set.mode.read() == Mode::Writable
     }
 
+    /// While the memtable is over its bound, commits wait for the flush before it, which has a deadline.
     fn has_due_work(&self) -> bool {
-        self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
+        !self.set.index.read().is_over()
+            && self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
     }
 
     fn patience(&self) -> Duration {
@@ -399,6 +415,21 @@ impl Sequencer {
         }
     }
 
+    /// Sees to the copies of the index; without any that can be read it is rebuilt by recovery.
+    fn tend_index(&mut self) {
+        if self.last_tended.elapsed() < PRESENCE_EVERY {
+            return;
+        }
+        self.last_tended = Instant::now();
+        checkpoint::tend(&self.set);
+        if self.last_work.elapsed() > checkpoint::QUIET {
+            checkpoint::when_quiet(&self.set, &self.chain);
+        }
+        if self.is_writable() && self.set.index.read().is_lost() {
+            self.freeze(&Frozen("the index is rebuilt from the journal".into()));
+        }
+    }
+
     fn when_idle(&mut self) {
         if self.is_writable() && !self.sealed && self.last_work.elapsed() >= SEAL_AFTER {
             self.seal();
@@ -458,6 +489,7 @@ impl Sequencer {
         drop(self.events);
         drop(self.compactor);
         self.writers.clear();
+        checkpoint::stop(&self.set, clean.then_some(&self.chain));
         drop(self.preparer);
         drop(self.keeping);
         drop(self.set);

@@ -10,6 +10,7 @@ use super::medium::Medium;
 use super::power::{Power, Step, mix, off};
 use crate::assemble::{Given, Reopen};
 use crate::drive::Drive;
+use crate::index::memory::MemoryIndex;
 
 /// Size of a faulty drive unless a test says otherwise, in bytes: 1 GiB.
 const DRIVE_BYTES: u64 = 1 << 30;
@@ -46,6 +47,14 @@ pub struct FaultyDrive {
     pub(super) segment_bytes_max: u64,
     /// The life of the medium in which an engine opened it.
     pub(super) opened: u64,
+    pub(super) indexes: Arc<Mutex<Indexes>>,
+}
+
+/// The index on a drive in memory. None is kept unless a test says so.
+#[derive(Clone, Default)]
+pub(super) struct Indexes {
+    pub(super) keeps: bool,
+    pub(super) index: Option<Arc<MemoryIndex>>,
 }
 
 impl FaultyDrive {
@@ -58,7 +67,18 @@ impl FaultyDrive {
             faults: Arc::default(),
             segment_bytes_max: u64::MAX,
             opened: 0,
+            indexes: Arc::default(),
         }
+    }
+
+    /// Lets it keep copies of the index from now on.
+    pub fn keep_indexes(&self) {
+        self.indexes.lock().keeps = true;
+    }
+
+    /// The copy of the index that lies on it.
+    pub fn index(&self) -> Option<Arc<MemoryIndex>> {
+        self.indexes.lock().index.clone()
     }
 
     /// `count` blank drives of one machine.
@@ -96,6 +116,8 @@ impl FaultyDrive {
             file.current = file.durable.clone();
             file.named = true;
         }
+        let Indexes { keeps, index } = self.indexes.lock().clone();
+        let index = index.map(|index| Arc::new(index.restarted()));
         FaultyDrive {
             path: self.path.clone(),
             power: Arc::clone(power),
@@ -103,6 +125,7 @@ impl FaultyDrive {
             faults: Arc::default(),
             segment_bytes_max: self.segment_bytes_max,
             opened: 0,
+            indexes: Arc::new(Mutex::new(Indexes { keeps, index })),
         }
     }
 
@@ -119,6 +142,7 @@ impl FaultyDrive {
             faults: Arc::default(),
             segment_bytes_max: u64::MAX,
             opened: 0,
+            indexes: Arc::default(),
         }
     }
 

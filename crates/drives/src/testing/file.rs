@@ -7,6 +7,7 @@ use super::change::Change;
 use super::drive::FaultyDrive;
 use crate::drive::{AlignedBytes, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space};
 use crate::format::FORMAT_FILE;
+use crate::index::ordered::OrderedIndex;
 use crate::location::ShardId;
 
 /// Ends the name of a shard that is being made anew.
@@ -158,6 +159,25 @@ impl Drive for FaultyDrive {
         self.check_found()?;
         let name = shard_name(id);
         Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn ShardReader>))
+    }
+
+    fn keeps_indexes(&self) -> bool {
+        self.indexes.lock().keeps
+    }
+
+    fn open_index(&self, make: bool) -> io::Result<Option<Arc<dyn OrderedIndex>>> {
+        self.power.check()?;
+        let mut indexes = self.indexes.lock();
+        if make {
+            indexes.index = Some(Arc::default());
+        }
+        Ok(indexes.index.as_ref().map(|index| Arc::clone(index) as Arc<dyn OrderedIndex>))
+    }
+
+    fn remove_indexes(&self) -> io::Result<()> {
+        self.power.check()?;
+        self.indexes.lock().index = None;
+        Ok(())
     }
 
     fn remove_shard(&self, id: ShardId) -> io::Result<()> {

@@ -21,6 +21,7 @@ mod medium;
 mod power;
 mod timeline;
 
+pub use crate::index::memory::MemoryIndex;
 pub use drive::FaultyDrive;
 pub use power::Power;
 pub use timeline::{Moment, Timeline};
