@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use futures_util::StreamExt;
-use store::{Engine, Location, StageHint, SystemClock};
+use store::{Engine, Location, PartitionId, StageHint, SystemClock};
 use tidings_drives::{LocalEngine, Options};
 use tokio::runtime::Runtime;
 
@@ -23,7 +23,7 @@ const ROUNDS: usize = 9;
 
 async fn stage(engine: &LocalEngine, piece: &Bytes) -> Location {
     let hint = StageHint { size_bytes: Some(BODY_BYTES as u64) };
-    let mut stage = engine.stage(hint).await.expect("all drives are there");
+    let mut stage = engine.stage(PartitionId(0), hint).await.expect("all drives are there");
     for _ in 0..BODY_BYTES / piece.len() {
         stage.write(piece.clone()).await.expect("all drives are there");
     }

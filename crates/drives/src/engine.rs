@@ -12,7 +12,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
     Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
-    Location, PartitionId, Sequence, SetReport, Stage, StageHint, Verification,
+    Location, Partition, PartitionId, Sequence, SetReport, Stage, StageHint, Verification,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -296,9 +296,17 @@ pub(crate) fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, 
     })
 }
 
+/// The one partition of a set.
+pub(crate) const ONLY: PartitionId = PartitionId(0);
+
+fn check(partition: PartitionId) -> Result<(), EngineError> {
+    if partition == ONLY { Ok(()) } else { Err(EngineError::NoSuchPartition { partition }) }
+}
+
 impl Engine for LocalEngine {
-    fn commit(&self, _partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
+    fn commit(&self, partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>> {
         Box::pin(async move {
+            check(partition)?;
             let since = Instant::now();
             let mut batch = batch;
             loop {
@@ -318,10 +326,11 @@ impl Engine for LocalEngine {
 
     fn get<'a>(
         &'a self,
-        _partition: PartitionId,
+        partition: PartitionId,
         key: &'a [u8],
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
+            check(partition)?;
             self.check_readable()?;
             let Some(mut stored) = self.look_up(key).await? else { return Ok(None) };
             loop {
@@ -350,11 +359,12 @@ impl Engine for LocalEngine {
 
     fn scan(
         &self,
-        _partition: PartitionId,
+        partition: PartitionId,
         range: KeyRange,
         limit: usize,
     ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
         Box::pin(async move {
+            check(partition)?;
             self.check_readable()?;
             let prepare = |index: &Index| {
                 let part = index.part(&range, limit);
@@ -383,11 +393,12 @@ impl Engine for LocalEngine {
 
     fn changes(
         &self,
-        _partition: PartitionId,
+        partition: PartitionId,
         after: Sequence,
         limit: usize,
     ) -> Future<'_, Result<Vec<Change>, EngineError>> {
         Box::pin(async move {
+            check(partition)?;
             self.check_readable()?;
             if let Some(changes) = self.set.index.read().recent_after(after, limit) {
                 return Ok(changes);
@@ -403,8 +414,13 @@ impl Engine for LocalEngine {
         })
     }
 
-    fn stage(&self, hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
+    fn stage(
+        &self,
+        partition: PartitionId,
+        hint: StageHint,
+    ) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
+            check(partition)?;
             if self.set.full.load(Ordering::Relaxed) {
                 return Err(EngineError::Full);
             }
@@ -425,7 +441,8 @@ impl Engine for LocalEngine {
         Box::pin(async move { shards::reclaim(&self.set, &self.pins, &location).await })
     }
 
-    fn partitions(&self) -> Vec<PartitionId> {
-        vec![PartitionId(0)]
+    fn partitions(&self) -> Vec<Partition> {
+        let (free_bytes, total_bytes) = self.set.room();
+        vec![Partition { id: ONLY, free_bytes, total_bytes }]
     }
 }

@@ -236,6 +236,15 @@ impl Set {
         failed
     }
 
+    /// Bytes free and in all on the drives that take part; none are free while no payload is taken.
+    pub(crate) fn room(&self) -> (u64, u64) {
+        let spaces = self.online().filter_map(|member| member.drive().ok()?.space().ok());
+        let (free, total) =
+            spaces.fold((0, 0), |(free, total), space| (free + space.free_bytes, total + space.total_bytes));
+        let takes_writes = *self.mode.read() == Mode::Writable && !self.full.load(Ordering::Acquire);
+        (if takes_writes { free } else { 0 }, total)
+    }
+
     /// What the drives report of themselves.
     pub(crate) fn report(&self) -> SetReport {
         let drives: Vec<DriveReport> = self

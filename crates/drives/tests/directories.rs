@@ -59,7 +59,7 @@ async fn get(engine: &LocalEngine, key: &str) -> Option<Bytes> {
 }
 
 async fn stage(engine: &LocalEngine, body: Bytes) -> Location {
-    let mut stage = engine.stage(StageHint::default()).await.unwrap();
+    let mut stage = engine.stage(SET, StageHint::default()).await.unwrap();
     for piece in body.chunks(100_000) {
         stage.write(Bytes::copy_from_slice(piece)).await.unwrap();
     }
@@ -333,7 +333,7 @@ async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_
     assert_eq!(engine.read(&location, 0..10).await.err(), Some(unreadable));
     let unwritable = EngineError::WriteQuorum { answered: 1, needed: 3 };
     assert_eq!(put(&engine, "tulip", body(10, 2)).await, Err(unwritable.clone()));
-    assert_eq!(engine.stage(StageHint::default()).await.err(), Some(unwritable));
+    assert_eq!(engine.stage(SET, StageHint::default()).await.err(), Some(unwritable));
     assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
     for number in [2, 3, 4] {
         folder.bring_back(number);

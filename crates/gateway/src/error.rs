@@ -109,7 +109,8 @@ impl From<store::EngineError> for Failure {
             EngineError::Closed => retry_later(ErrorCode::ServiceUnavailable, &error),
             EngineError::Precondition { .. }
             | EngineError::Damaged { .. }
-            | EngineError::NoSuchLocation { .. } => internal(&error),
+            | EngineError::NoSuchLocation { .. }
+            | EngineError::NoSuchPartition { .. } => internal(&error),
         }
     }
 }

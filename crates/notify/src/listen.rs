@@ -91,7 +91,7 @@ impl Notifier {
         let newest = self.newest.subscribe();
         let store = self.store.load_full();
         let read_to = store.iter().flat_map(|store| {
-            store.partitions().into_iter().map(|partition| (partition, store.newest(partition)))
+            store.partitions().iter().map(|&partition| (partition, store.newest(partition)))
         });
         Listener {
             read_to: read_to.collect(),

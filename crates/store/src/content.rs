@@ -22,6 +22,8 @@ pub const INLINE_BYTES_MAX: usize = 128 * 1024;
 /// A body being received. Dropping it abandons what was staged.
 pub struct ContentWriter {
     engine: Arc<dyn Engine>,
+    /// That of the bucket the body is for.
+    partition: PartitionId,
     abandoned: Arc<Abandoned>,
     announced_bytes: Option<u64>,
     size_bytes: u64,
@@ -55,12 +57,13 @@ impl Store {
         bucket: &BucketName,
         size_bytes: Option<u64>,
     ) -> Result<ContentWriter, Error> {
-        self.bucket(bucket)?;
+        let partition = self.bucket(bucket)?.partition;
         self.reclaim_abandoned().await;
         let fits_inline =
             size_bytes.and_then(|size| usize::try_from(size).ok()).filter(|&size| size <= INLINE_BYTES_MAX);
         Ok(ContentWriter {
             engine: Arc::clone(&self.engine),
+            partition,
             abandoned: Arc::clone(&self.abandoned),
             announced_bytes: size_bytes,
             size_bytes: 0,
@@ -116,7 +119,7 @@ impl ContentWriter {
             Some(stage) => stage,
             None => {
                 let hint = StageHint { size_bytes: self.announced_bytes };
-                self.stage.insert(self.engine.stage(hint).await?)
+                self.stage.insert(self.engine.stage(self.partition, hint).await?)
             }
         };
         for bytes in [gathered, bytes] {

@@ -15,8 +15,8 @@ const CURSORS_PAGE: usize = 100;
 
 impl Store {
     /// The partitions whose changes a target reads.
-    pub fn partitions(&self) -> Vec<PartitionId> {
-        self.engine.partitions()
+    pub fn partitions(&self) -> &[PartitionId] {
+        &self.partitions
     }
 
     /// Up to `limit` durable changes after a sequence.
@@ -98,7 +98,7 @@ impl Store {
     ///
     /// What the engine refuses; some partitions may have forgotten already.
     pub async fn forget_cursor(&self, target: &str) -> Result<(), Error> {
-        for partition in self.engine.partitions() {
+        for &partition in self.partitions() {
             let batch = Batch {
                 mutations: vec![Mutation::Delete(schema::cursor_key(target))],
                 rides: true,

@@ -23,6 +23,17 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, EngineError>> + Se
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId(pub u32);
 
+/// A partition and the room it has at the moment, by which the store places new buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// Which.
+    pub id: PartitionId,
+    /// Bytes that can still be written, parity included; 0 while it takes no writes.
+    pub free_bytes: u64,
+    /// Bytes there are, parity included.
+    pub total_bytes: u64,
+}
+
 /// Where staged bytes lie. Opaque above the engine; at most [`Location::BYTES_MAX`] bytes.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 pub struct Location(pub Vec<u8>);
@@ -43,6 +54,8 @@ impl fmt::Debug for Location {
 }
 
 /// Where a store keeps everything. See the module header of `testing::contract` for the suite.
+///
+/// Every method that takes a partition answers [`EngineError::NoSuchPartition`] for one that is not there.
 pub trait Engine: Send + Sync + 'static {
     /// Makes a batch durable, all or nothing, and gives its sequences.
     ///
@@ -52,9 +65,10 @@ pub trait Engine: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Precondition`] (nothing changed), [`EngineError::WriteQuorum`], [`EngineError::Full`]
-    /// and [`EngineError::TooLarge`] (nothing changed), [`EngineError::OutcomeUnknown`] (it may or may not
-    /// have taken effect).
+    /// [`EngineError::Precondition`], [`EngineError::WriteQuorum`], [`EngineError::Full`],
+    /// [`EngineError::TooLarge`], [`EngineError::NoSuchLocation`] for a body that was staged in another
+    /// partition (nothing changed in all of these); [`EngineError::OutcomeUnknown`] (it may or may not have
+    /// taken effect).
     fn commit(&self, partition: PartitionId, batch: Batch) -> Future<'_, Result<Committed, EngineError>>;
 
     /// The current value of a key with its payload, or `None`.
@@ -83,8 +97,13 @@ pub trait Engine: Send + Sync + 'static {
         limit: usize,
     ) -> Future<'_, Result<Vec<Change>, EngineError>>;
 
-    /// Opens a place for a large body. What is written is invisible until a commit names its location.
-    fn stage(&self, hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>>;
+    /// Opens a place for a large body in a partition. What is written is invisible until a commit to that
+    /// partition names its location.
+    fn stage(
+        &self,
+        partition: PartitionId,
+        hint: StageHint,
+    ) -> Future<'_, Result<Box<dyn Stage>, EngineError>>;
 
     /// Streams `range` (bytes, end exclusive) of a staged and named body, verified and rebuilt where needed.
     ///
@@ -100,8 +119,9 @@ pub trait Engine: Send + Sync + 'static {
     /// The caller has seen the commit that unnamed them succeed. Reclaiming twice is harmless.
     fn reclaim(&self, location: Location) -> Future<'_, Result<(), EngineError>>;
 
-    /// The partitions of this engine, in order, never none.
-    fn partitions(&self) -> Vec<PartitionId>;
+    /// The partitions of this engine and their room: never none, and the same ones in the same order for as
+    /// long as it is open. It may ask drives for their room, so it is not for the path of every request.
+    fn partitions(&self) -> Vec<Partition>;
 }
 
 /// A large body being written.
@@ -236,7 +256,14 @@ pub enum EngineError {
         parity: usize,
     },
 
-    /// The location is not one this engine has.
+    /// The engine has no such partition.
+    #[error("there is no partition {}", partition.0)]
+    NoSuchPartition {
+        /// The partition asked for.
+        partition: PartitionId,
+    },
+
+    /// The location is not one this engine, or the partition asked, has.
     #[error("no staged body at {location:?}")]
     NoSuchLocation {
         /// The location asked for.

@@ -50,8 +50,8 @@ pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 pub use clock::{Clock, SystemClock};
 pub use content::{Content, ContentWriter};
 pub use engine::{
-    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage,
-    StageHint,
+    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, Partition, PartitionId,
+    Stage, StageHint,
 };
 pub use error::Error;
 pub use heal::HealReport;

@@ -185,7 +185,10 @@ impl Store {
         };
         let error = match self.commit_naming(&mut content, partition, batch).await {
             Ok(committed) => return Ok(part_of(number, row, committed.sequence)),
-            Err(EngineError::Precondition { .. }) => Error::NoSuchUpload { upload },
+            // A body in another partition: the upload went with the bucket it was for.
+            Err(EngineError::Precondition { .. } | EngineError::NoSuchLocation { .. }) => {
+                Error::NoSuchUpload { upload }
+            }
             Err(error) => Error::Engine(error),
         };
         self.discard(content).await;

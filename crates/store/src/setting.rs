@@ -59,7 +59,7 @@ impl Store {
     }
 
     fn first_partition(&self) -> PartitionId {
-        *self.engine.partitions().first().expect("an engine has a partition")
+        *self.partitions.first().expect("an engine has a partition")
     }
 }
 

@@ -17,7 +17,7 @@ use futures_util::lock::Mutex;
 use parking_lot::RwLock;
 
 use crate::batch::{Batch, Precondition};
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Creations};
 use crate::change::{Change, ChangeKind, Origin, Sequence};
 use crate::clock::Clock;
 use crate::content::Abandoned;
@@ -36,12 +36,14 @@ pub(crate) const SCAN_ENTRIES: usize = 1000;
 /// What buckets, objects and uploads mean, over one engine. One per server; shared by reference.
 pub struct Store {
     pub(crate) engine: Arc<dyn Engine>,
+    /// Those of the engine, in its order.
+    pub(crate) partitions: Vec<PartitionId>,
     recorder: Arc<dyn Recorder>,
     clock: Arc<dyn Clock>,
     pub(crate) buckets: RwLock<BTreeMap<BucketName, Arc<Bucket>>>,
     /// Held while a bucket's record is written or loaded again, so that `buckets` follows the commits in
     /// their order.
-    pub(crate) bucket_writes: Mutex<()>,
+    pub(crate) bucket_writes: Mutex<Creations>,
     newest: BTreeMap<PartitionId, AtomicU64>,
     pub(crate) abandoned: Arc<Abandoned>,
 }
@@ -51,17 +53,28 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// What the engine says, and `Unreadable`.
+    /// What the engine says, and `Unreadable`: also when two partitions have the same bucket.
     pub async fn open(
         engine: Arc<dyn Engine>,
         recorder: Arc<dyn Recorder>,
         clock: Arc<dyn Clock>,
     ) -> Result<Store, Error> {
-        let mut buckets = BTreeMap::new();
+        let partitions: Vec<PartitionId> =
+            engine.partitions().into_iter().map(|partition| partition.id).collect();
+        let mut buckets = BTreeMap::<BucketName, Arc<Bucket>>::new();
         let mut newest = BTreeMap::new();
-        for partition in engine.partitions() {
+        for &partition in &partitions {
             for (key, entry) in scan_all(&*engine, partition, schema::BUCKETS).await? {
                 let bucket = Bucket::from_entry(partition, &key, &entry)?;
+                if let Some(twin) = buckets.get(&bucket.name) {
+                    let (one, other) = (twin.partition.0, partition.0);
+                    return Err(schema::unreadable(
+                        &key,
+                        &format!(
+                            "partitions {one} and {other} both have this bucket: drives of two servers are mixed"
+                        ),
+                    ));
+                }
                 buckets.insert(bucket.name.clone(), Arc::new(bucket));
             }
             let sequence = newest_change(&*engine, partition).await?;
@@ -69,10 +82,11 @@ impl Store {
         }
         Ok(Store {
             engine,
+            partitions,
             recorder,
             clock,
             buckets: RwLock::new(buckets),
-            bucket_writes: Mutex::new(()),
+            bucket_writes: Mutex::default(),
             newest,
             abandoned: Arc::default(),
         })

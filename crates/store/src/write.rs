@@ -48,6 +48,10 @@ impl Store {
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
                 // The object was replaced since it was judged: judge what is there now.
                 Err(EngineError::Precondition { index }) if index == guard_index => {}
+                // The bucket the body was received for is gone; one of its name is in another partition.
+                Err(EngineError::NoSuchLocation { .. }) => {
+                    return Err(Error::NoSuchBucket { bucket: draft.bucket.clone() });
+                }
                 Err(error) => return Err(error.into()),
             }
         }

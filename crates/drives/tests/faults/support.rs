@@ -118,7 +118,7 @@ pub(crate) async fn told(engine: &LocalEngine) -> Vec<String> {
 }
 
 pub(crate) async fn stage(engine: &LocalEngine, body: &Bytes) -> Result<Location, EngineError> {
-    let mut stage = engine.stage(StageHint::default()).await?;
+    let mut stage = engine.stage(SET, StageHint::default()).await?;
     stage.write(body.clone()).await?;
     stage.finish().await
 }

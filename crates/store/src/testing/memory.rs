@@ -16,8 +16,8 @@ use crate::batch::{Batch, Mutation, Precondition};
 use crate::change::{Change, Sequence};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{
-    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, PartitionId, Stage,
-    StageHint, successor,
+    ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, Partition, PartitionId,
+    Stage, StageHint, successor,
 };
 
 /// Bytes of a body given at once by a read: small, so that tests see bodies in several pieces.
@@ -31,16 +31,15 @@ pub struct MemoryEngine {
 
 struct Shared {
     clock: Arc<dyn Clock>,
-    partitions: u32,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     newest: Sequence,
-    partitions: BTreeMap<PartitionId, Partition>,
-    /// Staged bodies by number; a location is the number, big endian.
-    bodies: BTreeMap<u64, Bytes>,
+    partitions: BTreeMap<PartitionId, Content>,
+    /// Staged bodies by number, with their partitions; a location is the number, big endian.
+    bodies: BTreeMap<u64, (PartitionId, Bytes)>,
     staged: u64,
     /// Entries that scans have returned since the engine was made.
     scanned_entries: u64,
@@ -48,10 +47,12 @@ struct State {
     write_quorum_lost: Option<(usize, usize)>,
 }
 
-#[derive(Default)]
-struct Partition {
+/// What a partition holds.
+struct Content {
     entries: BTreeMap<Bytes, Entry>,
     changes: Vec<Change>,
+    /// Bytes free and in all, as a test says it.
+    room: (u64, u64),
 }
 
 impl MemoryEngine {
@@ -62,7 +63,17 @@ impl MemoryEngine {
 
     /// An empty engine of so many partitions, by a clock of the test's.
     pub fn with(clock: Arc<dyn Clock>, partitions: u32) -> MemoryEngine {
-        MemoryEngine { shared: Arc::new(Shared { clock, partitions, state: Mutex::default() }) }
+        let empty = || Content { entries: BTreeMap::new(), changes: Vec::new(), room: (1, 1) };
+        let partitions = (0..partitions).map(|number| (PartitionId(number), empty())).collect();
+        let state = Mutex::new(State { partitions, ..State::default() });
+        MemoryEngine { shared: Arc::new(Shared { clock, state }) }
+    }
+
+    /// Says how many bytes a partition has free and in all. Before, all of it is free.
+    pub fn set_room(&self, partition: PartitionId, free_bytes: u64, total_bytes: u64) {
+        let state = &mut *self.shared.state.lock();
+        state.content_mut(partition).expect("a test names partitions that are there").room =
+            (free_bytes, total_bytes);
     }
 
     /// Makes the next commits fail, one after the other, each with the next error given. Nothing changes.
@@ -119,7 +130,8 @@ impl MemoryEngine {
             return Err(failure);
         }
         state.check_quorum()?;
-        let entries = &mut state.partitions.entry(partition).or_default().entries;
+        state.check_bodies(partition, &batch)?;
+        let entries = &mut state.content_mut(partition)?.entries;
         for (index, precondition) in batch.preconditions.iter().enumerate() {
             if !holds(entries, precondition) {
                 return Err(EngineError::Precondition { index });
@@ -134,10 +146,10 @@ impl MemoryEngine {
         if batch.changes.is_empty() {
             state.newest = now.max(Sequence(state.newest.0 + 1));
         }
-        let unnamed = apply(entries, batch.mutations, state.newest);
+        let (newest, content) = (state.newest, state.content_mut(partition)?);
+        let unnamed = apply(&mut content.entries, batch.mutations, newest);
         let told = batch.changes.into_iter().zip(&sequences);
-        let told = told.map(|(change, &sequence)| Change { sequence, ..change });
-        state.partitions.entry(partition).or_default().changes.extend(told);
+        content.changes.extend(told.map(|(change, &sequence)| Change { sequence, ..change }));
         Ok(Committed { sequence: state.newest, changes: sequences, unnamed })
     }
 }
@@ -152,6 +164,30 @@ impl State {
     fn check_quorum(&self) -> Result<(), EngineError> {
         match self.write_quorum_lost {
             Some((answered, needed)) => Err(EngineError::WriteQuorum { answered, needed }),
+            None => Ok(()),
+        }
+    }
+
+    fn content(&self, partition: PartitionId) -> Result<&Content, EngineError> {
+        self.partitions.get(&partition).ok_or(EngineError::NoSuchPartition { partition })
+    }
+
+    fn content_mut(&mut self, partition: PartitionId) -> Result<&mut Content, EngineError> {
+        self.partitions.get_mut(&partition).ok_or(EngineError::NoSuchPartition { partition })
+    }
+
+    /// No body of another partition may be named.
+    fn check_bodies(&self, partition: PartitionId, batch: &Batch) -> Result<(), EngineError> {
+        let puts = batch.mutations.iter().filter_map(|mutation| match mutation {
+            Mutation::Put(put) => Some(put),
+            Mutation::Delete(_) | Mutation::DeletePrefix(_) => None,
+        });
+        let is_foreign = |location: &&Location| {
+            let body = number_of(location).and_then(|number| self.bodies.get(&number));
+            body.is_some_and(|(own, _)| *own != partition)
+        };
+        match puts.flat_map(|put| &put.locations).find(is_foreign) {
+            Some(location) => Err(EngineError::NoSuchLocation { location: location.clone() }),
             None => Ok(()),
         }
     }
@@ -228,7 +264,7 @@ impl Engine for MemoryEngine {
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
             let state = self.shared.state.lock();
-            Ok(state.partitions.get(&partition).and_then(|partition| partition.entries.get(key)).cloned())
+            Ok(state.content(partition)?.entries.get(key).cloned())
         })
     }
 
@@ -240,10 +276,7 @@ impl Engine for MemoryEngine {
     ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
         Box::pin(async move {
             let state = &mut *self.shared.state.lock();
-            let Some(partition) = state.partitions.get(&partition) else {
-                return Ok(Vec::new());
-            };
-            let within = partition.entries.range(range.start.clone()..);
+            let within = state.content(partition)?.entries.range(range.start.clone()..);
             let page: Vec<_> = within
                 .take_while(|(key, _)| range.contains(key))
                 .take(limit)
@@ -262,18 +295,24 @@ impl Engine for MemoryEngine {
     ) -> Future<'_, Result<Vec<Change>, EngineError>> {
         Box::pin(async move {
             let state = self.shared.state.lock();
-            let Some(partition) = state.partitions.get(&partition) else {
-                return Ok(Vec::new());
-            };
-            let from = partition.changes.partition_point(|change| change.sequence <= after);
-            Ok(partition.changes[from..].iter().take(limit).cloned().collect())
+            let changes = &state.content(partition)?.changes;
+            let from = changes.partition_point(|change| change.sequence <= after);
+            Ok(changes[from..].iter().take(limit).cloned().collect())
         })
     }
 
-    fn stage(&self, _hint: StageHint) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
+    fn stage(
+        &self,
+        partition: PartitionId,
+        _hint: StageHint,
+    ) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
-            self.shared.state.lock().check_quorum()?;
-            let stage = MemoryStage { engine: self.clone(), gathered: BytesMut::new() };
+            {
+                let state = self.shared.state.lock();
+                state.content(partition)?;
+                state.check_quorum()?;
+            }
+            let stage = MemoryStage { engine: self.clone(), partition, gathered: BytesMut::new() };
             Ok(Box::new(stage) as Box<dyn Stage>)
         })
     }
@@ -286,7 +325,7 @@ impl Engine for MemoryEngine {
         Box::pin(async move {
             let state = self.shared.state.lock();
             let body = number_of(location).and_then(|number| state.bodies.get(&number));
-            let body = body.ok_or_else(|| EngineError::NoSuchLocation { location: location.clone() })?;
+            let (_, body) = body.ok_or_else(|| EngineError::NoSuchLocation { location: location.clone() })?;
             // The stream holds the bytes themselves: reclaiming them meanwhile takes nothing from it.
             let place = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
             let (start, end) = (place(range.start), place(range.end));
@@ -308,13 +347,19 @@ impl Engine for MemoryEngine {
         })
     }
 
-    fn partitions(&self) -> Vec<PartitionId> {
-        (0..self.shared.partitions).map(PartitionId).collect()
+    fn partitions(&self) -> Vec<Partition> {
+        let state = self.shared.state.lock();
+        let partitions = state.partitions.iter().map(|(&id, content)| {
+            let (free_bytes, total_bytes) = content.room;
+            Partition { id, free_bytes, total_bytes }
+        });
+        partitions.collect()
     }
 }
 
 struct MemoryStage {
     engine: MemoryEngine,
+    partition: PartitionId,
     gathered: BytesMut,
 }
 
@@ -332,7 +377,7 @@ impl Stage for MemoryStage {
             state.check_quorum()?;
             let number = state.staged;
             state.staged += 1;
-            state.bodies.insert(number, self.gathered.freeze());
+            state.bodies.insert(number, (self.partition, self.gathered.freeze()));
             Ok(location(number))
         })
     }
@@ -343,7 +388,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::MemoryEngine;
+    use crate::clock::SystemClock;
     use crate::engine::Engine;
 
     crate::engine_contract!(async || Arc::new(MemoryEngine::new()) as Arc<dyn Engine>);
+
+    fn of_two_partitions() -> Arc<dyn Engine> {
+        Arc::new(MemoryEngine::with(Arc::new(SystemClock), 2))
+    }
+
+    mod of_two_partitions {
+        crate::engine_contract!(async || super::of_two_partitions());
+    }
+
+    mod the_second_of_two_partitions {
+        use crate::testing::contract::OnePartition;
+
+        crate::engine_contract!(async || OnePartition::of(super::of_two_partitions(), 1));
+    }
 }

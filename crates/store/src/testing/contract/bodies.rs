@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 
 use super::{Subject, body, delete, put, put_bodies};
 use crate::batch::Mutation;
-use crate::engine::{Engine, EngineError, Location, StageHint};
+use crate::engine::{Engine, EngineError, Location};
 
 /// Larger than a stripe of any set, and of no round size.
 const LARGE_BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -34,7 +34,7 @@ pub async fn a_body_is_read_back_whole_and_in_any_range(engine: Arc<dyn Engine>)
 /// A body of no bytes can be staged, named and read.
 pub async fn an_empty_body_is_read_back_as_nothing(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let stage = subject.engine.stage(StageHint::default()).await.expect("the engine takes bodies");
+    let stage = subject.open_stage().await;
     let location = stage.finish().await.expect("the engine takes bodies");
     subject.mutate([put_bodies(b"k", std::slice::from_ref(&location))]).await;
     assert_eq!(subject.read(&location, 0..0).await, b"");
@@ -43,7 +43,7 @@ pub async fn an_empty_body_is_read_back_as_nothing(engine: Arc<dyn Engine>) {
 /// A stage that is dropped harms nothing that comes after it.
 pub async fn a_dropped_stage_is_nothing(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let mut stage = subject.engine.stage(StageHint::default()).await.expect("the engine takes bodies");
+    let mut stage = subject.open_stage().await;
     stage.write(Bytes::from(body(LARGE_BYTES))).await.expect("the engine takes bodies");
     drop(stage);
     let location = subject.stage(b"after", 2).await;

@@ -235,8 +235,9 @@ pub async fn a_batch_of_a_thousand_deletes_is_one_commit(engine: Arc<dyn Engine>
 
 /// An engine has at least one partition and names them in the same order every time.
 pub async fn there_is_a_partition_and_their_order_stands(engine: Arc<dyn Engine>) {
-    let partitions = engine.partitions();
+    let ids = || engine.partitions().into_iter().map(|partition| partition.id).collect::<Vec<_>>();
+    let partitions = ids();
     assert!(!partitions.is_empty());
     assert!(partitions.is_sorted());
-    assert_eq!(engine.partitions(), partitions);
+    assert_eq!(ids(), partitions);
 }

@@ -9,6 +9,7 @@ mod bodies;
 mod commits;
 mod concurrency;
 mod pages;
+mod partitions;
 
 pub use bodies::{
     a_body_is_read_back_whole_and_in_any_range, a_dropped_stage_is_nothing,
@@ -35,6 +36,10 @@ pub use pages::{
     a_prefix_is_removed_with_all_under_it_and_nothing_else, changes_come_in_pages_after_a_sequence,
     keys_come_in_byte_order_in_pages_without_payloads, ranges_end_before_their_end,
 };
+pub use partitions::{
+    OnePartition, a_body_is_named_in_the_partition_it_was_staged_in_and_in_no_other,
+    a_partition_that_is_not_there_is_refused_by_name, partitions_know_nothing_of_one_another,
+};
 
 use std::sync::Arc;
 
@@ -43,7 +48,7 @@ use futures_util::TryStreamExt;
 
 use crate::batch::{Batch, Mutation, Put};
 use crate::change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
-use crate::engine::{Engine, Entry, Location, PartitionId, StageHint};
+use crate::engine::{Engine, Entry, Location, PartitionId, Stage, StageHint};
 use crate::names::{BucketName, VersionId};
 
 /// Makes a test of every law of [`testing::contract`](crate::testing::contract), for the engine that an
@@ -55,12 +60,14 @@ macro_rules! engine_contract {
     ($make:expr) => {
         $crate::engine_contract! { @laws $make;
             a_batch_of_a_thousand_deletes_is_one_commit
+            a_body_is_named_in_the_partition_it_was_staged_in_and_in_no_other
             a_body_is_read_back_whole_and_in_any_range
             a_change_is_told_as_it_was_committed
             a_commit_is_visible_on_return
             a_dropped_stage_is_nothing
             a_location_is_short_enough_to_store
             a_location_that_moves_to_another_key_stays_named
+            a_partition_that_is_not_there_is_refused_by_name
             a_prefix_is_removed_with_all_under_it_and_nothing_else
             a_put_replaces_everything_that_was_there
             a_refusal_that_rests_on_a_commit_comes_after_it
@@ -80,6 +87,7 @@ macro_rules! engine_contract {
             mutations_apply_in_order
             no_update_is_lost_under_unchanged
             of_many_who_want_a_key_absent_one_wins
+            partitions_know_nothing_of_one_another
             preconditions_hold_where_they_should
             ranges_end_before_their_end
             reclaiming_twice_is_harmless_and_takes_nothing_else
@@ -108,7 +116,7 @@ struct Subject {
 
 impl Subject {
     fn new(engine: Arc<dyn Engine>) -> Subject {
-        let partition = *engine.partitions().first().expect("an engine has a partition");
+        let partition = engine.partitions().first().expect("an engine has a partition").id;
         Subject { engine, partition }
     }
 
@@ -134,9 +142,14 @@ impl Subject {
         self.engine.changes(self.partition, after, limit).await.expect("the engine can be read")
     }
 
+    async fn open_stage(&self) -> Box<dyn Stage> {
+        let stage = self.engine.stage(self.partition, StageHint::default()).await;
+        stage.expect("the engine takes bodies")
+    }
+
     async fn stage(&self, body: &[u8], chunk_bytes: usize) -> Location {
         let hint = StageHint { size_bytes: Some(body.len() as u64) };
-        let mut stage = self.engine.stage(hint).await.expect("the engine takes bodies");
+        let mut stage = self.engine.stage(self.partition, hint).await.expect("the engine takes bodies");
         for chunk in body.chunks(chunk_bytes.max(1)) {
             stage.write(Bytes::copy_from_slice(chunk)).await.expect("the engine takes bodies");
         }

@@ -328,7 +328,7 @@ impl Side {
     }
 
     fn partition(&self) -> PartitionId {
-        self.engine.partitions()[0]
+        self.store.bucket(&self.album).expect("the album is there").partition
     }
 
     async fn changes(&self, after: Sequence, place: &str) -> Vec<(Sequence, Told)> {
