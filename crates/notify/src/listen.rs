@@ -74,7 +74,7 @@ pub struct Listener {
     store: Option<Arc<Store>>,
     /// How far each partition was read.
     read_to: Vec<(PartitionId, Sequence)>,
-    newest: watch::Receiver<Sequence>,
+    commits: watch::Receiver<u64>,
     backoff: Backoff,
 }
 
@@ -88,7 +88,7 @@ impl Notifier {
             listeners.push(Arc::clone(&filter));
             listeners
         });
-        let newest = self.newest.subscribe();
+        let commits = self.commits.subscribe();
         let store = self.store.load_full();
         let read_to = store.iter().flat_map(|store| {
             store.partitions().iter().map(|&partition| (partition, store.newest(partition)))
@@ -99,7 +99,7 @@ impl Notifier {
             filter,
             server: Arc::clone(&self.identity),
             store,
-            newest,
+            commits,
             backoff: Backoff::default(),
         }
     }
@@ -114,7 +114,7 @@ impl Listener {
             return std::future::pending().await;
         };
         loop {
-            self.newest.borrow_and_update();
+            self.commits.borrow_and_update();
             let mut has_more = false;
             for place in 0..self.read_to.len() {
                 let (partition, after) = self.read_to[place];
@@ -134,7 +134,7 @@ impl Listener {
                     }
                 }
             }
-            if !has_more && self.newest.changed().await.is_err() {
+            if !has_more && self.commits.changed().await.is_err() {
                 return std::future::pending().await;
             }
         }

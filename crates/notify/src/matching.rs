@@ -1,14 +1,14 @@
 //! Rules compiled for the request path, and the cache of them.
 //!
 //! All rules of a bucket collapse into a set of targets per change: two rules that lead to the same target
-//! make one record. Compiled rules are kept per bucket under the sequence of the bucket's state, so that a
+//! make one record. Compiled rules are kept per bucket under the partition and sequence of its state, so that a
 //! change is always matched by the rules of the state its batch was built on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use store::{Bucket, BucketName, ChangeKind, Sequence};
+use store::{Bucket, BucketName, ChangeKind, PartitionId, Sequence};
 use tidings_store as store;
 
 use crate::event::KindSet;
@@ -53,10 +53,13 @@ impl CompiledRules {
 /// Buckets whose compiled rules are kept at once. Beyond it some are compiled again when they are written to.
 const CACHED_BUCKETS_MAX: usize = 10_000;
 
+/// A state of a bucket. Sequences of different partitions are not compared.
+type State = (PartitionId, Sequence);
+
 /// Compiled rules by bucket.
 #[derive(Debug, Default)]
 pub(crate) struct RuleCache {
-    buckets: RwLock<HashMap<BucketName, (Sequence, Arc<CompiledRules>)>>,
+    buckets: RwLock<HashMap<BucketName, (State, Arc<CompiledRules>)>>,
 }
 
 impl RuleCache {
@@ -68,8 +71,8 @@ impl RuleCache {
         let Some(document) = bucket.document(Bucket::NOTIFICATION) else {
             return Arc::default();
         };
-        if let Some((sequence, rules)) = self.buckets.read().get(&bucket.name)
-            && *sequence == bucket.sequence
+        if let Some((state, rules)) = self.buckets.read().get(&bucket.name)
+            && *state == (bucket.partition, bucket.sequence)
         {
             return Arc::clone(rules);
         }
@@ -85,14 +88,16 @@ impl RuleCache {
     fn keep(&self, bucket: &Bucket, rules: &Arc<CompiledRules>) {
         let mut buckets = self.buckets.write();
         // A batch that was built on an older state must not push out what newer ones use.
-        if buckets.get(&bucket.name).is_some_and(|(sequence, _)| *sequence > bucket.sequence) {
+        let is_newer =
+            |(partition, sequence): State| partition == bucket.partition && sequence > bucket.sequence;
+        if buckets.get(&bucket.name).is_some_and(|(state, _)| is_newer(*state)) {
             return;
         }
         if buckets.len() >= CACHED_BUCKETS_MAX && !buckets.contains_key(&bucket.name) {
             let evicted = buckets.keys().next().cloned();
             buckets.remove(&evicted.expect("a full cache holds a bucket"));
         }
-        buckets.insert(bucket.name.clone(), (bucket.sequence, Arc::clone(rules)));
+        buckets.insert(bucket.name.clone(), ((bucket.partition, bucket.sequence), Arc::clone(rules)));
     }
 }
 

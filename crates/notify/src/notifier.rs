@@ -8,6 +8,9 @@
 //! that is added later is a new one. One that is missing at a start keeps its cursor, so that a start with an
 //! incomplete environment loses nothing; it goes on where it stood when it is back.
 //!
+//! That is so in each partition for itself: a target has a cursor and a relay in every one. In a partition that
+//! takes no commits it begins when that does again, and the others do not wait for it.
+//!
 //! A target whose settings fail their check, or whose certificates cannot be read, is configured all the
 //! same: rules may name it, its changes wait, and it is shown offline with the reason.
 
@@ -17,7 +20,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use futures_util::future::join_all;
-use store::{Bucket, Clock, Sequence, Store};
+use store::{Bucket, Clock, PartitionId, Store};
 use tidings_store as store;
 use tokio::sync::{Mutex, watch};
 
@@ -46,6 +49,9 @@ pub struct ServerIdentity {
     pub ca_directory: Option<PathBuf>,
 }
 
+/// Targets (`id:type`) by the partitions in which they have a cursor.
+pub(crate) type Live = BTreeMap<PartitionId, BTreeSet<String>>;
+
 /// See the module header.
 pub struct Notifier {
     pub(crate) identity: Arc<ServerIdentity>,
@@ -53,10 +59,11 @@ pub struct Notifier {
     /// Set by [`Notifier::start`]. The store holds the notifier too; [`Notifier::shutdown`] parts them.
     pub(crate) store: ArcSwapOption<Store>,
     pub(crate) rules: RuleCache,
-    /// Targets (`id:type`) that changes name.
-    pub(crate) live: Arc<ArcSwap<BTreeSet<String>>>,
+    /// Targets (`id:type`) that changes name, by partition.
+    pub(crate) live: Arc<ArcSwap<Live>>,
     pub(crate) listeners: ArcSwap<Vec<Arc<ListenFilter>>>,
-    pub(crate) newest: watch::Sender<Sequence>,
+    /// Counts the commits that told changes; only its changing matters.
+    pub(crate) commits: watch::Sender<u64>,
     targets: Mutex<BTreeMap<TargetId, Running>>,
     /// The names of `targets`, for checks that must not wait.
     configured: ArcSwap<BTreeSet<String>>,
@@ -84,7 +91,7 @@ impl Notifier {
             rules: RuleCache::default(),
             live: Arc::default(),
             listeners: ArcSwap::default(),
-            newest: watch::Sender::new(Sequence::ZERO),
+            commits: watch::Sender::new(0),
             targets: Mutex::default(),
             configured: ArcSwap::default(),
             counters: Arc::default(),
@@ -133,7 +140,13 @@ impl Notifier {
     async fn remove(&self, store: &Store, running: Running) {
         let name = running.settings.target.to_string();
         // First no change names it, then nothing reads for it, then its place is forgotten.
-        self.live.rcu(|live| live.iter().filter(|&other| *other != name).cloned().collect::<BTreeSet<_>>());
+        self.live.rcu(|live| {
+            let mut live = Live::clone(live);
+            for targets in live.values_mut() {
+                targets.remove(&name);
+            }
+            live
+        });
         self.configured
             .rcu(|names| names.iter().filter(|&other| *other != name).cloned().collect::<BTreeSet<_>>());
         running.stop().await;
@@ -161,7 +174,7 @@ impl Notifier {
             store: Arc::clone(store),
             server: Arc::clone(&self.identity),
             live: Arc::clone(&self.live),
-            newest: self.newest.subscribe(),
+            commits: self.commits.subscribe(),
             make: Arc::clone(&self.make),
         };
         launch.run(settings, health).await
@@ -228,15 +241,17 @@ impl Notifier {
 
 #[cfg(test)]
 mod tests {
-    use store::ChangeKind;
-    use store::Recorder;
+    use std::sync::Arc;
+
+    use store::testing::MemoryEngine;
     use store::testing::fixture::key;
+    use store::{ChangeKind, EngineError, PartitionId, Recorder, Sequence, SystemClock};
     use tidings_store as store;
 
     use super::RuleError;
     use crate::rule::{RawConfiguration, RawRule};
     use crate::testing::memory::{MemoryTarget, Mood};
-    use crate::testing::scene::{Scene, keys, settings, within};
+    use crate::testing::scene::{Scene, by_key, keys, settings, told, within};
 
     #[tokio::test]
     async fn a_new_target_gets_nothing_that_is_older_than_itself() {
@@ -331,6 +346,79 @@ mod tests {
         within(async {
             while target.received().is_empty() {
                 scene.put("a").await;
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Two buckets in partitions of their own.
+    async fn two_partitions(target: &MemoryTarget) -> (Scene, Scene) {
+        let engine = MemoryEngine::with(Arc::new(SystemClock), 2);
+        engine.set_room(PartitionId(1), 0, 1);
+        let over = Scene::over(engine, &[("1", target)]).await;
+        let first = over.in_bucket("album").await;
+        first.engine.set_room(PartitionId(1), 1, 1);
+        let second = first.in_bucket("attic").await;
+        let place = |scene: &Scene| scene.store.bucket(&scene.album).unwrap().partition.0;
+        assert_eq!((place(&first), place(&second)), (0, 1));
+        (first, second)
+    }
+
+    #[tokio::test]
+    async fn a_target_has_a_cursor_in_each_partition_and_hears_of_both_in_order_per_key() {
+        let target = MemoryTarget::default();
+        let (first, second) = two_partitions(&target).await;
+        first.apply(&["1"]).await;
+        first.announce(&[("", "1")]).await;
+        second.announce(&[("", "1")]).await;
+        for _ in 0..20 {
+            first.put_all(&["a", "b"]).await;
+            second.put_all(&["a", "c"]).await;
+        }
+        first.caught_up("1").await;
+        second.caught_up("1").await;
+
+        let owed = [first.owed("1").await, second.owed("1").await].concat();
+        assert_eq!(owed.len(), 80);
+        assert_eq!(by_key(told(&target.received())), by_key(owed));
+    }
+
+    #[tokio::test]
+    async fn a_partition_whose_sequences_are_ahead_keeps_no_other_from_being_heard() {
+        let target = MemoryTarget::default();
+        let (first, _) = two_partitions(&target).await;
+        first.apply(&["1"]).await;
+        first.announce(&[("", "1")]).await;
+        first.put("a").await;
+        within(target.wait_for(1)).await;
+
+        first.notifier.committed(Sequence(u64::MAX));
+        first.put("b").await;
+
+        within(target.wait_for(2)).await;
+    }
+
+    #[tokio::test]
+    async fn a_partition_without_its_quorum_keeps_no_target_from_the_others() {
+        let target = MemoryTarget::default();
+        let (first, second) = two_partitions(&target).await;
+        first.apply(&[]).await;
+        first.announce_any("1").await;
+        second.announce_any("1").await;
+        // Its place in the first partition is known, so that the one commit which fails is that of the second.
+        first.store.advance(PartitionId(0), "1:memory", Sequence::ZERO).await.unwrap();
+        first.engine.fail_commits([EngineError::WriteQuorum { answered: 1, needed: 3 }]);
+
+        let told = first.apply(&["1"]).await;
+        assert!(told[0].1.starts_with("its cursor cannot be written: "), "{told:?}");
+        first.put("a").await;
+        within(target.wait_for(1)).await;
+        assert_eq!(keys(&target.received()), ["album/a"]);
+
+        within(async {
+            while !keys(&target.received()).contains(&"attic/b") {
+                second.put("b").await;
                 tokio::task::yield_now().await;
             }
         })

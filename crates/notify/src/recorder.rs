@@ -13,18 +13,19 @@ impl Recorder for Notifier {
         if bucket.document(Bucket::NOTIFICATION).is_none() {
             return Vec::new();
         }
-        self.rules.rules(bucket).targets(kind, key.as_str(), &self.live.load())
+        let live = self.live.load();
+        match live.get(&bucket.partition) {
+            Some(live) => self.rules.rules(bucket).targets(kind, key.as_str(), live),
+            None => Vec::new(),
+        }
     }
 
     fn is_awaited(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
         self.listeners.load().iter().any(|filter| filter.matches(&bucket.name, kind, key.as_str()))
     }
 
-    fn committed(&self, sequence: Sequence) {
-        self.newest.send_if_modified(|newest| {
-            let is_newer = sequence > *newest;
-            *newest = sequence.max(*newest);
-            is_newer
-        });
+    fn committed(&self, _sequence: Sequence) {
+        // Sequences of different partitions say nothing of one another: every commit wakes.
+        self.commits.send_modify(|commits| *commits = commits.wrapping_add(1));
     }
 }

@@ -13,9 +13,9 @@
 //!
 //! # Bounds
 //!
-//! [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's `in_flight_max`
-//! deliveries under way, one while the target is sick. What waits beyond that stays in the change log; how
-//! much may wait there is not bounded yet.
+//! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
+//! `in_flight_max` deliveries under way, one while the target is sick. What waits beyond that stays in the change
+//! log; how much may wait there is not bounded yet.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
 //! (`targets`).
@@ -67,8 +67,8 @@ pub(crate) struct Relay {
     pub(crate) target: Arc<dyn Target>,
     pub(crate) health: Arc<Health>,
     pub(crate) server: Arc<ServerIdentity>,
-    /// The newest durable sequence the notifier heard of; only its changing matters.
-    pub(crate) newest: watch::Receiver<Sequence>,
+    /// Changes with every commit that the notifier hears of.
+    pub(crate) commits: watch::Receiver<u64>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -137,7 +137,7 @@ impl Course {
         let may_read = self.read_after.is_none_or(|time| time <= Instant::now());
         while may_read && !self.at_end && self.window.room() >= ROOM_TO_READ_CHANGES {
             // Seen before the read: what becomes durable during it wakes the relay again.
-            self.relay.newest.borrow_and_update();
+            self.relay.commits.borrow_and_update();
             let limit = PAGE_CHANGES.min(self.window.room());
             let page = self.relay.store.changes(self.relay.partition, self.window.read_to(), limit).await;
             let changes = match page {
@@ -193,7 +193,7 @@ impl Course {
         let settled = tokio::select! {
             () = stop.cancelled() => return,
             Some(settled) = self.in_flight.next(), if !self.in_flight.is_empty() => settled,
-            changed = self.relay.newest.changed(), if self.at_end => {
+            changed = self.relay.commits.changed(), if self.at_end => {
                 // The sender lives as long as the notifier, which stops its relays before it goes.
                 self.at_end = changed.is_err();
                 return;

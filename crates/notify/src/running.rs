@@ -1,6 +1,5 @@
 //! A configured target at work: its relays, or what keeps it from working.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arn::Arn;
 use crate::backoff::Backoff;
 use crate::health::Health;
-use crate::notifier::ServerIdentity;
+use crate::notifier::{Live, ServerIdentity};
 use crate::relay::Relay;
 use crate::target::{MadeTarget, Surroundings, Target, TargetReport, TargetSettings, target_kind};
 
@@ -86,22 +85,20 @@ impl Running {
 }
 
 /// What it takes to set a target to work.
+#[derive(Clone)]
 pub(crate) struct Launch {
     pub(crate) store: Arc<Store>,
     pub(crate) server: Arc<ServerIdentity>,
-    pub(crate) live: Arc<ArcSwap<BTreeSet<String>>>,
-    pub(crate) newest: watch::Receiver<Sequence>,
+    pub(crate) live: Arc<ArcSwap<Live>>,
+    pub(crate) commits: watch::Receiver<u64>,
     pub(crate) make: Arc<MakeTarget>,
 }
-
-/// Where a target stands in every partition.
-type Cursors = Vec<(PartitionId, Sequence)>;
 
 impl Launch {
     /// Makes the target and starts its relays.
     ///
-    /// On return changes name it, unless its cursor could not be written: then that is its fault, and it is
-    /// tried again until it works.
+    /// On return changes name it in every partition where its cursor could be written. That it could not in
+    /// another is its fault, and is tried again until it works.
     pub(crate) async fn run(self, settings: TargetSettings, health: Arc<Health>) -> Running {
         let surroundings = Surroundings { ca_directory: self.server.ca_directory.clone() };
         let (target, fault) = match (self.make)(&settings, &surroundings) {
@@ -109,79 +106,74 @@ impl Launch {
             Err(reason) => (None, Some(reason)),
         };
         let name = settings.target.to_string();
-        let begun = self.begin(&name).await;
-        let not_begun = begun.as_ref().err().map(|error| format!("its cursor cannot be written: {error}"));
         let stop = CancellationToken::new();
-        let relays = tokio::spawn(self.keep_running(
-            name,
-            target.clone(),
-            Arc::clone(&health),
-            stop.clone(),
-            begun.ok(),
-        ));
+        let mut not_begun = None;
+        let mut relays = Vec::new();
+        for &partition in self.store.partitions() {
+            let begun = self.begin(&name, partition).await;
+            if let Err(error) = &begun {
+                not_begun.get_or_insert_with(|| format!("its cursor cannot be written: {error}"));
+            }
+            let place = Place { name: name.clone(), partition, begun: begun.ok() };
+            let (target, health) = (target.clone(), Arc::clone(&health));
+            relays.push(self.clone().keep_running(place, target, health, stop.clone()));
+        }
+        let relays = tokio::spawn(async move { drop(join_all(relays).await) });
         Running { settings, health, fault, not_begun, target, stop, relays }
     }
 
-    /// Finds the target's cursors, makes those that are missing, and lets changes name it.
-    async fn begin(&self, name: &str) -> Result<Cursors, Error> {
-        let mut cursors = Vec::new();
-        for partition in self.store.partitions() {
-            let cursor = match self.store.cursor(partition, name).await? {
-                Some(cursor) => cursor,
-                None => {
-                    let newest = self.store.newest(partition);
-                    self.store.advance(partition, name, newest).await?;
-                    newest
-                }
-            };
-            cursors.push((partition, cursor));
-        }
+    /// Finds the target's cursor in a partition, makes it if it is missing, and lets changes there name it.
+    async fn begin(&self, name: &str, partition: PartitionId) -> Result<Sequence, Error> {
+        let cursor = match self.store.cursor(partition, name).await? {
+            Some(cursor) => cursor,
+            None => {
+                let newest = self.store.newest(partition);
+                self.store.advance(partition, name, newest).await?;
+                newest
+            }
+        };
         self.live.rcu(|live| {
-            let mut live = BTreeSet::clone(live);
-            live.insert(name.to_owned());
+            let mut live = Live::clone(live);
+            live.entry(partition).or_default().insert(name.to_owned());
             live
         });
-        Ok(cursors)
+        Ok(cursor)
     }
 
-    /// Runs a relay for each partition until told to stop. Without a target it only sees to the cursors.
+    /// Runs the relay of one partition until told to stop. Without a target it only sees to the cursor.
     async fn keep_running(
         self,
-        name: String,
+        place: Place,
         target: Option<Arc<dyn Target>>,
         health: Arc<Health>,
         stop: CancellationToken,
-        begun: Option<Cursors>,
     ) {
+        let Place { name, partition, mut begun } = place;
         let mut backoff = Backoff::default();
-        let mut begun = begun;
-        let cursors = loop {
-            if let Some(cursors) = begun {
-                break cursors;
+        let cursor = loop {
+            if let Some(cursor) = begun {
+                break cursor;
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_delay()) => begun = self.begin(&name).await.ok(),
+                () = tokio::time::sleep(backoff.next_delay()) => begun = self.begin(&name, partition).await.ok(),
             }
         };
         let Some(target) = target else {
             return stop.cancelled().await;
         };
-        let relays = cursors.into_iter().map(|(partition, cursor)| {
-            let relay = Relay {
-                store: Arc::clone(&self.store),
-                partition,
-                name: name.clone(),
-                target: Arc::clone(&target),
-                health: Arc::clone(&health),
-                server: Arc::clone(&self.server),
-                newest: self.newest.clone(),
-                stop: stop.clone(),
-            };
-            relay.run(cursor)
-        });
-        join_all(relays).await;
+        let Launch { store, server, commits, .. } = self;
+        Relay { store, partition, name, target, health, server, commits, stop }.run(cursor).await;
     }
+}
+
+/// A target's place in a partition's change log.
+struct Place {
+    /// `id:type`.
+    name: String,
+    partition: PartitionId,
+    /// Its cursor, once it is durable.
+    begun: Option<Sequence>,
 }
 
 /// Makes a target of settings.

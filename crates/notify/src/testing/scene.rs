@@ -53,6 +53,23 @@ impl Scene {
         Scene { engine, store, notifier, album: bucket("album") }
     }
 
+    /// The same server seen from another bucket, which is made.
+    pub(crate) async fn in_bucket(&self, name: &str) -> Scene {
+        let created = self.store.create_bucket(bucket(name), Origin::default()).await;
+        created.expect("the name is free");
+        Scene {
+            engine: self.engine.clone(),
+            store: Arc::clone(&self.store),
+            notifier: Arc::clone(&self.notifier),
+            album: bucket(name),
+        }
+    }
+
+    /// Where the album lives.
+    fn partition(&self) -> PartitionId {
+        self.store.bucket(&self.album).expect("the album is there").partition
+    }
+
     /// Makes these the targets.
     pub(crate) async fn apply(&self, ids: &[&str]) -> Vec<(String, String)> {
         self.notifier.apply(ids.iter().map(|id| settings(id, "")).collect()).await
@@ -116,7 +133,7 @@ impl Scene {
         let name = format!("{target}:memory");
         let changes = self
             .store
-            .changes(PartitionId(0), Sequence::ZERO, 100_000)
+            .changes(self.partition(), Sequence::ZERO, 100_000)
             .await
             .expect("the engine can be read");
         let own = changes.into_iter().filter(|change| change.targets.contains(&name));
@@ -126,14 +143,17 @@ impl Scene {
 
     /// Where a target stands.
     pub(crate) async fn cursor(&self, target: &str) -> Option<Sequence> {
-        self.store.cursor(PartitionId(0), &format!("{target}:memory")).await.expect("the engine can be read")
+        self.store
+            .cursor(self.partition(), &format!("{target}:memory"))
+            .await
+            .expect("the engine can be read")
     }
 
     /// Waits until a target has acknowledged everything there is.
     pub(crate) async fn caught_up(&self, target: &str) {
         let newest = self
             .store
-            .changes(PartitionId(0), Sequence::ZERO, 100_000)
+            .changes(self.partition(), Sequence::ZERO, 100_000)
             .await
             .expect("the engine can be read");
         let newest = newest.last().map_or(Sequence::ZERO, |change| change.sequence);
