@@ -2,6 +2,7 @@
 
 mod brokers;
 mod drives;
+mod growing;
 mod lifecycle;
 mod streaming;
 mod webhook;

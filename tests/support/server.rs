@@ -25,7 +25,8 @@ pub(crate) fn binary() -> PathBuf {
 /// A server that runs, was stopped, or was killed; its drives stay until it is dropped.
 pub(crate) struct Server {
     directory: TempDir,
-    drives: usize,
+    /// What names the drives on the command line, relative to the directory.
+    arguments: Vec<String>,
     port: u16,
     environment: Vec<(String, String)>,
     child: Option<Child>,
@@ -34,9 +35,10 @@ pub(crate) struct Server {
 impl Server {
     /// A server over so many drives, not started yet.
     pub(crate) fn over(drives: usize) -> Server {
+        let drives = if drives == 1 { "d1".to_owned() } else { format!("d{{1...{drives}}}") };
         Server {
             directory: TempDir::new().unwrap(),
-            drives,
+            arguments: vec![drives],
             port: free_port(),
             environment: Vec::new(),
             child: None,
@@ -47,6 +49,11 @@ impl Server {
     pub(crate) fn with(mut self, name: &str, value: &str) -> Server {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Names its drives in this way from the next start on.
+    pub(crate) fn give(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
     }
 
     /// Starts it and waits until it answers.
@@ -73,15 +80,14 @@ impl Server {
         .await;
     }
 
-    /// The command that starts it: the drives by ellipsis, the environment cleared of ours.
+    /// The command that starts it: the drives as they were given, the environment cleared of ours.
     pub(crate) fn command(&self) -> Command {
         let home = self.directory.path();
-        let drives = if self.drives == 1 { "d1".to_owned() } else { format!("d{{1...{}}}", self.drives) };
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(binary());
         command
             .args(["server", "--address", &format!("127.0.0.1:{}", self.port)])
-            .arg(home.join(drives))
+            .args(self.arguments.iter().map(|argument| home.join(argument)))
             .env_clear()
             .env("HOME", home)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::drive::Drive;
 use crate::error::OpenError;
 use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Membership, Nonce};
+use crate::lineup::Lineup;
 use crate::quorum::Geometry;
 use crate::segment;
 
@@ -83,11 +84,12 @@ pub(crate) fn is_ignored(name: &str) -> bool {
     IGNORED_NAMES.contains(&name)
 }
 
-/// Looks at all drives and says which set they make; makes a new one of blank drives where it may be made.
+/// Looks at all drives and says which set they make; makes a new one of blank drives at its place of a line-up, none
+/// without.
 pub(crate) fn assemble(
     given: Vec<Given>,
     parity: Option<usize>,
-    may_be_made: bool,
+    lineup: Option<&Lineup>,
 ) -> Result<Assembly, OpenError> {
     let geometry = Geometry::of(given.len(), parity)?;
     let count = given.len();
@@ -117,8 +119,8 @@ pub(crate) fn assemble(
             let identity = decision(&identities, geometry)?;
             Ok(place(identity, highest, seen, unusable))
         }
-        _ if !may_be_made => Err(OpenError::NoSet),
         begun => {
+            let lineup = lineup.ok_or(OpenError::NoSet)?;
             if let Some(Unusable { path, error, .. }) = unusable.into_iter().next() {
                 return Err(match unwritable(&path, error) {
                     OpenError::Io { path, source } => OpenError::Unusable { path, source },
@@ -132,7 +134,7 @@ pub(crate) fn assemble(
                 });
             }
             let template = begun.and_then(|_| identities.first()).map(|(_, identity)| (*identity).clone());
-            form(seen, geometry, template)
+            form(seen, geometry, template, lineup)
         }
     }
 }
@@ -279,9 +281,15 @@ fn place(identity: Identity, highest_epoch: u64, seen: Vec<Seen>, unusable: Vec<
 }
 
 /// Makes a new set, or goes on making one: every drive gets epoch 0, which nothing was ever written in.
-fn form(seen: Vec<Seen>, geometry: Geometry, begun: Option<Identity>) -> Result<Assembly, OpenError> {
+fn form(
+    seen: Vec<Seen>,
+    geometry: Geometry,
+    begun: Option<Identity>,
+    lineup: &Lineup,
+) -> Result<Assembly, OpenError> {
     let template = begun.unwrap_or_else(|| Identity {
-        set: Uuid::new_v4(),
+        set: lineup.id(),
+        sets: lineup.recorded(),
         position: 0,
         geometry,
         revision: 0,

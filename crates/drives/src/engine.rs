@@ -26,10 +26,11 @@ use crate::index::lookup::{self, Below, Prepared, Wanted};
 use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
 use crate::lane::Patience;
+use crate::lineup::{Lineup, line_up};
 use crate::open::{Tuning, open_set};
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, Outcome, Request, Wish};
-use crate::set::Set;
+use crate::set::{Mode, Set};
 use crate::shards::{self, Pins, ShardStage};
 
 /// What a set is opened with.
@@ -66,22 +67,10 @@ impl LocalEngine {
     pub fn open(options: Options) -> Result<Arc<LocalEngine>, OpenError> {
         let Options { drives, parity, clock } = options;
         let mut given = Vec::with_capacity(drives.len());
-        for path in &drives {
-            given.push(open_directory(path, &given)?);
-        }
-        let fresh = given.iter().all(|drive| match &drive.drive {
-            Ok(drive) => drive.contents().is_ok_and(|names| names.iter().all(|name| is_ignored(name))),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        });
-        if fresh {
-            for (path, drive) in drives.iter().zip(&mut given) {
-                if drive.drive.is_err() {
-                    std::fs::create_dir_all(path).map_err(|error| unwritable(&drive.path, error))?;
-                    *drive = open_directory(path, &[])?;
-                }
-            }
-        }
-        LocalEngine::open_on(given, parity, clock)
+        open_directories(&drives, &mut given)?;
+        let lineup = line_up_alone(&given)?;
+        make_directories(&drives, &mut given)?;
+        LocalEngine::open_in(given, parity, lineup, clock, Tuning::default())
     }
 
     /// As [`LocalEngine::open`], on drives of any kind.
@@ -122,9 +111,21 @@ impl LocalEngine {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Arc<LocalEngine>, OpenError> {
+        let lineup = line_up_alone(&given)?;
+        LocalEngine::open_in(given, parity, lineup, clock, tuning)
+    }
+
+    /// Opens a set at its place among the sets of its server.
+    pub(crate) fn open_in(
+        given: Vec<Given>,
+        parity: Option<usize>,
+        lineup: Lineup,
+        clock: Arc<dyn Clock>,
+        tuning: Tuning,
+    ) -> Result<Arc<LocalEngine>, OpenError> {
         let (events, incoming) = channel();
         let healing = tuning.healing.clone();
-        let (set, sequencer) = open_set(given, parity, clock, tuning, incoming, events.clone())?;
+        let (set, sequencer) = open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
             .spawn(move || sequencer.run())
@@ -152,6 +153,17 @@ impl LocalEngine {
     /// How the drives are.
     pub fn report(&self) -> SetReport {
         self.set.report()
+    }
+
+    /// Whether the epoch that holds lists these sets, and why it takes no writes if it takes none.
+    pub(crate) fn has_recorded(&self, sets: &[uuid::Uuid]) -> Result<(), String> {
+        if self.set.identity.lock().sets == sets {
+            return Ok(());
+        }
+        Err(match &*self.set.mode.read() {
+            Mode::ReadOnly(reason) => reason.clone(),
+            Mode::Writable => "its drives do not list it".to_owned(),
+        })
     }
 
     /// What reads found broken: a repair takes it from here.
@@ -273,6 +285,37 @@ impl Drop for LocalEngine {
             member.writes.drain(patience);
         }
     }
+}
+
+/// A set that is a server alone.
+fn line_up_alone(given: &Vec<Given>) -> Result<Lineup, OpenError> {
+    Ok(Lineup { sets: line_up(std::slice::from_ref(given))?, place: 0 })
+}
+
+/// Opens the directories of a set behind those of the sets before it; none is made.
+pub(crate) fn open_directories(paths: &[PathBuf], given: &mut Vec<Given>) -> Result<(), OpenError> {
+    for path in paths {
+        given.push(open_directory(path, given)?);
+    }
+    Ok(())
+}
+
+/// Makes the directories that are missing when all drives of a set are blank or missing: it is a new one.
+pub(crate) fn make_directories(paths: &[PathBuf], given: &mut [Given]) -> Result<(), OpenError> {
+    let is_new = given.iter().all(|drive| match &drive.drive {
+        Ok(drive) => drive.contents().is_ok_and(|names| names.iter().all(|name| is_ignored(name))),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    });
+    if !is_new {
+        return Ok(());
+    }
+    for (path, drive) in paths.iter().zip(given) {
+        if drive.drive.is_err() {
+            std::fs::create_dir_all(path).map_err(|error| unwritable(&drive.path, error))?;
+            *drive = open_directory(path, &[])?;
+        }
+    }
+    Ok(())
 }
 
 pub(crate) fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> {

@@ -100,6 +100,89 @@ pub enum OpenError {
         source: std::io::Error,
     },
 
+    /// A set of the server was left out.
+    #[error(
+        "set {number} of {of} of this server ({id}) was not given; give every set, in the order they were added"
+    )]
+    SetMissing {
+        /// Its place, from 1.
+        number: usize,
+        /// Sets the server has.
+        of: usize,
+        /// Its id.
+        id: uuid::Uuid,
+    },
+
+    /// No drive of a set is where the set was given.
+    #[error(
+        "no drive of set {number} of this server ({id}) is there at {path} and the directories beside it; are they \
+         mounted? A set that was lost cannot be replaced by a new one"
+    )]
+    SetNotThere {
+        /// The first directory given for it.
+        path: String,
+        /// Its place, from 1.
+        number: usize,
+        /// Its id.
+        id: uuid::Uuid,
+    },
+
+    /// A set stands at another place of the command line than among the sets of its server.
+    #[error(
+        "{path} is of set {place} of its server and was given as set {given}; give every set, in the order they \
+         were added"
+    )]
+    SetOutOfPlace {
+        /// A directory of it.
+        path: String,
+        /// Its place among the sets of its server, from 1.
+        place: usize,
+        /// The place it was given at, from 1.
+        given: usize,
+    },
+
+    /// A set belongs to another server.
+    #[error(
+        "{path} belongs to the server {found}, the first set given is the server {expected}; a set that is added \
+         must be new"
+    )]
+    OtherServer {
+        /// A directory of the set that does not fit.
+        path: String,
+        /// Its server.
+        found: uuid::Uuid,
+        /// The server of the first set.
+        expected: uuid::Uuid,
+    },
+
+    /// The first set is new and another is not.
+    #[error(
+        "{path} holds no drive of a set and was given first, while {other} belongs to a set; sets that are added \
+         come behind those that are there"
+    )]
+    FirstSetNew {
+        /// A directory of the first set.
+        path: String,
+        /// A directory of the set that is there.
+        other: String,
+    },
+
+    /// The first set cannot note that a set was added.
+    #[error("a set can be added only while the first set takes writes: {reason}")]
+    NotRecorded {
+        /// Why it takes none.
+        reason: String,
+    },
+
+    /// More sets than a server can have.
+    #[error("{given} sets were given, a server has at most {limit}")]
+    TooManySets {
+        /// Sets given.
+        given: usize,
+        /// The bound.
+        limit: usize,
+    },
+
     /// Another process has the drive open.
     #[error("{path} is in use by another process")]
     InUse {

@@ -19,6 +19,9 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 /// Size of one copy in bytes; the file holds two.
 const COPY_BYTES: usize = 4096;
 
+/// Where a copy lists the sets of the server: their number as two bytes, then their ids.
+const SETS_AT: usize = 1024;
+
 const MAGIC: &[u8; 8] = b"TIDINGSF";
 
 /// The secret of an epoch: without it bytes are no frame of it.
@@ -74,6 +77,8 @@ pub(crate) struct Identity {
     pub previous: Option<EpochLog>,
     /// All places of the set, in order.
     pub members: Vec<Membership>,
+    /// The sets of the server in the order they were added, this one among them; empty for this one alone.
+    pub sets: Vec<Uuid>,
 }
 
 /// What was found in a drive's `format`.
@@ -115,6 +120,12 @@ impl Identity {
             bytes.push(u8::from(member.voter));
             bytes.extend_from_slice(&member.joined_batch.to_le_bytes());
         }
+        bytes.resize(SETS_AT, 0);
+        let sets = u16::try_from(self.sets.len()).expect("a server has at most 128 sets");
+        bytes.extend_from_slice(&sets.to_le_bytes());
+        for set in &self.sets {
+            bytes.extend_from_slice(set.as_bytes());
+        }
         bytes.resize(COPY_BYTES - 8, 0);
         let crc = crc64(&[&bytes]);
         bytes.extend_from_slice(&crc.to_le_bytes());
@@ -136,7 +147,8 @@ impl Identity {
             let version = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
             if version != FORMAT_VERSION {
                 newer = Some(version);
-            } else if let Some(identity) = decode_body(&mut Reader(&body[16..]))
+            } else if let Some(identity) =
+                decode_body(&mut Reader(&body[16..]), &mut Reader(&body[SETS_AT..]))
                 && sound.as_ref().is_none_or(|known| known.rank() < identity.rank())
             {
                 sound = Some(identity);
@@ -182,7 +194,7 @@ impl EpochLog {
     }
 }
 
-fn decode_body(reader: &mut Reader<'_>) -> Option<Identity> {
+fn decode_body(reader: &mut Reader<'_>, sets: &mut Reader<'_>) -> Option<Identity> {
     let set = reader.uuid()?;
     let drive = reader.uuid()?;
     let position = usize::from(reader.u16()?);
@@ -203,7 +215,8 @@ fn decode_body(reader: &mut Reader<'_>) -> Option<Identity> {
             joined_batch: reader.u64()?,
         });
     }
-    (members[position].drive == drive).then(|| Identity {
+    let sets = (0..sets.u16()?).map(|_| sets.uuid()).collect::<Option<Vec<Uuid>>>()?;
+    (members[position].drive == drive).then_some(Identity {
         set,
         position,
         geometry,
@@ -211,6 +224,7 @@ fn decode_body(reader: &mut Reader<'_>) -> Option<Identity> {
         log,
         previous: has_previous.then_some(previous),
         members,
+        sets,
     })
 }
 
@@ -277,7 +291,19 @@ mod tests {
             members: (0..4)
                 .map(|n| Membership { drive: Uuid::from_u128(10 + n), voter: n != 3, joined_batch: 0 })
                 .collect(),
+            sets: vec![Uuid::from_u128(1), Uuid::from_u128(2)],
         }
+    }
+
+    #[test]
+    fn the_sets_of_a_server_are_listed_where_the_documentation_says_and_most_fit() {
+        let file = identity().encode();
+        assert_eq!(file[1024..1026], [2, 0]);
+        assert_eq!(file[1042..1058], *Uuid::from_u128(2).as_bytes());
+        let most = (0..crate::sets::SETS_MAX as u128).map(Uuid::from_u128).collect();
+        let most = Identity { sets: most, ..identity() };
+        let Found::Sound(read) = Identity::decode(&most.encode()) else { panic!("it is sound") };
+        assert_eq!(*read, most);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use parking_lot::{Mutex, RwLock};
 use store::{Clock, Sequence, SystemClock};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
 use crate::bodies::Bodies;
@@ -19,6 +20,7 @@ use crate::error::OpenError;
 use crate::heal::Healing;
 use crate::index::{Index, MEMTABLE_BYTES, Retention};
 use crate::lane::Patience;
+use crate::lineup::Lineup;
 use crate::manifest;
 use crate::member::Member;
 use crate::record;
@@ -46,13 +48,14 @@ pub struct Tuning {
 pub(crate) fn open_set(
     given: Vec<Given>,
     parity: Option<usize>,
+    lineup: Lineup,
     clock: Arc<dyn Clock>,
     tuning: Tuning,
     incoming: Receiver<Event>,
     events: Sender<Event>,
 ) -> Result<(Arc<Set>, Sequencer), OpenError> {
-    let assembly = assemble(given, parity, true)?;
-    let set = Arc::new(set_of(assembly, clock, events.clone(), &tuning, Drive::claim)?);
+    let assembly = assemble(given, parity, Some(&lineup))?;
+    let set = Arc::new(set_of(assembly, lineup.recorded(), clock, events.clone(), &tuning, Drive::claim)?);
     check_readable(&set)?;
     tell(&set);
     let identity = set.identity.lock().clone();
@@ -80,12 +83,12 @@ pub(crate) fn open_set(
 /// Reads what the drives hold and changes nothing, not even the last batch, which is taken where it is as good as
 /// proven.
 pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
-    let assembly = assemble(given, None, false)?;
+    let assembly = assemble(given, None, None)?;
     // Nobody takes a drive out of a set that is only read.
     let (events, _) = channel();
     // Of the journal alone, and in memory: a copy of the index would be opened for writing.
     let tuning = Tuning { memtable_bytes: Some(usize::MAX), ..Tuning::default() };
-    let set = Arc::new(set_of(assembly, Arc::new(SystemClock), events, &tuning, Drive::inspect)?);
+    let set = Arc::new(set_of(assembly, Vec::new(), Arc::new(SystemClock), events, &tuning, Drive::inspect)?);
     check_readable(&set)?;
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
@@ -116,9 +119,10 @@ fn check_readable(set: &Set) -> Result<(), OpenError> {
     Err(OpenError::TooFewDrives { present, needed, missing: missing.join(", ") })
 }
 
-/// Takes the drives into use, each by `take`.
+/// Takes the drives of a set among these into use, each by `take`.
 fn set_of(
     assembly: Assembly,
+    sets: Vec<Uuid>,
     clock: Arc<dyn Clock>,
     events: Sender<Event>,
     tuning: &Tuning,
@@ -153,6 +157,7 @@ fn set_of(
             });
     Ok(Set {
         id: identity.set,
+        sets,
         geometry: identity.geometry,
         codec: Codec::new(identity.geometry),
         members,

@@ -226,7 +226,8 @@ fn begin_epoch(
         kept_hash: chain.last_hash,
         start: set.place(&chain.heads, Stream::Hot, BLOCK_BYTES),
     };
-    let next = Identity { log, revision: 0, previous: chain.latest_log(), ..identity.clone() };
+    let (previous, sets) = (chain.latest_log(), set.sets.clone());
+    let next = Identity { log, revision: 0, previous, sets, ..identity.clone() };
     let previous = next.previous;
     // All of them were brought up to the end of the chain.
     match set.decide(next, positions, |_| true) {

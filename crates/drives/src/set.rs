@@ -45,6 +45,8 @@ pub(crate) enum Mode {
 /// A set of drives that is open.
 pub(crate) struct Set {
     pub id: Uuid,
+    /// The sets of the server as every epoch records them: see [`Identity::sets`].
+    pub sets: Vec<Uuid>,
     pub geometry: Geometry,
     pub codec: Codec,
     /// In set order.
@@ -271,7 +273,7 @@ impl Set {
         };
         let readable = self.online().count() >= self.geometry.read_quorum() && known;
         SetReport {
-            deployment_id: self.id.to_string(),
+            id: self.id.to_string(),
             drives,
             data: self.geometry.data,
             parity: self.geometry.parity,

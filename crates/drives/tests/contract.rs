@@ -6,11 +6,11 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use store::{Engine, SystemClock};
+use store::{Clock, Engine, SystemClock};
 use tempfile::TempDir;
 use tidings_drives::directory::DirectoryDrive;
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Given, Healing, LocalEngine, Options, Reopen, Tuning};
+use tidings_drives::{Given, Healing, LocalEngine, Options, Reopen, Sets, Tuning};
 
 thread_local! {
     /// Folders of the test that runs on this thread; gone when it ends.
@@ -124,4 +124,22 @@ async fn while_a_drive_is_healed() -> Arc<dyn Engine> {
 
 mod a_drive_is_being_healed {
     store::engine_contract!(async || super::while_a_drive_is_healed().await);
+}
+
+/// A set of four drives and one of a single drive, in memory.
+fn two_sets() -> Arc<dyn Engine> {
+    let machine =
+        |drives| FaultyDrive::machine(drives, &Power::steady()).iter().map(FaultyDrive::given).collect();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Sets::open_on(vec![machine(4), machine(1)], None, &clock).unwrap()
+}
+
+mod two_sets {
+    store::engine_contract!(async || super::two_sets());
+}
+
+mod the_second_of_two_sets {
+    use store::testing::contract::OnePartition;
+
+    store::engine_contract!(async || OnePartition::of(super::two_sets(), 1));
 }

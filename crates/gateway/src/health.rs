@@ -1,7 +1,8 @@
-//! Health: whether the process answers, and whether the set takes writes and reads.
+//! Health: whether the process answers, and whether every set takes writes and reads.
 //!
 //! The port opens only when everything is loaded, so `live` and `ready` are true whenever they can be asked.
-//! The quorums in the headers are ours: one drive more than MinIO's for writes of a set with parity.
+//! The quorums in the headers are ours: one drive more than MinIO's for writes of a set with
+//! parity. With several sets the largest is told, as MinIO tells it of its pools.
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
@@ -23,7 +24,7 @@ pub(crate) fn respond(gateway: &Gateway, head: &request::Parts) -> Response<Resp
     }
     let wants_maintenance =
         head.uri.query().is_some_and(|query| query.split('&').any(|pair| pair == "maintenance=true"));
-    let answer = answer(head.uri.path(), wants_maintenance, gateway.setup.report.as_ref());
+    let answer = answer(head.uri.path(), wants_maintenance, gateway.setup.reports.as_ref());
     let mut reply = replies::empty(answer.status);
     if let Some((name, number)) = answer.quorum {
         reply.headers_mut().insert(name, HeaderValue::from(number));
@@ -37,26 +38,21 @@ struct Answer {
     quorum: Option<(HeaderName, usize)>,
 }
 
-fn answer(path: &str, wants_maintenance: bool, report: &dyn Fn() -> SetReport) -> Answer {
-    let quorum = |is_met: bool, name: HeaderName, quorum: usize, report: &SetReport| {
-        let status = match is_met {
+fn answer(path: &str, wants_maintenance: bool, reports: &dyn Fn() -> Vec<SetReport>) -> Answer {
+    let quorum = |name: HeaderName, is_met: fn(&SetReport) -> bool, needed: fn(&SetReport) -> usize| {
+        let sets = reports();
+        let status = match sets.iter().all(is_met) {
             false => StatusCode::SERVICE_UNAVAILABLE,
-            // Taking this server away takes every drive of the set away.
-            true if wants_maintenance && drives::count(report).0 > 0 => StatusCode::PRECONDITION_FAILED,
+            // Taking this server away takes every drive away.
+            true if wants_maintenance && drives::count(&sets).0 > 0 => StatusCode::PRECONDITION_FAILED,
             true => StatusCode::OK,
         };
-        Answer { status, quorum: Some((name, quorum)) }
+        Answer { status, quorum: Some((name, sets.iter().map(needed).max().unwrap_or_default())) }
     };
     match path {
         "/minio/health/live" | "/minio/health/ready" => Answer { status: StatusCode::OK, quorum: None },
-        "/minio/health/cluster" => {
-            let report = report();
-            quorum(report.writable, WRITE_QUORUM, report.write_quorum, &report)
-        }
-        "/minio/health/cluster/read" => {
-            let report = report();
-            quorum(report.readable, READ_QUORUM, report.read_quorum, &report)
-        }
+        "/minio/health/cluster" => quorum(WRITE_QUORUM, |set| set.writable, |set| set.write_quorum),
+        "/minio/health/cluster/read" => quorum(READ_QUORUM, |set| set.readable, |set| set.read_quorum),
         _ => Answer { status: StatusCode::NOT_FOUND, quorum: None },
     }
 }
@@ -64,13 +60,13 @@ fn answer(path: &str, wants_maintenance: bool, report: &dyn Fn() -> SetReport) -
 #[cfg(test)]
 mod tests {
     use super::{READ_QUORUM, WRITE_QUORUM, answer};
-    use crate::admin::drives::sample;
+    use crate::admin::drives::{sample, samples};
 
     #[test]
     fn the_cluster_is_healthy_while_it_takes_writes() {
         let status = |path, writable, maintenance| {
-            let report = move || tidings_store::SetReport { writable, ..sample() };
-            answer(path, maintenance, &report).status.as_u16()
+            let sets = move || vec![tidings_store::SetReport { writable, ..sample() }];
+            answer(path, maintenance, &sets).status.as_u16()
         };
         assert_eq!(status("/minio/health/cluster", true, false), 200);
         assert_eq!(status("/minio/health/cluster", false, false), 503);
@@ -82,8 +78,15 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_tell_the_quorums_of_this_engine() {
-        let quorum = |path| answer(path, false, &sample).quorum;
+    fn the_cluster_is_healthy_only_while_every_set_is() {
+        let status = |path| answer(path, false, &samples).status.as_u16();
+        assert_eq!(status("/minio/health/cluster"), 503);
+        assert_eq!(status("/minio/health/cluster/read"), 200);
+    }
+
+    #[test]
+    fn the_headers_tell_the_largest_quorums_of_this_engine() {
+        let quorum = |path| answer(path, false, &samples).quorum;
         assert_eq!(quorum("/minio/health/cluster"), Some((WRITE_QUORUM, 5)));
         assert_eq!(quorum("/minio/health/cluster/read"), Some((READ_QUORUM, 4)));
         assert_eq!(quorum("/minio/health/live"), None);

@@ -81,7 +81,7 @@ pub struct Setup {
     /// The configuration system: stored settings under the environment's.
     pub configuration: Arc<config::Configuration>,
     /// How the drives are.
-    pub report: Arc<dyn Fn() -> store::SetReport + Send + Sync>,
+    pub reports: Arc<dyn Fn() -> Vec<store::SetReport> + Send + Sync>,
     /// Domains for virtual-host style, lower case (`MINIO_DOMAIN`).
     pub domains: Vec<String>,
     /// The region, empty when none is configured.

@@ -45,7 +45,7 @@ const V3: &str = "/minio/metrics/v3";
 
 /// Everything that pages are made of, at one moment.
 struct Snapshot {
-    report: store::SetReport,
+    sets: Vec<store::SetReport>,
     count: Option<Arc<Count>>,
     targets: Vec<notify::TargetReport>,
     calls: Vec<(&'static str, counters::CallCounts)>,
@@ -81,7 +81,7 @@ pub(crate) async fn respond(gateway: &Gateway, head: &request::Parts) -> Respons
         return replies::empty(StatusCode::NOT_FOUND);
     }
     let snapshot = Snapshot {
-        report: (gateway.setup.report)(),
+        sets: (gateway.setup.reports)(),
         count: gateway.admin.usage.count(&gateway.setup.store).await,
         targets: gateway.setup.notifier.reports().await,
         calls: gateway.counters.read(),

@@ -61,7 +61,7 @@ impl Server {
             notifier,
             directory: iam::Directory::of_root(ACCESS_KEY, iam::Secret::new("minioadmin")).unwrap(),
             configuration,
-            report: Arc::new(report),
+            reports: Arc::new(|| vec![report()]),
             domains: vec!["s3.tidings.test".to_owned()],
             region: region.to_owned(),
             node_id: NODE_ID.to_owned(),
@@ -133,7 +133,7 @@ impl Server {
 
 fn report() -> SetReport {
     SetReport {
-        deployment_id: "c9886d4a-1826-4d65-8c3e-707713a57098".to_owned(),
+        id: "c9886d4a-1826-4d65-8c3e-707713a57098".to_owned(),
         drives: Vec::new(),
         data: 1,
         parity: 0,

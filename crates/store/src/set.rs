@@ -35,8 +35,9 @@ pub struct DriveReport {
 /// One drive set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetReport {
-    /// Identity of the set, a UUID: the deployment id that records and admin info tell.
-    pub deployment_id: String,
+    /// Identity of the set, a UUID. That of a server's first set is the deployment id that records and admin
+    /// info tell.
+    pub id: String,
     /// Its drives, in set order.
     pub drives: Vec<DriveReport>,
     /// Data shards k.

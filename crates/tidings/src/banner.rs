@@ -21,8 +21,8 @@ pub struct Summary {
     pub user: String,
     /// Whether root has the keys everybody knows.
     pub has_default_keys: bool,
-    /// How the drives are.
-    pub set: SetReport,
+    /// How the drives are, by set.
+    pub sets: Vec<SetReport>,
     /// ARNs of the notification targets.
     pub arns: Vec<String>,
     /// Flags that were given and change nothing.
@@ -51,27 +51,13 @@ pub fn print(summary: &Summary, output: Output) {
 }
 
 fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
-    let set = &summary.set;
-    let online = set.drives.iter().filter(|drive| drive.state == DriveState::Online).count();
-    let offline = set.drives.len() - online;
-    let mut lines = vec![
-        format!("tidings {}", env!("CARGO_PKG_VERSION")),
-        format!(
-            "Drives: {online} online, {offline} offline; parity EC:{}; writes need {} drives, reads {}",
-            set.parity, set.write_quorum, set.read_quorum
-        ),
-    ];
-    for drive in &set.drives {
-        let path = &drive.path;
-        match drive.state {
-            DriveState::Offline => lines.push(format!("  {path}: offline, {}", drive.reason)),
-            DriveState::Online if !drive.durable => {
-                lines.push(format!(
-                    "  {path}: online, but a completed write may not survive a power cut there"
-                ));
-            }
-            DriveState::Online => {}
-        }
+    let mut lines = vec![format!("tidings {}", env!("CARGO_PKG_VERSION"))];
+    let (mut online, mut offline) = (0, 0);
+    for (number, set) in (1..).zip(&summary.sets) {
+        let name = if summary.sets.len() == 1 { "Drives".to_owned() } else { format!("Set {number}") };
+        let (own_online, own_offline) = set_lines(&name, set, &mut lines);
+        online += own_online;
+        offline += own_offline;
     }
     lines.push(format!("Status:         {online} Online, {offline} Offline."));
     if !is_anonymous {
@@ -86,6 +72,29 @@ fn lines(summary: &Summary, is_anonymous: bool) -> Vec<String> {
         lines.push(format!("Connect: mc alias set tidings {url} {} {secret}", summary.user));
     }
     lines
+}
+
+/// Tells a set and those of its drives that are not as they should be; gives how many are online and offline.
+fn set_lines(name: &str, set: &SetReport, lines: &mut Vec<String>) -> (usize, usize) {
+    let online = set.drives.iter().filter(|drive| drive.state == DriveState::Online).count();
+    let offline = set.drives.len() - online;
+    lines.push(format!(
+        "{name}: {online} online, {offline} offline; parity EC:{}; writes need {} drives, reads {}",
+        set.parity, set.write_quorum, set.read_quorum
+    ));
+    for drive in &set.drives {
+        let path = &drive.path;
+        match drive.state {
+            DriveState::Offline => lines.push(format!("  {path}: offline, {}", drive.reason)),
+            DriveState::Online if !drive.durable => {
+                lines.push(format!(
+                    "  {path}: online, but a completed write may not survive a power cut there"
+                ));
+            }
+            DriveState::Online => {}
+        }
+    }
+    (online, offline)
 }
 
 /// The `host:port` pairs under which a bound address is reached: the address itself, and for a wildcard this
@@ -138,8 +147,8 @@ mod tests {
             urls: vec!["http://192.0.2.2:9000".to_owned(), "http://127.0.0.1:9000".to_owned()],
             user: DEFAULT_KEY.to_owned(),
             has_default_keys: true,
-            set: SetReport {
-                deployment_id: String::new(),
+            sets: vec![SetReport {
+                id: String::new(),
                 drives,
                 data: 1,
                 parity: 1,
@@ -147,7 +156,7 @@ mod tests {
                 read_quorum: 1,
                 writable: false,
                 readable: true,
-            },
+            }],
             arns: vec!["arn:minio:sqs::PRIMARY:webhook".to_owned()],
             without_effect: Vec::new(),
         }
@@ -165,6 +174,20 @@ mod tests {
             "Connect: mc alias set tidings http://127.0.0.1:9000 minioadmin minioadmin",
         ];
         assert_eq!(lines(&summary(), false), wanted);
+    }
+
+    #[test]
+    fn each_of_several_sets_has_a_line_and_the_drives_of_all_are_counted_together() {
+        let mut summary = summary();
+        let drives = vec![drive("/e1", DriveState::Online, "")];
+        summary.sets.push(SetReport { drives, parity: 0, write_quorum: 1, ..summary.sets[0].clone() });
+        let wanted = [
+            "Set 1: 1 online, 1 offline; parity EC:1; writes need 2 drives, reads 1",
+            "  /d2: offline, it is absent",
+            "Set 2: 1 online, 0 offline; parity EC:0; writes need 1 drives, reads 1",
+            "Status:         2 Online, 1 Offline.",
+        ];
+        assert_eq!(lines(&summary, false)[1..5], wanted);
     }
 
     #[test]

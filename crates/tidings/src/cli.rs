@@ -34,7 +34,8 @@ pub struct CommandLine {
 pub enum Command {
     /// Serve objects from one or more drives
     Server {
-        /// Directories, one per drive: /data{1...8} stands for eight. Created when missing
+        /// Directories, one per drive: /data{1...8} stands for eight. Created when missing. Each argument with
+        /// {...} is a set of its own; a further one is added behind those that are there
         #[arg(value_name = "DRIVE")]
         drives: Vec<String>,
     },
@@ -176,12 +177,13 @@ Every MINIO_… variable has a TIDINGS_… twin that wins.
   MINIO_ROOT_PASSWORD      root secret key, at least 8 characters [default: minioadmin]
   MINIO_DOMAIN             domains for bucket.domain requests, separated by commas
   MINIO_SITE_REGION        region of this server
-  MINIO_STORAGE_CLASS_STANDARD  parity of a new set: EC:4
+  MINIO_STORAGE_CLASS_STANDARD  parity of new sets: EC:4
   MINIO_NOTIFY_…           notification targets, see docs/configuration.md
 
 Examples:
   tidings server /data
-  tidings server --address :9000 /mnt/drive{1...8}";
+  tidings server --address :9000 /mnt/drive{1...8}
+  tidings server /mnt/drive{1...8} /mnt/more{1...8}";
 
 #[cfg(test)]
 mod tests {

@@ -33,9 +33,9 @@ const DEVELOPMENT_DRIVES: (&str, &str) = ("disks", "disks/d{1...8}");
 /// Everything a server is started with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Directories of the set, in order.
-    pub drives: Vec<PathBuf>,
-    /// Parity of a new set when the operator chose it; otherwise it follows the number of drives.
+    /// Directories of each set, in order.
+    pub sets: Vec<Vec<PathBuf>>,
+    /// Parity of new sets when the operator chose it; otherwise it follows the number of drives.
     pub parity: Option<usize>,
     /// Where to listen.
     pub address: Address,
@@ -168,15 +168,17 @@ impl Settings {
         let Some(given) = given_drives(drives, &environment) else {
             return Ok(None);
         };
-        let drives = ellipses::drives(&given, set_size).map_err(|error| {
+        let sets = ellipses::sets(&given, set_size).map_err(|error| {
             Fatal::new("Unable to use the drives given", error)
-                .remedy("Give the directories of one set: tidings server /mnt/drive{1...8}")
+                .remedy("Give the directories of each set: tidings server /mnt/drive{1...8}")
         })?;
-        let drives: Vec<PathBuf> = drives.into_iter().map(PathBuf::from).collect();
-        let parity = parity(&environment, drives.len())?;
+        let sets: Vec<Vec<PathBuf>> =
+            sets.into_iter().map(|drives| drives.into_iter().map(PathBuf::from).collect()).collect();
+        let smallest = sets.iter().map(Vec::len).min().unwrap_or_default();
+        let parity = parity(&environment, smallest)?;
         Ok(Some(Settings {
             parity,
-            drives,
+            sets,
             address: address(flags, &environment)?,
             directory: root_keys(&environment)?,
             domains: domains(&environment),
@@ -216,7 +218,7 @@ fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
     }
 }
 
-/// `EC:n` with n at most half of the drives.
+/// `EC:n` with n at most half of the drives of the smallest set.
 fn parity(environment: &Variables, drives: usize) -> Result<Option<usize>, Fatal> {
     let standard = storage_class(environment, "MINIO_STORAGE_CLASS_STANDARD", drives)?;
     let reduced = storage_class(environment, "MINIO_STORAGE_CLASS_RRS", drives)?;
@@ -355,7 +357,7 @@ mod tests {
         let settings = settings(&Flags::default(), &[("HOME", "/nowhere")]).unwrap();
         assert!(settings.has_default_keys());
         assert_eq!(settings.address, Address { host: String::new(), port: 9000 });
-        assert_eq!(settings.drives, ["/d1", "/d2", "/d3", "/d4"].map(PathBuf::from));
+        assert_eq!(settings.sets, [["/d1", "/d2", "/d3", "/d4"].map(PathBuf::from)]);
         assert_eq!(settings.certs_dir, PathBuf::from("/nowhere/.minio/certs"));
         assert_eq!(settings.parity, None);
         assert_eq!(settings.region, None);
@@ -428,10 +430,15 @@ mod tests {
     fn drives_come_from_the_first_variable_that_names_some() {
         let of = |pairs: &[(&str, &str)]| {
             let settings = Settings::new(&Flags::default(), &[], environment(pairs)).unwrap().unwrap();
-            settings.drives
+            settings.sets
         };
-        assert_eq!(of(&[("MINIO_VOLUMES", "/a /b"), ("MINIO_ARGS", "/c")]), ["/a", "/b"].map(PathBuf::from));
-        assert_eq!(of(&[("MINIO_ENDPOINTS", "/e{1...2}")]), ["/e1", "/e2"].map(PathBuf::from));
+        assert_eq!(
+            of(&[("MINIO_VOLUMES", "/a /b"), ("MINIO_ARGS", "/c")]),
+            [["/a", "/b"].map(PathBuf::from)]
+        );
+        assert_eq!(of(&[("MINIO_ENDPOINTS", "/e{1...2}")]), [["/e1", "/e2"].map(PathBuf::from)]);
+        let two = of(&[("MINIO_VOLUMES", "/e{1...2} /f{1...2}")]);
+        assert_eq!(two, [["/e1", "/e2"], ["/f1", "/f2"]].map(|set| set.map(PathBuf::from)));
     }
 
     #[test]

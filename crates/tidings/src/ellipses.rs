@@ -4,8 +4,9 @@
 //! (`{01...16}`), letters `a` to `f` make it hexadecimal (`{00...1f}`), several braces multiply. What a
 //! shell expanded itself (`{1..8}`) arrives as plain arguments and means the same.
 //!
-//! One erasure set on one machine is what a server can be today: a second pool, a second set and drives
-//! of other machines are refused by a sentence, never ignored.
+//! Each argument with a range is a set; arguments without one are one set together. Sets are in the order given.
+//! A mixture of both, drives of other machines, and more drives in an argument than a set holds are refused by a
+//! sentence, never ignored.
 
 /// Most drives one erasure set may have.
 pub const SET_DRIVES_MAX: usize = 16;
@@ -34,32 +35,40 @@ pub enum LayoutError {
         /// The argument as given.
         argument: String,
     },
-    /// Several arguments of which at least one has a range.
+    /// Arguments with a range beside arguments without one.
     #[error(
-        "{count} pools are given (each argument with {{...}} is one); more than one pool comes in a later release"
+        "'{with}' has a range and '{without}' has none; either each argument is a set, each with a range \
+         (a single drive as /mnt/drive{{1...1}}), or all of them are the drives of one set, written out"
     )]
-    SeveralPools {
-        /// How many.
-        count: usize,
+    Mixed {
+        /// The first with a range.
+        with: String,
+        /// The first without one.
+        without: String,
     },
-    /// More drives than a set holds, in a number that divides into sets.
+    /// More drives in an argument than a set holds.
     #[error(
-        "{drives} drives make {sets} sets of {size}; more than one set comes in a later release, \
-         give at most {SET_DRIVES_MAX} drives"
+        "'{argument}' stands for {drives} drives, a set has at most {SET_DRIVES_MAX}; \
+         give each set as an argument of its own"
     )]
-    SeveralSets {
+    TooManyDrives {
+        /// The argument, or the first of those that stand for one set.
+        argument: String,
         /// Drives given.
         drives: usize,
-        /// Sets they would make.
-        sets: usize,
-        /// Drives of each set.
+    },
+    /// Another number of drives than the size of sets that was asked for.
+    #[error(
+        "'{argument}' stands for {drives} drives, and sets of {size} were asked for; \
+         give each set as an argument of its own"
+    )]
+    OtherSize {
+        /// The argument, or the first of those that stand for one set.
+        argument: String,
+        /// Drives given.
+        drives: usize,
+        /// Drives asked for.
         size: usize,
-    },
-    /// More drives than a set holds, in a number that no set size divides.
-    #[error("{drives} drives cannot be divided into sets of 2 to {SET_DRIVES_MAX} drives")]
-    Indivisible {
-        /// Drives given.
-        drives: usize,
     },
     /// The same directory twice.
     #[error("'{drive}' is given twice")]
@@ -69,9 +78,9 @@ pub enum LayoutError {
     },
 }
 
-/// Turns the arguments (or the words of `MINIO_VOLUMES`) into the directories of one set, in set order.
+/// Turns the arguments (or the words of `MINIO_VOLUMES`) into the directories of each set, in the order given.
 ///
-/// `set_size` is `MINIO_ERASURE_SET_DRIVE_COUNT`: with it set, only a set of that size is one set.
+/// `set_size` is `MINIO_ERASURE_SET_DRIVE_COUNT`: with it set, every set has that size.
 ///
 /// # Errors
 ///
@@ -79,56 +88,50 @@ pub enum LayoutError {
 ///
 /// # Source
 ///
-/// MinIO's command line; the order of several ranges is MinIO's too, the first range changes fastest.
+/// MinIO's command line, where each argument with a range is a pool; the order of several ranges is MinIO's
+/// too, the first range changes fastest.
 ///
 /// ```
-/// # use tidings::ellipses::drives;
+/// # use tidings::ellipses::sets;
 /// let given = ["/data{09...11}".to_owned()];
-/// assert_eq!(drives(&given, None).unwrap(), ["/data09", "/data10", "/data11"]);
+/// assert_eq!(sets(&given, None).unwrap(), [["/data09", "/data10", "/data11"]]);
 /// ```
-pub fn drives(arguments: &[String], set_size: Option<usize>) -> Result<Vec<String>, LayoutError> {
+pub fn sets(arguments: &[String], set_size: Option<usize>) -> Result<Vec<Vec<String>>, LayoutError> {
     if let Some(argument) = arguments.iter().find(|argument| is_url(argument)) {
         return Err(LayoutError::Distributed { argument: argument.clone() });
     }
-    let ranged = arguments.iter().filter(|argument| argument.contains("...")).count();
-    let pools = ranged + usize::from(ranged < arguments.len());
-    if pools > 1 {
-        return Err(LayoutError::SeveralPools { count: pools });
+    let (with, without): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|argument| argument.contains("..."));
+    let sets: Vec<Vec<String>> = match (with.first(), without.first()) {
+        (None, None) => return Err(LayoutError::NoDrives),
+        (Some(&with), Some(&without)) => {
+            return Err(LayoutError::Mixed { with: with.clone(), without: without.clone() });
+        }
+        (Some(_), None) => arguments.iter().map(|argument| expand(argument)).collect::<Result<_, _>>()?,
+        (None, Some(_)) => vec![arguments.to_vec()],
+    };
+    for (set, argument) in sets.iter().zip(arguments) {
+        check_count(argument, set.len(), set_size)?;
     }
-    let mut drives = Vec::new();
-    for argument in arguments {
-        drives.extend(expand(argument)?);
-    }
-    if drives.is_empty() {
-        return Err(LayoutError::NoDrives);
-    }
-    check_count(drives.len(), set_size)?;
+    let drives: Vec<&String> = sets.iter().flatten().collect();
     for (at, drive) in drives.iter().enumerate() {
         if drives[..at].iter().any(|before| before.trim_end_matches('/') == drive.trim_end_matches('/')) {
-            return Err(LayoutError::Twice { drive: drive.clone() });
+            return Err(LayoutError::Twice { drive: (*drive).clone() });
         }
     }
-    Ok(drives)
+    Ok(sets)
 }
 
 fn is_url(argument: &str) -> bool {
     argument.starts_with("http://") || argument.starts_with("https://")
 }
 
-/// One set has 1 drive, or as many as the largest divisor of the count between 2 and 16.
-fn check_count(drives: usize, set_size: Option<usize>) -> Result<(), LayoutError> {
-    let size = match set_size {
-        Some(size) if size > 0 && drives.is_multiple_of(size) && size <= SET_DRIVES_MAX => size,
-        Some(_) => return Err(LayoutError::Indivisible { drives }),
-        None if drives <= SET_DRIVES_MAX => drives,
-        None => (2..=SET_DRIVES_MAX)
-            .rev()
-            .find(|size| drives.is_multiple_of(*size))
-            .ok_or(LayoutError::Indivisible { drives })?,
-    };
-    match drives / size {
-        1 => Ok(()),
-        sets => Err(LayoutError::SeveralSets { drives, sets, size }),
+fn check_count(argument: &str, drives: usize, set_size: Option<usize>) -> Result<(), LayoutError> {
+    let argument = || argument.to_owned();
+    match set_size {
+        Some(size) if size != drives => Err(LayoutError::OtherSize { argument: argument(), drives, size }),
+        _ if drives > SET_DRIVES_MAX => Err(LayoutError::TooManyDrives { argument: argument(), drives }),
+        _ => Ok(()),
     }
 }
 
@@ -188,9 +191,16 @@ fn range(first: &str, last: &str) -> Result<Vec<String>, String> {
 mod tests {
     use super::*;
 
-    fn given(arguments: &[&str]) -> Result<Vec<String>, LayoutError> {
+    fn all(arguments: &[&str]) -> Result<Vec<Vec<String>>, LayoutError> {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        drives(&arguments, None)
+        sets(&arguments, None)
+    }
+
+    /// The drives of the one set that arguments make.
+    fn given(arguments: &[&str]) -> Result<Vec<String>, LayoutError> {
+        let mut sets = all(arguments)?;
+        assert_eq!(sets.len(), 1, "{arguments:?}");
+        Ok(sets.remove(0))
     }
 
     #[test]
@@ -219,18 +229,27 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_by_name() {
+    fn each_argument_with_a_range_is_a_set_in_the_order_given() {
+        let sets = all(&["/b{1...2}", "/a{1...3}", "/c{1...1}"]).unwrap();
+        assert_eq!(sets, [vec!["/b1", "/b2"], vec!["/a1", "/a2", "/a3"], vec!["/c1"]]);
+        assert_eq!(all(&["/a{1...2}", "/a{2...3}"]), Err(LayoutError::Twice { drive: "/a2".to_owned() }));
+    }
+
+    #[test]
+    fn what_makes_no_sets_is_refused_by_name() {
         assert_eq!(
             given(&["http://node{1...4}/data"]),
             Err(LayoutError::Distributed { argument: "http://node{1...4}/data".to_owned() })
         );
-        assert_eq!(given(&["/a{1...4}", "/b{1...4}"]), Err(LayoutError::SeveralPools { count: 2 }));
-        assert_eq!(given(&["/a{1...4}", "/b"]), Err(LayoutError::SeveralPools { count: 2 }));
-        assert_eq!(given(&["/a{1...18}"]), Err(LayoutError::SeveralSets { drives: 18, sets: 2, size: 9 }));
-        assert_eq!(given(&["/a{1...17}"]), Err(LayoutError::Indivisible { drives: 17 }));
+        let mixed = all(&["/a", "/b{1...4}"]).unwrap_err();
+        assert_eq!(mixed, LayoutError::Mixed { with: "/b{1...4}".to_owned(), without: "/a".to_owned() });
+        assert!(mixed.to_string().contains("/mnt/drive{1...1}"), "{mixed}");
+        let argument = "/a{1...18}".to_owned();
+        assert_eq!(given(&["/a{1...18}"]), Err(LayoutError::TooManyDrives { argument, drives: 18 }));
+        let argument = "/a{1...8}".to_owned();
         assert_eq!(
-            drives(&["/a{1...8}".to_owned()], Some(4)),
-            Err(LayoutError::SeveralSets { drives: 8, sets: 2, size: 4 })
+            sets(std::slice::from_ref(&argument), Some(4)),
+            Err(LayoutError::OtherSize { argument, drives: 8, size: 4 })
         );
     }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use tidings_drives::{LocalEngine, OpenError, Options};
+use tidings_drives::{OpenError, Sets};
 use tidings_gateway::config::Configuration;
 use tidings_gateway::{Gateway, ServiceAction, Setup};
 use tidings_notify::{Notifier, ServerIdentity};
@@ -36,7 +36,7 @@ pub struct Server {
     listener: Listener,
     gateway: Arc<Gateway>,
     notifier: Arc<Notifier>,
-    engine: Arc<LocalEngine>,
+    engine: Arc<Sets>,
     certificate_watch: Option<JoinHandle<()>>,
     service_actions: mpsc::Receiver<ServiceAction>,
 }
@@ -55,15 +55,17 @@ impl Server {
         let addresses = reserved.addresses().to_vec();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let engine = open_drives(&settings, Arc::clone(&clock)).await?;
-        let set = engine.report();
+        let sets = engine.reports();
+        // The first set is the server; the others belong to it.
+        let deployment_id = sets[0].id.clone();
 
-        let node_id = hex::encode(Sha256::digest(set.deployment_id.as_bytes()));
+        let node_id = hex::encode(Sha256::digest(deployment_id.as_bytes()));
         let region = region(&settings, &engine, &clock).await?;
         let scheme = if certificates.is_some() { "https" } else { "http" };
         let reachable = banner::reachable(&addresses);
         let endpoint = reachable.first().cloned().unwrap_or_default();
         let identity = ServerIdentity {
-            deployment_id: set.deployment_id.clone(),
+            deployment_id,
             node_id: node_id.clone(),
             region: region.clone(),
             endpoint: format!("{scheme}://{endpoint}"),
@@ -82,7 +84,7 @@ impl Server {
             notifier: Arc::clone(&notifier),
             directory: settings.directory.clone(),
             configuration,
-            report: Arc::new(move || report.report()),
+            reports: Arc::new(move || report.reports()),
             domains: settings.domains.clone(),
             region,
             node_id,
@@ -102,7 +104,7 @@ impl Server {
             urls: reachable.iter().map(|address| format!("{scheme}://{address}")).collect(),
             user: settings.directory.root().access_key.clone(),
             has_default_keys: settings.has_default_keys(),
-            set,
+            sets,
             arns,
             without_effect: settings.without_effect.clone(),
         };
@@ -154,9 +156,9 @@ fn load_certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, F
     })
 }
 
-async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<LocalEngine>, Fatal> {
-    let options = Options { drives: settings.drives.clone(), parity: settings.parity, clock };
-    let opened = tokio::task::spawn_blocking(move || LocalEngine::open(options)).await;
+async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<Sets>, Fatal> {
+    let (sets, parity) = (settings.sets.clone(), settings.parity);
+    let opened = tokio::task::spawn_blocking(move || Sets::open(&sets, parity, &clock)).await;
     opened.expect("opening does not panic").map_err(|error| {
         let fatal = Fatal::new("Unable to use the drives", &error);
         match error {
@@ -169,11 +171,11 @@ async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<L
 }
 
 async fn open_store(
-    engine: &Arc<LocalEngine>,
+    engine: &Arc<Sets>,
     recorder: Arc<dyn Recorder>,
     clock: Arc<dyn Clock>,
 ) -> Result<Store, Fatal> {
-    let opened = Store::open(Arc::<LocalEngine>::clone(engine), recorder, clock).await;
+    let opened = Store::open(Arc::<Sets>::clone(engine), recorder, clock).await;
     opened.map_err(|error| Fatal::new("Unable to load the buckets and their rules", error))
 }
 
@@ -181,11 +183,7 @@ async fn open_store(
 ///
 /// The notifier needs it when it is made, and is itself what the store is opened with. So the stored settings
 /// are read through a store of their own first, which records nothing and is dropped again.
-async fn region(
-    settings: &Settings,
-    engine: &Arc<LocalEngine>,
-    clock: &Arc<dyn Clock>,
-) -> Result<String, Fatal> {
+async fn region(settings: &Settings, engine: &Arc<Sets>, clock: &Arc<dyn Clock>) -> Result<String, Fatal> {
     if let Some(region) = &settings.region {
         return Ok(region.clone());
     }
@@ -248,7 +246,8 @@ mod tests {
         let server = Server::start(settings(home.path())).await.unwrap();
         let address = server.address();
         assert_eq!(server.summary().urls, [format!("http://{address}")]);
-        assert_eq!((server.summary().set.data, server.summary().set.parity), (2, 2));
+        let set = &server.summary().sets[0];
+        assert_eq!((set.data, set.parity), (2, 2));
 
         let alive = "GET /minio/health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         assert!(exchange(address, alive).await.starts_with("HTTP/1.1 200 OK\r\n"));

@@ -9,7 +9,7 @@ use tidings_s3 as s3;
 use tidings_store as store;
 
 use super::usage::{BucketUsage, Count};
-use super::{Answer, Call};
+use super::{Answer, Call, drives};
 
 pub(super) const CALL: Call = Call {
     method: Method::GET,
@@ -19,13 +19,13 @@ pub(super) const CALL: Call = Call {
             let count = gateway.admin.usage.count(&gateway.setup.store).await;
             let message = "the objects are being counted for the first time";
             let count = count.ok_or_else(|| Refusal::with(ErrorCode::InvalidRequest, message))?;
-            let report = (request.query("capacity") == "true").then(|| (gateway.setup.report)());
-            Ok(Answer::Json(document(&count, report.as_ref())))
+            let sets = (request.query("capacity") == "true").then(|| (gateway.setup.reports)());
+            Ok(Answer::Json(document(&count, sets.as_deref())))
         })
     },
 };
 
-fn document(count: &Count, report: Option<&SetReport>) -> Value {
+fn document(count: &Count, sets: Option<&[SetReport]>) -> Value {
     let total = count.total();
     let buckets: Map<String, Value> =
         count.buckets.iter().map(|bucket| (bucket.name.clone(), of_bucket(bucket))).collect();
@@ -42,9 +42,8 @@ fn document(count: &Count, report: Option<&SetReport>) -> Value {
         "bucketsUsageInfo": buckets,
         "bucketsSizes": sizes,
     });
-    if let Some(report) = report {
-        let capacity: u64 = report.drives.iter().map(|drive| drive.total_bytes).sum();
-        let free: u64 = report.drives.iter().map(|drive| drive.free_bytes).sum();
+    if let Some(sets) = sets {
+        let (capacity, free) = drives::capacity(sets);
         document["capacity"] = capacity.into();
         document["freeCapacity"] = free.into();
         document["usedCapacity"] = capacity.saturating_sub(free).into();
@@ -78,7 +77,7 @@ mod tests {
     fn each_bucket_and_the_capacity_are_told() {
         let bucket =
             BucketUsage { name: "a".to_owned(), objects: 2, size_bytes: 7, ..BucketUsage::default() };
-        let document = document(&Count::of(vec![bucket]), Some(&drives::sample()));
+        let document = document(&Count::of(vec![bucket]), Some(&drives::samples()));
 
         assert_eq!(document["bucketsSizes"], json!({ "a": 7 }));
         assert_eq!(document["bucketsUsageInfo"]["a"]["objectsCount"], json!(2));
@@ -87,7 +86,7 @@ mod tests {
             document["bucketsUsageInfo"]["a"]["objectsVersionsHistogram"].as_object().unwrap().len(),
             7
         );
-        assert_eq!((&document["capacity"], &document["freeCapacity"]), (&json!(8000), &json!(5600)));
+        assert_eq!((&document["capacity"], &document["freeCapacity"]), (&json!(10_000), &json!(7000)));
         assert_eq!(document["lastUpdate"], json!("2027-01-15T08:00:00.000Z"));
     }
 }

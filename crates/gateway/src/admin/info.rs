@@ -14,7 +14,7 @@ use store::SetReport;
 use tidings_notify as notify;
 use tidings_store as store;
 
-use super::usage::Count;
+use super::usage::{BucketUsage, Count};
 use super::{Answer, Call, drives};
 use crate::Gateway;
 
@@ -25,11 +25,14 @@ pub(super) const CALL: Call = Call {
         Box::pin(async move {
             let count = gateway.admin.usage.count(&gateway.setup.store).await;
             let targets = gateway.setup.notifier.reports().await;
-            let report = (gateway.setup.report)();
-            Ok(Answer::Json(document(&Server::of(gateway), &report, count.as_deref(), &targets)))
+            let sets = (gateway.setup.reports)();
+            Ok(Answer::Json(document(&Server::of(gateway), &sets, count.as_deref(), &targets)))
         })
     },
 };
+
+/// What clients take for the number of a server's pool when it has several: they look at the list then.
+const POOLS_SEVERAL: i64 = i64::MAX;
 
 /// What the answer tells of the process.
 struct Server<'a> {
@@ -53,17 +56,19 @@ impl Server<'_> {
 
 fn document(
     server: &Server<'_>,
-    report: &SetReport,
+    sets: &[SetReport],
     count: Option<&Count>,
     targets: &[TargetReport],
 ) -> Value {
-    let (online, offline) = drives::count(report);
+    let (online, offline) = drives::count(sets);
+    let first = sets.first();
+    let parity = first.map_or(0, |set| set.parity);
     let arns: Vec<&str> = targets.iter().map(|target| target.arn.as_str()).collect();
     let mut document = json!({
         "mode": "online",
         "region": server.region,
         "sqsARN": arns,
-        "deploymentID": report.deployment_id,
+        "deploymentID": first.map(|set| set.id.as_str()).unwrap_or_default(),
     });
     let amounts = match count {
         Some(count) => {
@@ -88,13 +93,13 @@ fn document(
             "backendType": "Erasure",
             "onlineDisks": online,
             "offlineDisks": offline,
-            "standardSCParity": report.parity,
-            "rrSCParity": report.parity,
-            "totalSets": [1],
-            "totalDrivesPerSet": [report.drives.len()],
+            "standardSCParity": parity,
+            "rrSCParity": parity,
+            "totalSets": vec![1; sets.len()],
+            "totalDrivesPerSet": sets.iter().map(|set| set.drives.len()).collect::<Vec<_>>(),
         },
-        "servers": [server_document(server, report)],
-        "pools": { "0": { "0": pool(report, count) } },
+        "servers": [server_document(server, sets)],
+        "pools": pools(sets, count),
     });
     for part in [amounts, rest] {
         let (Value::Object(document), Value::Object(part)) = (&mut document, part) else {
@@ -105,7 +110,7 @@ fn document(
     document
 }
 
-fn server_document(server: &Server<'_>, report: &SetReport) -> Value {
+fn server_document(server: &Server<'_>, sets: &[SetReport]) -> Value {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let names = server.environment.keys();
     let ours = names.filter(|name| name.starts_with("MINIO_") || name.starts_with("TIDINGS_"));
@@ -120,9 +125,9 @@ fn server_document(server: &Server<'_>, report: &SetReport) -> Value {
         "version": env!("CARGO_PKG_VERSION"),
         "commitID": "",
         "network": { (server.endpoint): "online" },
-        "drives": drives::documents(report),
-        "poolNumber": 1,
-        "poolNumbers": [1],
+        "drives": drives::documents(sets),
+        "poolNumber": if sets.len() == 1 { 1 } else { POOLS_SEVERAL },
+        "poolNumbers": (1..=sets.len()).collect::<Vec<_>>(),
         "num_cpu": processors,
         "runtime_version": concat!("tidings ", env!("CARGO_PKG_VERSION")),
         "minio_env_vars": variables,
@@ -130,10 +135,17 @@ fn server_document(server: &Server<'_>, report: &SetReport) -> Value {
     })
 }
 
-fn pool(report: &SetReport, count: Option<&Count>) -> Value {
-    let total = count.map(Count::total).unwrap_or_default();
-    let capacity: u64 = report.drives.iter().map(|drive| drive.total_bytes).sum();
-    let free: u64 = report.drives.iter().map(|drive| drive.free_bytes).sum();
+/// Every set is a pool of one set: `{"0": {"0": …}, "1": {"0": …}}`.
+fn pools(sets: &[SetReport], count: Option<&Count>) -> Value {
+    let pools = sets.iter().enumerate().map(|(pool, set)| {
+        let total = count.map(|count| count.total_in(pool)).unwrap_or_default();
+        (pool.to_string(), json!({ "0": of_set(set, &total) }))
+    });
+    Value::Object(pools.collect())
+}
+
+fn of_set(set: &SetReport, total: &BucketUsage) -> Value {
+    let (capacity, free) = drives::capacity(std::slice::from_ref(set));
     json!({
         "id": 0,
         "rawUsage": capacity.saturating_sub(free),
@@ -165,7 +177,7 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use super::{Server, document, drives};
+    use super::{Server, SetReport, document, drives};
     use crate::admin::usage::{BucketUsage, Count};
     use tidings_notify::{TargetId, TargetReport};
 
@@ -184,6 +196,10 @@ mod tests {
     }
 
     fn answer(count: Option<&Count>) -> Value {
+        answer_of(&[drives::sample()], count)
+    }
+
+    fn answer_of(sets: &[SetReport], count: Option<&Count>) -> Value {
         let environment = BTreeMap::from([
             ("MINIO_ROOT_PASSWORD".to_owned(), "hidden".to_owned()),
             ("HOME".to_owned(), "/root".to_owned()),
@@ -191,7 +207,7 @@ mod tests {
         let server =
             Server { endpoint: "127.0.0.1:9000", region: "", uptime_s: 469, environment: &environment };
         let targets = [target("1", "kafka", true), target("2", "kafka", false), target("a", "webhook", true)];
-        document(&server, &drives::sample(), count, &targets)
+        document(&server, sets, count, &targets)
     }
 
     #[test]
@@ -215,6 +231,31 @@ mod tests {
             server["drives"].as_array().unwrap().iter().map(|drive| &drive["state"]).collect();
         assert_eq!(states, [vec!["ok"; 7], vec!["offline"]].concat());
         assert_eq!(server["drives"][7]["disk_index"], json!(7));
+    }
+
+    #[test]
+    fn every_set_is_a_pool_with_its_own_drives_and_buckets() {
+        let bucket = |place: u32, objects| BucketUsage { place, objects, ..BucketUsage::default() };
+        let count = Count::of(vec![bucket(0, 1), bucket(1, 2), bucket(1, 3)]);
+        let answer = answer_of(&drives::samples(), Some(&count));
+
+        assert_eq!(answer["backend"]["totalSets"], json!([1, 1]));
+        assert_eq!(answer["backend"]["totalDrivesPerSet"], json!([8, 2]));
+        assert_eq!(answer["deploymentID"], json!(drives::sample().id));
+        let indexes: Vec<&Value> = answer["servers"][0]["drives"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|drive| &drive["pool_index"])
+            .collect();
+        assert_eq!(indexes, [vec![0; 8], vec![1; 2]].concat());
+        assert_eq!(answer["servers"][0]["poolNumbers"], json!([1, 2]));
+        let pool = |number: &str| {
+            let pool = &answer["pools"][number]["0"];
+            (pool["rawCapacity"].clone(), pool["objectsCount"].clone())
+        };
+        assert_eq!([pool("0"), pool("1")], [(json!(8000), json!(1)), (json!(2000), json!(5))]);
+        assert_eq!(answer["objects"], json!({ "count": 6 }));
     }
 
     #[test]

@@ -64,6 +64,8 @@ const UNVERSIONED: &str = "UNVERSIONED";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BucketUsage {
     pub(crate) name: String,
+    /// The set it lives in: its partition.
+    pub(crate) place: u32,
     /// When the bucket was created, milliseconds since 1970.
     pub(crate) created_ms: u64,
     /// Keys whose newest version is an object.
@@ -161,7 +163,8 @@ fn mark(store: &Store) -> u64 {
 
 async fn count_bucket(store: &Store, bucket: &Bucket) -> Result<BucketUsage, Error> {
     let name = bucket.name.as_str().to_owned();
-    let mut usage = BucketUsage { name, created_ms: bucket.created_ms, ..BucketUsage::default() };
+    let (place, created_ms) = (bucket.partition.0, bucket.created_ms);
+    let mut usage = BucketUsage { name, place, created_ms, ..BucketUsage::default() };
     let mut query = ListQuery { limit: PAGE_ENTRIES, ..ListQuery::default() };
     let mut key = KeyCount::default();
     loop {
@@ -238,8 +241,17 @@ impl BucketUsage {
 impl Count {
     /// All buckets together, without a name.
     pub(crate) fn total(&self) -> BucketUsage {
+        Count::sum(&self.buckets)
+    }
+
+    /// All buckets of a set together, without a name.
+    pub(crate) fn total_in(&self, set: usize) -> BucketUsage {
+        Count::sum(self.buckets.iter().filter(|bucket| usize::try_from(bucket.place) == Ok(set)))
+    }
+
+    fn sum<'a>(buckets: impl IntoIterator<Item = &'a BucketUsage>) -> BucketUsage {
         let mut total = BucketUsage::default();
-        for bucket in &self.buckets {
+        for bucket in buckets {
             total.objects += bucket.objects;
             total.versions += bucket.versions;
             total.delete_markers += bucket.delete_markers;

@@ -3,7 +3,7 @@
 //! Names are those of the dashboards that are published for MinIO; `minio_` is part of them.
 
 use notify::TargetReport;
-use store::DriveReport;
+use store::{DriveReport, SetReport};
 use tidings_notify as notify;
 use tidings_store as store;
 
@@ -45,7 +45,7 @@ pub(super) fn cluster(page: &mut Page, snapshot: &Snapshot) {
 
 /// `/minio/v2/metrics/node` and `/minio/v2/metrics/resource`.
 pub(super) fn node(page: &mut Page, snapshot: &Snapshot) {
-    let (online, offline) = drives::count(&snapshot.report);
+    let (online, offline) = drives::count(&snapshot.sets);
     let used = |d: &DriveReport| d.total_bytes.saturating_sub(d.free_bytes);
     families! { page;
         Gauge "minio_node_drive_online_total" "drives that take part" = online;
@@ -75,7 +75,7 @@ pub(super) fn bucket(page: &mut Page, snapshot: &Snapshot) {
 
 /// `/minio/prometheus/metrics`.
 pub(super) fn oldest(page: &mut Page, snapshot: &Snapshot) {
-    let (online, offline) = drives::count(&snapshot.report);
+    let (online, offline) = drives::count(&snapshot.sets);
     let capacity = Capacity::of(snapshot);
     families! { page;
         Gauge "bucket_objects_count" "objects" in buckets(snapshot, |b| b.objects);
@@ -122,7 +122,7 @@ pub(super) fn v3_notification(page: &mut Page, snapshot: &Snapshot) {
 
 /// `/minio/metrics/v3/cluster/health`.
 pub(super) fn v3_health(page: &mut Page, snapshot: &Snapshot) {
-    let (online, offline) = drives::count(&snapshot.report);
+    let (online, offline) = drives::count(&snapshot.sets);
     let capacity = Capacity::of(snapshot);
     families! { page;
         Gauge "minio_cluster_health_drives_online_count" "drives that take part" = online;
@@ -188,13 +188,16 @@ struct Capacity {
 impl Capacity {
     /// What can be used is what the drives beyond the parity hold, as `mc admin info` computes it.
     fn of(snapshot: &Snapshot) -> Capacity {
-        let report = &snapshot.report;
-        let usable = &report.drives[..report.drives.len().saturating_sub(report.parity)];
+        let (raw_total, raw_free) = drives::capacity(&snapshot.sets);
+        let usable = || {
+            let of_set = |set: &SetReport| set.drives.len().saturating_sub(set.parity);
+            snapshot.sets.iter().flat_map(move |set| &set.drives[..of_set(set)])
+        };
         Capacity {
-            raw_total: report.drives.iter().map(|drive| drive.total_bytes).sum(),
-            raw_free: report.drives.iter().map(|drive| drive.free_bytes).sum(),
-            usable_total: usable.iter().map(|drive| drive.total_bytes).sum(),
-            usable_free: usable.iter().map(|drive| drive.free_bytes).sum(),
+            raw_total,
+            raw_free,
+            usable_total: usable().map(|drive| drive.total_bytes).sum(),
+            usable_free: usable().map(|drive| drive.free_bytes).sum(),
         }
     }
 }
@@ -210,27 +213,31 @@ fn capacity(page: &mut Page, snapshot: &Snapshot) {
 }
 
 fn health(page: &mut Page, snapshot: &Snapshot) {
-    let report = &snapshot.report;
-    let (online, offline) = drives::count(report);
-    let is_healthy = u8::from(report.writable);
+    let sets = &snapshot.sets;
+    let (online, offline) = drives::count(sets);
+    let is_healthy = u8::from(sets.iter().all(|set| set.writable));
+    let write_quorum = sets.iter().map(|set| set.write_quorum).max().unwrap_or_default();
     families! { page;
         Gauge "minio_cluster_drive_online_total" "drives that take part" = online;
         Gauge "minio_cluster_drive_offline_total" "drives that do not" = offline;
         Gauge "minio_cluster_drive_total" "drives" = online + offline;
         Gauge "minio_cluster_nodes_online_total" "servers that answer" = 1;
         Gauge "minio_cluster_nodes_offline_total" "servers that do not" = 0;
-        Gauge "minio_cluster_health_status" "whether writes are taken" = is_healthy;
-        Gauge "minio_cluster_write_quorum" "drives that a write waits for" = report.write_quorum;
+        Gauge "minio_cluster_health_status" "whether every set takes writes" = is_healthy;
+        Gauge "minio_cluster_write_quorum" "drives that a write waits for" = write_quorum;
     }
-    let mut of_set = |end: &str, help: &str, value: usize| {
-        let set: Labels = vec![("pool", "0".to_owned()), ("set", "0".to_owned())];
-        page.family(Gauge, &format!("minio_cluster_health_erasure_set_{end}"), help, [(set, value)]);
+    let mut of_sets = |end: &str, help: &str, value: fn(&SetReport) -> usize| {
+        let series = sets.iter().enumerate().map(|(pool, set)| {
+            let labels: Labels = vec![("pool", pool.to_string()), ("set", "0".to_owned())];
+            (labels, value(set))
+        });
+        page.family(Gauge, &format!("minio_cluster_health_erasure_set_{end}"), help, series);
     };
-    of_set("online_drives", "drives that take part", online);
-    of_set("healing_drives", "drives that are being repaired", 0);
-    of_set("read_quorum", "drives that a read needs", report.read_quorum);
-    of_set("write_quorum", "drives that a write waits for", report.write_quorum);
-    of_set("status", "whether writes are taken", usize::from(report.writable));
+    of_sets("online_drives", "drives that take part", |set| drives::count(std::slice::from_ref(set)).0);
+    of_sets("healing_drives", "drives that are being repaired", |_| 0);
+    of_sets("read_quorum", "drives that a read needs", |set| set.read_quorum);
+    of_sets("write_quorum", "drives that a write waits for", |set| set.write_quorum);
+    of_sets("status", "whether writes are taken", |set| usize::from(set.writable));
 }
 
 fn usage(page: &mut Page, snapshot: &Snapshot) {
@@ -316,7 +323,7 @@ fn process(page: &mut Page, snapshot: &Snapshot) {
 }
 
 fn of_drives(snapshot: &Snapshot, of: fn(&DriveReport) -> u64) -> Vec<(Labels, u64)> {
-    let drives = snapshot.report.drives.iter();
+    let drives = snapshot.sets.iter().flat_map(|set| &set.drives);
     drives.map(|drive| (vec![("drive", drive.path.clone())], of(drive))).collect()
 }
 
@@ -387,7 +394,7 @@ mod tests {
         let photos =
             BucketUsage { name: "photos".to_owned(), objects: 2, size_bytes: 7, ..BucketUsage::default() };
         Snapshot {
-            report: drives::sample(),
+            sets: drives::samples(),
             count: Some(Arc::new(Count::of(vec![photos]))),
             targets: vec![TargetReport {
                 target: TargetId { id: "1".to_owned(), kind: "kafka" },
@@ -421,8 +428,8 @@ mod tests {
     #[test]
     fn the_cluster_page_tells_drives_capacity_usage_requests_and_targets() {
         let page = text(cluster);
-        has(&page, "minio_cluster_drive_online_total{server=\"h:9000\"} 7");
-        has(&page, "minio_cluster_capacity_usable_total_bytes{server=\"h:9000\"} 4000");
+        has(&page, "minio_cluster_drive_online_total{server=\"h:9000\"} 8");
+        has(&page, "minio_cluster_capacity_usable_total_bytes{server=\"h:9000\"} 6000");
         has(&page, "minio_cluster_usage_object_total{server=\"h:9000\"} 2");
         has(&page, "minio_s3_requests_total{api=\"putobject\",type=\"s3\",server=\"h:9000\"} 1");
         has(
@@ -434,6 +441,14 @@ mod tests {
             "minio_notify_target_total_events{target_id=\"1\",target_name=\"kafka\",server=\"h:9000\"} 7",
         );
         has(&page, "minio_notify_events_errors_total{server=\"h:9000\"} 2");
+        has(&page, "minio_cluster_health_status{server=\"h:9000\"} 0");
+        let status = |pool: u8, status: u8| {
+            format!(
+                "minio_cluster_health_erasure_set_status{{pool=\"{pool}\",set=\"0\",server=\"h:9000\"}} {status}"
+            )
+        };
+        has(&page, &status(0, 1));
+        has(&page, &status(1, 0));
         let le = "minio_s3_requests_ttfb_seconds_distribution{api=\"putobject\",le=\"0.05\",type=\"s3\",server=\"h:9000\"} 0";
         has(&page, le);
     }
