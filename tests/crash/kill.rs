@@ -14,10 +14,21 @@ use crate::support::server::Server;
 use crate::support::sink::Sink;
 
 /// Writers at once.
-const WRITERS: usize = 16;
+const WRITERS: usize = 32;
 
 /// Acknowledged writes before each kill: enough that every writer is in the middle of something.
 const WRITES_BETWEEN_KILLS: usize = 150;
+
+/// Bodies in the order a writer puts them, in bytes: in the journal replicated, whole in a column, split over all
+/// columns, and in shards.
+const SIZES: [usize; 8] = [10, 1_000, 10, 20_000, 10, 1_000, 100_000, 300_000];
+
+/// A body that no other key has any piece of: lines of its key, the last one cut.
+fn body(key: &str, number: usize) -> String {
+    let mut body = format!("{key}\n").repeat(SIZES[number % SIZES.len()] / (key.len() + 1) + 1);
+    body.truncate(SIZES[number % SIZES.len()]);
+    body
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_ten_times_under_load_every_acknowledged_put_is_there_and_announced_and_nothing_else_is() {
@@ -72,8 +83,8 @@ async fn killed_under_load(kills: usize) {
 /// What the writers share.
 #[derive(Default)]
 struct Load {
-    /// Bodies by key.
-    acknowledged: Mutex<BTreeMap<String, String>>,
+    /// Which of its writer's puts a key is.
+    acknowledged: Mutex<BTreeMap<String, usize>>,
     count: AtomicUsize,
     is_ending: AtomicBool,
 }
@@ -84,10 +95,10 @@ async fn write(writer: usize, client: Client, load: Arc<Load>, mut up: watch::Re
         if load.is_ending.load(Ordering::Relaxed) {
             return;
         }
-        let (key, body) = (format!("w{writer}/{number}"), format!("{writer}-{number}"));
-        match client.try_send(Method::PUT, &format!("/album/{key}"), &[], body.clone()).await {
+        let key = format!("w{writer}/{number}");
+        match client.try_send(Method::PUT, &format!("/album/{key}"), &[], body(&key, number)).await {
             Ok(answer) if answer.status == 200 => {
-                load.acknowledged.lock().unwrap().insert(key, body);
+                load.acknowledged.lock().unwrap().insert(key, number);
                 load.count.fetch_add(1, Ordering::Relaxed);
             }
             _ => drop(up.wait_for(|up| *up).await.unwrap()),
@@ -96,7 +107,7 @@ async fn write(writer: usize, client: Client, load: Arc<Load>, mut up: watch::Re
 }
 
 /// Every acknowledged put is there and announced; whatever was announced is there.
-async fn judge(client: &Client, sink: &Sink, acknowledged: BTreeMap<String, String>) {
+async fn judge(client: &Client, sink: &Sink, acknowledged: BTreeMap<String, usize>) {
     let wanted: BTreeSet<String> = acknowledged.keys().map(|key| format!("album/{key}")).collect();
     eventually("every acknowledged put to be announced", || async {
         let announced: BTreeSet<String> =
@@ -104,21 +115,25 @@ async fn judge(client: &Client, sink: &Sink, acknowledged: BTreeMap<String, Stri
         wanted.is_subset(&announced).then_some(())
     })
     .await;
-    for (key, body) in &acknowledged {
-        assert_eq!(
-            client.get(&format!("/album/{key}")).await.body,
-            body.as_bytes(),
-            "{key} was acknowledged"
+    for (key, number) in &acknowledged {
+        let found = client.get(&format!("/album/{key}")).await.body;
+        assert!(
+            found == body(key, *number).as_bytes(),
+            "{key} was acknowledged, and has {} bytes",
+            found.len()
         );
     }
     let announced: BTreeSet<String> =
         sink.deliveries().iter().map(|delivery| delivery.text("/Key")).collect();
     for key in announced.difference(&wanted) {
-        let answer = client.send(Method::HEAD, &format!("/{key}"), &[], "").await;
+        let name = key.strip_prefix("album/").unwrap();
+        let number = name.rsplit('/').next().unwrap().parse().unwrap();
+        let answer = client.get(&format!("/{key}")).await;
         assert_eq!(answer.status, 200, "{key} was announced and is not there");
+        assert!(answer.body == body(name, number).as_bytes(), "{key} is torn");
     }
     println!(
-        "{} acknowledged, {} announced, {} deliveries, 0 lost",
+        "{} acknowledged, {} announced, {} deliveries, 0 lost, 0 torn",
         wanted.len(),
         announced.len(),
         sink.deliveries().len()

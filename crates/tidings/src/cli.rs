@@ -39,6 +39,13 @@ pub enum Command {
         #[arg(value_name = "DRIVE")]
         drives: Vec<String>,
     },
+    /// Read every copy of everything on drives that no server has open, and say what is short: exit status 0 if nothing
+    /// is, 1 if parity makes up for it, 2 if something is lost, 3 if the drives cannot be looked at
+    Verify {
+        /// The drives, as for `server`
+        #[arg(value_name = "DRIVE", required = true)]
+        drives: Vec<String>,
+    },
     /// Ask a running server whether it lives: exit status 0 if it does, 1 if not
     Health,
 }
@@ -183,7 +190,8 @@ Every MINIO_… variable has a TIDINGS_… twin that wins.
 Examples:
   tidings server /data
   tidings server --address :9000 /mnt/drive{1...8}
-  tidings server /mnt/drive{1...8} /mnt/more{1...8}";
+  tidings server /mnt/drive{1...8} /mnt/more{1...8}
+  tidings verify /mnt/drive{1...8}";
 
 #[cfg(test)]
 mod tests {
@@ -245,6 +253,13 @@ mod tests {
         assert_eq!(outcome("tidings --version").exit_code(), 0);
         assert_eq!(outcome("tidings server --help").exit_code(), 0);
         assert_ne!(outcome("tidings server --no-such-flag /a").exit_code(), 0);
+    }
+
+    #[test]
+    fn verify_takes_drives_as_the_server_does_and_needs_some() {
+        let wanted = Command::Verify { drives: vec!["/d{1...4}".to_owned(), "/e{1...4}".to_owned()] };
+        assert_eq!(parsed("tidings verify --json /d{1...4} /e{1...4}").command, Some(wanted));
+        assert!(parse(["tidings", "verify"].map(OsString::from)).is_err());
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;
+pub mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,6 +61,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, process: &Variables) -
                 ExitCode::FAILURE
             }
         },
+        Some(Command::Verify { drives }) => verify::run(&drives, output.json, output.quiet),
         Some(Command::Server { drives }) => serve(&flags, &drives, environment, output),
         None => serve(&flags, &[], environment, output),
     }

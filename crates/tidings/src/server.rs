@@ -73,7 +73,8 @@ impl Server {
         };
         let notifier = Notifier::new(identity, Arc::clone(&clock));
         let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
-        let store = Arc::new(open_store(&engine, recorder, clock).await?);
+        let store = Arc::new(open_store(&engine, Arc::clone(&recorder), clock).await?);
+        follow_recoveries(&engine, &recorder);
         let configuration = load_configuration(Arc::clone(&store), Arc::clone(&notifier), &settings).await?;
         begin_to_deliver(&notifier, &store, &configuration).await;
 
@@ -168,6 +169,19 @@ async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<S
             _ => fatal,
         }
     })
+}
+
+/// Tells the recorder of changes that recovery kept while a set was in use: whoever committed them was told that the
+/// outcome is unknown, and nobody else would wake the relays. Each task ends with its set.
+fn follow_recoveries(engine: &Sets, recorder: &Arc<dyn Recorder>) {
+    for set in engine.sets() {
+        let (mut recovered, recorder) = (set.recovered(), Arc::clone(recorder));
+        tokio::spawn(async move {
+            while recovered.changed().await.is_ok() {
+                recorder.committed(*recovered.borrow_and_update());
+            }
+        });
+    }
 }
 
 async fn open_store(
