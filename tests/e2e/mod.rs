@@ -5,4 +5,5 @@ mod drives;
 mod growing;
 mod lifecycle;
 mod streaming;
+mod verify;
 mod webhook;

@@ -10,7 +10,6 @@
 //! 1. A commit is acknowledged when q = k+1 drives (k without parity) hold it, synced.
 //! 2. A drive that missed anything is out by a decision of the others, and never read as current.
 //! 3. What the drives present do not prove unacknowledged is never cut.
-//!
 
 mod assemble;
 mod bodies;
