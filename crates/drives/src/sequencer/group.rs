@@ -25,7 +25,7 @@ const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 const FRAME_BYTES_GOAL: usize = FRAME_BYTES_MAX * 5 / 8;
 
 /// How long a commit that takes no space waits for some when there is none at all.
-const FULL_WAIT_MAX: Duration = Duration::from_secs(3);
+const FULL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// How long between attempts meanwhile.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(10);
