@@ -7,11 +7,12 @@
 //!
 //! What is assumed of the file system stands in `docs/formats.md`.
 
+mod segment;
 mod shard;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::drive::{
@@ -29,6 +30,7 @@ use crate::format::FORMAT_FILE;
 use crate::index::ordered::OrderedIndex;
 use crate::index::sorted::SortedIndex;
 use crate::location::ShardId;
+use segment::{SegmentFile, pwritev2, write_fully};
 use shard::{ShardFile, ShardFileReader};
 
 /// A drive over a directory. Holds a lock on it, so that two processes never write one drive.
@@ -459,58 +461,6 @@ impl Drive for DirectoryDrive {
     }
 }
 
-/// A segment with its two descriptors.
-struct SegmentFile {
-    buffered: File,
-    direct: Option<File>,
-    mode: Mode,
-    size_bytes: u64,
-}
-
-impl Segment for SegmentFile {
-    fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match (&self.direct, self.mode) {
-            (Some(direct), _) => write_fully(bytes, offset, |rest, at| pwritev2(direct, rest, at)),
-            (None, Mode::Flushed) => {
-                self.buffered.write_all_at(bytes, offset)?;
-                self.buffered.sync_data()
-            }
-            (None, _) => write_fully(bytes, offset, |rest, at| pwritev2(&self.buffered, rest, at)),
-        }
-    }
-
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.buffered.read_exact_at(buffer, offset)
-    }
-
-    fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
-        let wanted = buffer.len();
-        let read = rustix::io::preadv2(
-            &self.buffered,
-            &mut [IoSliceMut::new(buffer)],
-            offset,
-            ReadWriteFlags::NOWAIT,
-        );
-        match read {
-            Ok(read) => Ok(read == wanted),
-            // Not in memory, or the file system cannot say: the caller reads where it may wait.
-            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::INTR | Errno::INVAL) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()> {
-        match &self.direct {
-            Some(direct) => direct.read_exact_at(buffer, offset),
-            None => self.buffered.read_exact_at(buffer, offset),
-        }
-    }
-}
-
 /// The names in a folder; none when it is not there.
 fn names(folder: &Path) -> io::Result<Vec<String>> {
     match fs::read_dir(folder) {
@@ -539,27 +489,6 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn pwritev2(file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    Ok(rustix::io::pwritev2(file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC)?)
-}
-
-/// Calls `write` until all is written. A short or interrupted write is no fault of the drive: it is resumed
-/// at the last whole block, since an unaligned rest is refused by O_DIRECT.
-fn write_fully(bytes: &[u8], offset: u64, write: impl Fn(&[u8], u64) -> io::Result<usize>) -> io::Result<()> {
-    let mut written = 0;
-    while written < bytes.len() {
-        match write(&bytes[written..], offset + written as u64) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) if written + count == bytes.len() => return Ok(()),
-            Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => written += count - count % BLOCK_BYTES,
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
 /// Whether a file system refused a way of writing, rather than a write.
 fn unsupported(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
@@ -569,23 +498,6 @@ fn unsupported(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_interrupted_or_short_write_is_resumed_at_the_last_whole_block() {
-        let calls = Mutex::new(Vec::new());
-        let bytes = vec![7; 4 * BLOCK_BYTES];
-        let answers = Mutex::new(vec![
-            Ok(2 * BLOCK_BYTES),
-            Ok(BLOCK_BYTES + 512),
-            Err(io::ErrorKind::Interrupted.into()),
-        ]);
-        write_fully(&bytes, 0, |rest, at| {
-            calls.lock().push((at, rest.len()));
-            answers.lock().pop().unwrap_or(Ok(rest.len()))
-        })
-        .unwrap();
-        assert_eq!(calls.into_inner(), [(0, 16384), (0, 16384), (4096, 12288), (12288, 4096)]);
-    }
 
     #[test]
     fn a_second_opening_of_one_directory_is_refused_until_the_first_is_dropped() {

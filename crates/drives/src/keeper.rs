@@ -1,8 +1,8 @@
 //! The keeper: the thread that writes manifests and retires what they no longer name.
 //!
 //! A segment is retired on every drive when a manifest without it is on the write quorum. Its file is kept for the
-//! next segment of its size, [`RETIRED_KEPT`] on each drive and none at rest, and removed beyond that: space comes back. What a crash
-//! left unretired is found by its number: every segment up to the newest that is not in the table.
+//! next segment of its size, [`RETIRED_KEPT`] on each drive and none at rest, and removed beyond that: space comes
+//! back. What a crash left unretired is found by its number: every segment up to the newest that is not in the table.
 
 use std::collections::BTreeSet;
 use std::io;

@@ -329,7 +329,10 @@ mod tests {
         /// Whatever stands in the file, reading it neither panics nor takes damage for a manifest.
         #[test]
         fn bytes_that_are_no_manifest_are_damaged(
-            at in 0usize..8192, flip in 1u8..=255, cut in 0usize..8192, noise in prop::collection::vec(any::<u8>(), 0..600)
+            at in 0usize..8192,
+            flip in 1u8..=255,
+            cut in 0usize..8192,
+            noise in prop::collection::vec(any::<u8>(), 0..600)
         ) {
             let mut bytes = manifest(3).encode();
             bytes[at % 4096] ^= flip;

@@ -1,11 +1,11 @@
 //! Replay: reads the journal and builds the index.
 //!
-//! What a copy of the index on a drive has is not read again. From the manifest, where there is one: first the segments of
-//! its table, in any order, where the last writer wins; then the chain from its anchor. Without one the chain is
-//! read from its first frame. Epochs are found by walking
-//! back from the identity: the first frame of each names the one before. They are then read forward. A frame of the
-//! chain is applied once it is proven durable: by a decision that kept it, or by a later frame that says so. The last
-//! frame may be of undecided fate; [`crate::recovery`] decides it.
+//! What a copy of the index on a drive has is not read again. From the manifest, where there is one: first the
+//! segments of its table, in any order, where the last writer wins; then the chain from its anchor. Without one the
+//! chain is read from its first frame. Epochs are found by walking back from the identity: the first frame of each
+//! names the one before. They are then read forward. A frame of the chain is applied once it is proven durable: by a
+//! decision that kept it, or by a later frame that says so. The last frame may be of undecided fate;
+//! [`crate::recovery`] decides it.
 
 use std::cmp::Reverse;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 //! Names are compared folder by folder, both sorted. What keys name is gathered for so many folders at a time that it
 //! is about [`NAMED_MAX`] ids: the index is in the order of keys, so it is gone through once for each.
 //!
-//! Only ids of earlier epochs are removed, and none that this process staged, that is being read, or that a commit named
-//! while the census ran: an upload may outlast an epoch, and a body may move from key to key.
+//! Only ids of earlier epochs are removed, and none that this process staged, that is being read, or that a commit
+//! named while the census ran: an upload may outlast an epoch, and a body may move from key to key.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -7,13 +7,13 @@
 //!    the place by a decision of the others, and then its identity.
 //! 2. It joins: from a batch on it gets every frame, and every shard that is staged.
 //! 3. Everything older is walked over ([`walk`]): what verifies in its place is kept, what does not is rebuilt from
-//!    the others. So a heal that was interrupted goes on where it was, and nothing that a stale drive brings back counts
-//!    for more than what it can prove. What objects lack on the most drives is rebuilt first.
+//!    the others. So a heal that was interrupted goes on where it was, and nothing that a stale drive brings back
+//!    counts for more than what it can prove. What objects lack on the most drives is rebuilt first.
 //! 4. Whatever else lies on it is removed ([`census`]).
 //! 5. When it holds everything, also what commits named meanwhile, a decision of the others and it makes it a voter.
 //!
-//! With too few voters left for a decision, drives are healed in the same way while nothing is written, and the set goes
-//! on with them (`docs/formats.md`).
+//! With too few voters left for a decision, drives are healed in the same way while nothing is written, and the set
+//! goes on with them (`docs/formats.md`).
 //!
 //! One thread does all of this, one thing at a time: several drives are healed in one walk, which reads what they lack
 //! once. It keeps to a bandwidth of its own. A drive that fails here is the sequencer's to take out.

@@ -73,8 +73,8 @@ impl Heal {
         for position in 0..self.set.members.len() {
             let member = &self.set.members[position];
             let is_voter = self.set.identity.lock().members[position].voter;
-            // A voter that is out is the sequencer's to take out by a decision. Without enough of them for that, another
-            // drive may be in its place.
+            // A voter that is out is the sequencer's to take out by a decision. Without enough of them for that,
+            // another drive may be in its place.
             if member.is_written()
                 || (is_voter && writable)
                 || !self.returning.is_due(position)

@@ -16,8 +16,8 @@
 //! Bounds: the memtable of [`MEMTABLE_BYTES`], twice that while the one before is written; then commits wait. Without
 //! a drive that can hold a copy (drives in memory) everything is in memory.
 //!
-//! Here is what batches mean. The parts: [`memtable`], [`copies`] over [`ordered`] and [`rows`], [`lookup`] and [`page`]
-//! for those who ask, [`checkpoint`] for when what is written, [`recent`].
+//! Here is what batches mean. The parts: [`memtable`], [`copies`] over [`ordered`] and [`rows`], [`lookup`] and
+//! [`page`] for those who ask, [`checkpoint`] for when what is written, [`recent`].
 //!
 //! What is not here: the journal itself.
 

@@ -1,8 +1,8 @@
 //! Which changes are kept: those that a target still waits for, and all of a while.
 //!
 //! A change is needed while it is younger than a day and among the last bytes that [`Retention`] allows, or while it
-//! names targets and not all have acknowledged it. What is needed no longer leaves the index; its bytes are then garbage
-//! to compaction.
+//! names targets and not all have acknowledged it. What is needed no longer leaves the index; its bytes are then
+//! garbage to compaction.
 
 use std::time::Duration;
 

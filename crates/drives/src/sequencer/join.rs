@@ -206,7 +206,8 @@ impl Sequencer {
         Err("nothing could be decided".to_owned())
     }
 
-    /// Decides by the drives of `positions`. Falling short of it freezes the set: some drives hold what was not decided.
+    /// Decides by the drives of `positions`. Falling short of it freezes the set: some drives hold what was not
+    /// decided.
     fn take_decision(&mut self, mut identity: Identity, positions: Vec<usize>) -> Result<Identity, String> {
         let quorum = self.set.geometry.write_quorum();
         let acknowledged = self.chain.next_batch - 1;

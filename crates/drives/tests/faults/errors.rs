@@ -126,8 +126,8 @@ async fn space_that_runs_out_under_the_journal_itself_stops_writes_and_no_read()
     assert_eq!(offline(&engine), Vec::<String>::new());
 }
 
-/// Rule 14. A drive whose file system runs out of space in the midst of a segment is behind and not out: the others take
-/// deletes, puts are refused, and when there is space it is brought up and holds everything.
+/// Rule 14. A drive whose file system runs out of space in the midst of a segment is behind and not out: the others
+/// take deletes, puts are refused, and when there is space it is brought up and holds everything.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drive_without_space_for_a_frame_is_behind_until_it_has_some_and_never_out() {
     let drives = FaultyDrive::machine(4, &Power::steady());

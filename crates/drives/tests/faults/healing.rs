@@ -237,8 +237,8 @@ async fn a_heal_that_loses_power_at_any_step_goes_on_at_the_next_start() {
     }
 }
 
-/// Rules 5 and 15. A drive goes out between the end of an upload and its commit, and a blank one takes its place: it does
-/// not count as a holder, the commit stands on the three others, and the body is healed onto it.
+/// Rules 5 and 15. A drive goes out between the end of an upload and its commit, and a blank one takes its place: it
+/// does not count as a holder, the commit stands on the three others, and the body is healed onto it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_staged_before_a_drive_was_replaced_is_healed_onto_it_by_its_commit() {
     let drives = FaultyDrive::machine(4, &Power::steady());
@@ -340,8 +340,8 @@ async fn a_drive_whose_error_was_passing_is_healed_without_a_restart() {
     check_without_any_two(&drives, &["before", "meanwhile"]).await;
 }
 
-/// After a restart of the machine a drive is not mounted yet, and its path is an empty directory of another file system.
-/// That is not filled in its place; when the drive is mounted it is brought up.
+/// After a restart of the machine a drive is not mounted yet, and its path is an empty directory of another file
+/// system. That is not filled in its place; when the drive is mounted it is brought up.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_mount_point_is_no_blank_drive() {
     let drives = FaultyDrive::machine(4, &Power::steady());
@@ -394,8 +394,8 @@ async fn a_set_of_two_drives_goes_on_with_a_blank_one_in_the_place_of_either() {
     }
 }
 
-/// As many drives as there is parity are replaced at once: the set has too few to write until they are healed. What they
-/// replaced comes back later, stale, and does not win.
+/// As many drives as there is parity are replaced at once: the set has too few to write until they are healed. What
+/// they replaced comes back later, stale, and does not win.
 #[tokio::test(flavor = "multi_thread")]
 async fn as_many_drives_as_there_is_parity_are_replaced_at_once_and_the_old_ones_never_win() {
     let drives = FaultyDrive::machine(4, &Power::steady());
@@ -424,8 +424,8 @@ async fn as_many_drives_as_there_is_parity_are_replaced_at_once_and_the_old_ones
     assert_eq!(get(&engine, "rose").await, Ok(Some(body(50_000, 7))));
 }
 
-/// Rule 1. The last batch was acknowledged by both drives and nothing behind it proves that; then one is replaced. It may
-/// have been acknowledged, so it is kept, and held by both from then on.
+/// Rule 1. The last batch was acknowledged by both drives and nothing behind it proves that; then one is replaced. It
+/// may have been acknowledged, so it is kept, and held by both from then on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_last_batch_that_a_replaced_drive_may_have_acknowledged_is_kept_when_the_set_goes_on() {
     let drives = drives_with(2, &["old", "new"], 60_000).await;

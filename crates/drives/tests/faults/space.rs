@@ -186,8 +186,8 @@ async fn with_a_drive_out_segments_that_live_in_part_stay_and_dead_ones_go() {
     assert!(get(&engine, "lives").await == Ok(Some(body(10_000, 1))));
 }
 
-/// Rule 14. Drives that fill up refuse puts before the last segment is written, take deletes, and take puts again in the
-/// space of what was deleted, without anybody's help.
+/// Rule 14. Drives that fill up refuse puts before the last segment is written, take deletes, and take puts again in
+/// the space of what was deleted, without anybody's help.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_that_is_full_takes_deletes_and_then_puts_in_the_space_they_gave_back() {
     let drives = FaultyDrive::machine(4, &Power::steady());
