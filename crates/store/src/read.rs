@@ -78,7 +78,11 @@ impl Reading {
             }
             match self.pieces.next() {
                 Some(piece) => self.current = self.source.open(&piece).await?,
-                None => return Ok(self.inline.take()),
+                None => {
+                    // A stream that has ended is not asked again after the inline bytes.
+                    self.current = Box::pin(stream::empty());
+                    return Ok(self.inline.take());
+                }
             }
         }
     }

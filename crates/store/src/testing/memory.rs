@@ -329,12 +329,13 @@ impl Engine for MemoryEngine {
             // The stream holds the bytes themselves: reclaiming them meanwhile takes nothing from it.
             let place = |at: u64| usize::try_from(at).map_or(body.len(), |at| at.min(body.len()));
             let (start, end) = (place(range.start), place(range.end));
-            let mut rest = body.slice(start..end.max(start));
-            let chunks = std::iter::from_fn(move || {
+            let rest = body.slice(start..end.max(start));
+            // As a stream may, it panics when it is asked once more after its end.
+            let chunks = stream::unfold(rest, |mut rest| async move {
                 let chunk = rest.split_to(rest.len().min(READ_CHUNK_BYTES));
-                (!chunk.is_empty()).then_some(Ok(chunk))
+                (!chunk.is_empty()).then_some((Ok(chunk), rest))
             });
-            Ok(Box::pin(stream::iter(chunks)) as ByteStream)
+            Ok(Box::pin(chunks) as ByteStream)
         })
     }
 
