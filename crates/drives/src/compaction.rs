@@ -36,7 +36,7 @@ use crate::payload;
 use crate::reader::FrameReader;
 use crate::record::{self, Commit, Recorded};
 use crate::segment::{SEGMENT_HEADER_BYTES, first_address};
-use crate::sequencer::Event;
+use crate::sequencer::{Event, EventSender};
 use crate::set::Set;
 use crate::table::Row;
 
@@ -92,7 +92,7 @@ pub(crate) struct Compactor {
 }
 
 impl Compactor {
-    pub(crate) fn start(set: Arc<Set>, events: Sender<Event>) -> Compactor {
+    pub(crate) fn start(set: Arc<Set>, events: EventSender) -> Compactor {
         let (wake, woken) = sync_channel(1);
         let stopping = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&stopping);
@@ -125,7 +125,7 @@ impl Drop for Compactor {
 
 struct Compaction<'a> {
     set: &'a Arc<Set>,
-    events: Sender<Event>,
+    events: EventSender,
     stop: Arc<AtomicBool>,
     /// Segments that were emptied and wait to be retired, or that cannot be.
     settled: BTreeSet<u32>,

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{io, ops::Range};
@@ -29,7 +28,7 @@ use crate::lane::Patience;
 use crate::lineup::{Lineup, line_up};
 use crate::open::{Tuning, open_set};
 use crate::payload;
-use crate::sequencer::{COMMITS_WAITING_MAX, Event, Outcome, Request, Wish};
+use crate::sequencer::{COMMITS_WAITING_MAX, Event, EventSender, Outcome, Request, Wish, inbox};
 use crate::set::{Mode, Set};
 use crate::shards::{self, Pins, ShardStage};
 
@@ -46,7 +45,7 @@ pub struct Options {
 /// An open set. Dropping it stops as a crash would; [`LocalEngine::shutdown`] stops cleanly.
 pub struct LocalEngine {
     set: Arc<Set>,
-    events: Sender<Event>,
+    events: EventSender,
     permits: Arc<Semaphore>,
     pins: Arc<Pins>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -123,7 +122,7 @@ impl LocalEngine {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Arc<LocalEngine>, OpenError> {
-        let (events, incoming) = channel();
+        let (events, incoming) = inbox();
         let healing = tuning.healing.clone();
         let (set, sequencer) = open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
         let thread = std::thread::Builder::new()

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::drive::is_full;
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::member::Member;
-use crate::sequencer::Event;
+use crate::sequencer::{Event, EventSender};
 use crate::set::Set;
 
 /// Time a drive may take for a step before it counts as failed.
@@ -39,7 +39,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Starts the thread. Every job is answered by [`Event::Kept`].
-    pub(crate) fn start(set: Arc<Set>, events: Sender<Event>) -> Keeper {
+    pub(crate) fn start(set: Arc<Set>, events: EventSender) -> Keeper {
         let (jobs, incoming) = channel();
         let thread = std::thread::Builder::new()
             .name("manifest".into())
@@ -66,7 +66,7 @@ impl Drop for Keeper {
     }
 }
 
-fn keep(set: &Arc<Set>, incoming: &Receiver<Job>, events: &Sender<Event>) {
+fn keep(set: &Arc<Set>, incoming: &Receiver<Job>, events: &EventSender) {
     for Job { manifest, positions, kept_files } in incoming {
         let bytes = manifest.encode();
         let write = move |member: &Member| member.drive()?.replace(MANIFEST_FILE, &bytes);
@@ -89,19 +89,13 @@ fn keep(set: &Arc<Set>, incoming: &Receiver<Job>, events: &Sender<Event>) {
     }
 }
 
-fn fault(events: &Sender<Event>, position: usize, reason: String) {
+fn fault(events: &EventSender, position: usize, reason: String) {
     // The sequencer is gone only when the engine is.
     let _ = events.send(Event::Fault { position, reason });
 }
 
 /// Retires the segments that the manifest does not name, and removes retired files that nothing will need.
-fn retire(
-    set: &Arc<Set>,
-    manifest: &Manifest,
-    positions: &[usize],
-    kept_files: usize,
-    events: &Sender<Event>,
-) {
+fn retire(set: &Arc<Set>, manifest: &Manifest, positions: &[usize], kept_files: usize, events: &EventSender) {
     let named: BTreeSet<u32> = manifest.table.rows().map(|row| row.number).collect();
     let newest = manifest.heads.newest;
     let size_bytes = set.size_of_new();

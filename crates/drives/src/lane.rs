@@ -14,7 +14,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -26,7 +25,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::member::Member;
-use crate::sequencer::Event;
+use crate::sequencer::{Event, EventSender};
 use crate::set::Set;
 
 /// Questions under way on a drive in one direction.
@@ -173,7 +172,7 @@ struct Terms {
 }
 
 impl Terms {
-    async fn hold<T>(self, events: &Sender<Event>, answer: &mut JoinHandle<io::Result<T>>) -> io::Result<T> {
+    async fn hold<T>(self, events: &EventSender, answer: &mut JoinHandle<io::Result<T>>) -> io::Result<T> {
         match timeout_at(self.due, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
@@ -190,7 +189,7 @@ impl Terms {
 
 /// A question that was put to a drive. Its deadline holds also when the asker goes away.
 struct Question<T: Send + 'static> {
-    events: Sender<Event>,
+    events: EventSender,
     terms: Terms,
     /// `None` when it is over.
     answer: Option<JoinHandle<io::Result<T>>>,

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use parking_lot::{Mutex, RwLock};
 use store::{Clock, Sequence, SystemClock};
@@ -27,7 +26,7 @@ use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
 use crate::replay::{apply_batch, replay, restore_index};
 use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
-use crate::sequencer::{Event, Sequencer};
+use crate::sequencer::{EventSender, Inbox, Sequencer, inbox};
 use crate::set::{Mode, Set};
 use crate::table::Closed;
 
@@ -51,8 +50,8 @@ pub(crate) fn open_set(
     lineup: Lineup,
     clock: Arc<dyn Clock>,
     tuning: Tuning,
-    incoming: Receiver<Event>,
-    events: Sender<Event>,
+    incoming: Inbox,
+    events: EventSender,
 ) -> Result<(Arc<Set>, Sequencer), OpenError> {
     let assembly = assemble(given, parity, Some(&lineup))?;
     let set = Arc::new(set_of(assembly, lineup.recorded(), clock, events.clone(), &tuning, Drive::claim)?);
@@ -85,7 +84,7 @@ pub(crate) fn open_set(
 pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
     let assembly = assemble(given, None, None)?;
     // Nobody takes a drive out of a set that is only read.
-    let (events, _) = channel();
+    let (events, _) = inbox();
     // Of the journal alone, and in memory: a copy of the index would be opened for writing.
     let tuning = Tuning { memtable_bytes: Some(usize::MAX), ..Tuning::default() };
     let set = Arc::new(set_of(assembly, Vec::new(), Arc::new(SystemClock), events, &tuning, Drive::inspect)?);
@@ -124,7 +123,7 @@ fn set_of(
     assembly: Assembly,
     sets: Vec<Uuid>,
     clock: Arc<dyn Clock>,
-    events: Sender<Event>,
+    events: EventSender,
     tuning: &Tuning,
     take: fn(&dyn Drive) -> io::Result<()>,
 ) -> Result<Set, OpenError> {

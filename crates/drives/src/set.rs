@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -21,7 +21,7 @@ use crate::lane::Patience;
 use crate::member::Member;
 use crate::quorum::Geometry;
 use crate::segment::Sizes;
-use crate::sequencer::Event;
+use crate::sequencer::{Event, EventSender};
 use crate::table::Closed;
 
 /// Time a drive may take to write its identity before it counts as failed.
@@ -81,7 +81,7 @@ pub(crate) struct Set {
     /// How long drives may take.
     pub patience: RwLock<Patience>,
     /// Where faults are told: the sequencer.
-    pub events: Sender<Event>,
+    pub events: EventSender,
 }
 
 /// Fewer drives than the write quorum took a decision.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::drive::{AlignedBytes, is_full};
 use crate::frame::Address;
-use crate::sequencer::Event;
+use crate::sequencer::{Event, EventSender};
 use crate::set::{Mode, Set};
 
 /// How long between attempts at a frame that a drive has no space for.
@@ -34,7 +34,7 @@ pub(crate) struct Writer {
 impl Writer {
     /// Starts the thread. Every job is answered by [`Event::Written`]. After a failure it writes nothing more:
     /// the frames behind the failed one would stand after a hole.
-    pub(crate) fn start(set: Arc<Set>, position: usize, events: Sender<Event>) -> Writer {
+    pub(crate) fn start(set: Arc<Set>, position: usize, events: EventSender) -> Writer {
         let (jobs, incoming) = channel::<Job>();
         let user = set.members[position].user();
         let run = move || {

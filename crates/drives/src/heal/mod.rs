@@ -40,7 +40,7 @@ use store::Sequence;
 use crate::bodies::Positions;
 use crate::damage::Damage;
 use crate::location::Place;
-use crate::sequencer::{Event, Granted, Wish};
+use crate::sequencer::{Event, EventSender, Granted, Wish};
 use crate::set::Set;
 use crate::shards::Pins;
 use pace::{Ended, Pace, pause};
@@ -96,7 +96,7 @@ impl Healer {
         set: Arc<Set>,
         pins: Arc<Pins>,
         tally: Arc<Tally>,
-        events: Sender<Event>,
+        events: EventSender,
         options: Healing,
     ) -> Healer {
         let (stop, stopped) = channel();
@@ -134,7 +134,7 @@ struct Heal {
     set: Arc<Set>,
     pins: Arc<Pins>,
     tally: Arc<Tally>,
-    events: Sender<Event>,
+    events: EventSender,
     options: Healing,
     stop: Receiver<()>,
     returning: Returning,

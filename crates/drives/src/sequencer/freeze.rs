@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::inbox::Heed;
 use super::write::Frozen;
 use super::{LAG_MAX, SEAL_AFTER, Sequencer};
 use crate::assemble::{Content, look_at};
@@ -109,9 +110,7 @@ impl Sequencer {
                 self.leave_hanging();
                 return true;
             }
-            if let Ok(event) = self.events.recv_timeout(SEAL_AFTER) {
-                self.hear(event);
-            }
+            self.hear_within(SEAL_AFTER, Heed::AllButCommits);
             if self.stopping.is_some() {
                 return false;
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 
+use super::inbox::Heed;
 use super::write::{Batch as Frame, Failure};
 use super::{Outcome, Request, Sequencer};
 use crate::chain::Stream;
@@ -81,9 +82,7 @@ impl Sequencer {
         for request in deferred.rev().chain(accepted.rev()) {
             self.queue.push_front(request);
         }
-        if let Ok(event) = self.events.recv_timeout(FULL_RETRY_AFTER) {
-            self.hear(event);
-        }
+        self.hear_within(FULL_RETRY_AFTER, Heed::AllButCommits);
     }
 
     fn write_quorum_lost(&self) -> EngineError {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::inbox::Heed;
 use super::write::Frozen;
 use super::{Event, Sequencer};
 use crate::format::{Identity, Membership};
@@ -111,11 +112,11 @@ impl Sequencer {
     fn admit(&mut self, position: usize) -> Result<(), String> {
         let deadline = Instant::now() + ADMISSION_MAX;
         while !self.flights[position].is_empty() {
-            let Ok(event) = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-            else {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
                 return Err("it is behind with its frames".to_owned());
-            };
-            self.hear(event);
+            }
+            self.hear_within(rest, Heed::AllButCommits);
         }
         let member = &self.set.members[position];
         if !member.is_joining() {

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::{LAG_MAX, RETRY_AFTER, Sequencer};
+use super::inbox::Heed;
+use super::{LAG_MAX, RETRY_AFTER, SEAL_AFTER, Sequencer};
 use crate::chain::Stream;
 use crate::compaction::FILL_MIN;
 use crate::keeper::{Job, Keeper, RETIRED_KEPT};
@@ -194,9 +195,7 @@ impl Sequencer {
             && Instant::now() < deadline
         {
             self.tend_manifest();
-            if let Ok(event) = self.events.recv_timeout(super::SEAL_AFTER) {
-                self.hear(event);
-            }
+            self.hear_within(SEAL_AFTER, Heed::AllButCommits);
         }
     }
 }

@@ -20,6 +20,7 @@
 mod copy;
 mod freeze;
 mod group;
+mod inbox;
 mod join;
 mod keep;
 mod write;
@@ -27,7 +28,6 @@ mod write;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use store::{Batch, Committed, EngineError};
@@ -46,6 +46,8 @@ use crate::segment::Preparer;
 use crate::set::{Mode, ROOM_SCARCE, Set};
 use crate::writer::Writer;
 use group::{answer, takes_space};
+use inbox::Heed;
+pub(crate) use inbox::{EventSender, Inbox, inbox};
 use join::Answer;
 pub(crate) use join::{Granted, Wish};
 use keep::Keeping;
@@ -131,8 +133,8 @@ struct Flight {
 pub(crate) struct Sequencer {
     set: Arc<Set>,
     chain: Chain,
-    events: Receiver<Event>,
-    sender: Sender<Event>,
+    inbox: Inbox,
+    sender: EventSender,
     queue: VecDeque<Request>,
     writers: Vec<Option<Writer>>,
     flights: Vec<VecDeque<Flight>>,
@@ -169,8 +171,8 @@ impl Sequencer {
         set: Arc<Set>,
         chain: Chain,
         manifest: Option<Manifest>,
-        events: Receiver<Event>,
-        sender: Sender<Event>,
+        inbox: Inbox,
+        sender: EventSender,
     ) -> Sequencer {
         let faults = sender.clone();
         let preparer = Preparer::start(Arc::clone(&set), move |position, reason| {
@@ -186,7 +188,7 @@ impl Sequencer {
             last_stream: Stream::Hot,
             set,
             chain,
-            events,
+            inbox,
             sender,
             queue: VecDeque::new(),
             writers: (0..drives).map(|_| None).collect(),
@@ -241,7 +243,7 @@ impl Sequencer {
     /// Runs until the engine stops.
     pub(crate) fn run(mut self) {
         loop {
-            while let Ok(event) = self.events.try_recv() {
+            while let Some(event) = self.inbox.take() {
                 self.hear(event);
             }
             if let Some((clean, reply)) = self.stopping.take() {
@@ -272,11 +274,15 @@ impl Sequencer {
                 continue;
             }
             self.when_idle();
-            match self.events.recv_timeout(self.patience()) {
-                Ok(event) => self.hear(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+            self.hear_within(self.patience(), Heed::Everything);
+        }
+    }
+
+    /// Hears the next event, or sleeps for at most `patience` until there may be one that it heeds.
+    fn hear_within(&mut self, patience: Duration, heed: Heed) {
+        let event = self.inbox.take().or_else(|| self.inbox.sleep(heed, |bell| bell.wait(patience)));
+        if let Some(event) = event {
+            self.hear(event);
         }
     }
 
@@ -396,10 +402,8 @@ impl Sequencer {
         while self.copies.is_some() && Instant::now() < deadline {
             self.copy();
         }
-        while let Some(rest) = deadline.checked_duration_since(Instant::now())
-            && let Ok(event) = self.events.recv_timeout(rest)
-        {
-            self.hear(event);
+        while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
+            self.hear_within(rest, Heed::AllButCommits);
         }
     }
 
@@ -482,11 +486,11 @@ impl Sequencer {
         }
         // Compaction waits for an answer, and may be sending its next request.
         self.refuse_copies();
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.inbox.take() {
             self.hear(event);
             self.refuse_copies();
         }
-        drop(self.events);
+        drop(self.inbox);
         drop(self.compactor);
         self.writers.clear();
         checkpoint::stop(&self.set, clean.then_some(&self.chain));

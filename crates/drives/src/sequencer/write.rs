@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
+use super::inbox::Heed;
 use super::{Flight, LAG_MAX, Sequencer};
 use crate::chain::Stream;
 use crate::columns::{Layout, column_on};
@@ -185,11 +186,7 @@ impl Sequencer {
             if self.set.is_stalled() && began.elapsed() > FULL_MAX {
                 return Err(Frozen(format!("the drives have no space for batch {batch}")));
             }
-            match self.events.recv_timeout(LAG_MAX / 10) {
-                Ok(event) => self.hear(event),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Frozen("the engine was dropped".into())),
-            }
+            self.hear_within(LAG_MAX / 10, Heed::AllButCommits);
         }
     }
 
