@@ -3,11 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod combinations;
 mod cost;
 mod damage;
 mod errors;
 mod hangs;
 mod healing;
+mod history;
 mod model;
 mod power;
 mod repair;

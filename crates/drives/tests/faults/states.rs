@@ -7,20 +7,19 @@
 
 #![allow(clippy::print_stdout, reason = "a run tells its seed, with which it can be run again")]
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use store::{Batch, Engine, EngineError, KeyRange, Mutation, Precondition, Put};
-use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Moment, Power, Timeline};
 use tokio::runtime::Runtime;
 
-use crate::support::{SET, body, change, open, open_all, put, read, stage, told};
+use crate::history::Deed::{self, Delete, DeleteAll, PutBoth, PutNew, Stage};
+use crate::history::{Deeds, Numbered, judge};
+use crate::support::{body, open, open_all, put, told, with_small_segments};
 
 /// States looked at, over all histories; `TIDINGS_CRASH_STATES` says otherwise, and is 100,000 in `tests/run`.
 const STATES: u64 = 4_000;
@@ -30,22 +29,6 @@ const STATES_PER_MOMENT: u64 = 24;
 
 /// Drawn from where nothing else is said; `TIDINGS_CRASH_SEED` says otherwise.
 const SEED: u64 = 20_261_121;
-
-/// What a step of a history does; its number is in the event that tells of it.
-#[derive(Clone, Copy, Debug)]
-enum Deed {
-    /// A small body, in the journal.
-    Put(&'static str, usize),
-    /// A body in shards.
-    Stage(&'static str, usize),
-    /// As `Put`, refused where the key is there.
-    PutNew(&'static str, usize),
-    Delete(&'static str),
-    DeleteAll(&'static str),
-    /// Two keys at once: both or none.
-    PutBoth(&'static str, &'static str, usize),
-}
-use Deed::{Delete, DeleteAll, PutBoth, PutNew, Stage};
 
 /// Steps one after the other; the deeds of a step at once.
 type History = &'static [&'static [Deed]];
@@ -108,146 +91,19 @@ const HISTORIES: [(&str, History); 4] = [
     ),
 ];
 
-/// Keys and their bytes.
-type Plain = BTreeMap<&'static str, Bytes>;
-
-/// Deeds by their number.
-type Deeds = BTreeMap<usize, Numbered>;
-
-/// A deed with its number, which is that of its event, and the bytes it writes.
-#[derive(Clone)]
-struct Numbered {
-    number: usize,
-    deed: Deed,
-    bytes: Bytes,
-}
-
-impl Numbered {
-    fn of(history: History) -> Vec<Vec<Numbered>> {
-        let mut number = 0;
-        let mut next = |deed: &Deed| {
-            number += 1;
-            let size = match deed {
-                Deed::Put(_, size) | PutNew(_, size) | Stage(_, size) | PutBoth(_, _, size) => *size,
-                Delete(_) | DeleteAll(_) => 0,
-            };
-            Numbered { number, deed: *deed, bytes: body(size, number) }
-        };
-        history.iter().map(|step| step.iter().map(&mut next).collect()).collect()
-    }
-
-    async fn batch(&self, engine: &LocalEngine) -> Result<Batch, EngineError> {
-        let key = |key: &'static str| Bytes::from_static(key.as_bytes());
-        let plain = |name: &'static str| {
-            Mutation::Put(Put { key: key(name), payload: self.bytes.clone(), ..Put::default() })
-        };
-        let mut preconditions = Vec::new();
-        let mutations = match self.deed {
-            Deed::Put(name, _) => vec![plain(name)],
-            Deed::PutNew(name, _) => {
-                preconditions.push(Precondition::Absent(key(name)));
-                vec![plain(name)]
-            }
-            Deed::PutBoth(one, other, _) => vec![plain(one), plain(other)],
-            Deed::Stage(name, _) => {
-                let location = stage(engine, &self.bytes).await?;
-                vec![Mutation::Put(Put { key: key(name), locations: vec![location], ..Put::default() })]
-            }
-            Deed::Delete(name) => vec![Mutation::Delete(key(name))],
-            Deed::DeleteAll(prefix) => vec![Mutation::DeletePrefix(key(prefix))],
-        };
-        let changes = vec![change(&self.number.to_string())];
-        Ok(Batch { preconditions, mutations, changes, ..Batch::default() })
-    }
-
-    async fn run(&self, engine: &LocalEngine, timeline: &Timeline) {
-        let batch = self.batch(engine).await.unwrap();
-        match engine.commit(SET, batch).await {
-            Ok(committed) => {
-                timeline.note(self.number as u64);
-                for location in committed.unnamed {
-                    engine.reclaim(location).await.unwrap();
-                }
-            }
-            Err(EngineError::Precondition { .. }) => timeline.note(REFUSED | self.number as u64),
-            Err(error) => panic!("{:?}: {error}", self.deed),
-        }
-    }
-
-    fn apply(&self, plain: &mut Plain) {
-        match self.deed {
-            Deed::Put(key, _) | Deed::PutNew(key, _) | Deed::Stage(key, _) => {
-                plain.insert(key, self.bytes.clone());
-            }
-            Deed::PutBoth(one, other, _) => {
-                plain.insert(one, self.bytes.clone());
-                plain.insert(other, self.bytes.clone());
-            }
-            Deed::Delete(key) => {
-                plain.remove(key);
-            }
-            Deed::DeleteAll(prefix) => plain.retain(|key, _| !key.starts_with(prefix)),
-        }
-    }
-}
-
-/// Marks in a note that the deed was refused, not acknowledged.
-const REFUSED: u64 = 1 << 32;
-
-/// Segments of 256 KiB: a history fills several, and a state is read in little time.
-fn with_small_segments(drives: Vec<FaultyDrive>) -> Vec<FaultyDrive> {
-    drives.into_iter().map(|drive| drive.with_segments_of(256 * 1024)).collect()
-}
-
 /// Runs a history on four drives and gives every moment of it.
 async fn moments_of(history: &[Vec<Numbered>]) -> Vec<Moment> {
     let timeline = Arc::new(Timeline::default());
     let drives = with_small_segments(FaultyDrive::machine(4, &Power::recorded(&timeline)));
     let engine = open_all(&drives).unwrap();
     for step in history {
-        join_all(step.iter().map(|deed| deed.run(&engine, &timeline))).await;
+        let done = step.iter().map(|deed| deed.run(&engine, |what| timeline.note(what)));
+        for (deed, done) in step.iter().zip(join_all(done).await) {
+            done.unwrap_or_else(|error| panic!("{:?}: {error}", deed.deed));
+        }
     }
     drop(engine);
     timeline.moments(&["d1", "d2", "d3", "d4"])
-}
-
-/// What a state shows: the keys with their bytes, and what was told.
-async fn judge(engine: &LocalEngine, deeds: &Deeds, notes: &[u64]) -> Result<(), String> {
-    let told: Vec<usize> = told(engine).await.iter().map(|number| number.parse().unwrap()).collect();
-    let unique: BTreeSet<usize> = told.iter().copied().collect();
-    if unique.len() != told.len() {
-        return Err(format!("an event twice: {told:?}"));
-    }
-    for note in notes {
-        let number = usize::try_from(note & !REFUSED).unwrap();
-        let was_refused = note & REFUSED != 0;
-        if unique.contains(&number) == was_refused {
-            let wrong =
-                if was_refused { "was refused and is told" } else { "was acknowledged and is not told" };
-            return Err(format!("{:?} ({number}) {wrong}; told {told:?}", deeds[&number].deed));
-        }
-    }
-    let mut plain = Plain::new();
-    told.iter().for_each(|number| deeds[number].apply(&mut plain));
-    let listed = engine.scan(SET, KeyRange::prefix(b""), 1000).await.map_err(|error| error.to_string())?;
-    let names: Vec<String> = listed.iter().map(|(key, _)| String::from_utf8(key.to_vec()).unwrap()).collect();
-    if !names.iter().map(String::as_str).eq(plain.keys().copied()) {
-        return Err(format!("told {told:?}, which makes {:?}, and lists {names:?}", plain.keys()));
-    }
-    for (key, expected) in &plain {
-        let entry = engine.get(SET, key.as_bytes()).await.map_err(|error| format!("{key}: {error}"))?;
-        let entry = entry.ok_or_else(|| format!("{key} is listed and not there"))?;
-        let bytes = match entry.locations.first() {
-            Some(location) => read(engine, location, expected.len() as u64)
-                .await
-                .map_err(|error| format!("{key}: {error}"))?,
-            None => entry.payload,
-        };
-        if bytes != expected {
-            return Err(format!("{key} has other bytes than its last event says; told {told:?}"));
-        }
-    }
-    Ok(())
 }
 
 /// Opens a state with all drives, or without one, and judges it; now and then it is used and opened once more.
@@ -263,7 +119,7 @@ async fn look_at(
     if !engine.report().writable {
         return Err("it takes no writes".into());
     }
-    judge(&engine, deeds, notes).await?;
+    judge(&engine, deeds, notes, "").await?;
     if again {
         put(&engine, "~after", body(10, 0)).await.map_err(|error| error.to_string())?;
         let told_before = told(&engine).await;
@@ -307,7 +163,10 @@ struct Case {
 
 impl Case {
     fn of((name, history): (&'static str, History)) -> Case {
-        let steps = Numbered::of(history);
+        let mut numbers = 1..;
+        let mut next = |deed: &Deed| Numbered::of(numbers.next().unwrap(), *deed);
+        let steps: Vec<Vec<Numbered>> =
+            history.iter().map(|step| step.iter().map(&mut next).collect()).collect();
         let deeds = steps.iter().flatten().map(|deed| (deed.number, deed.clone())).collect();
         Case { name, steps, deeds }
     }

@@ -10,24 +10,33 @@ use store::{
     PartitionId, Precondition, Put, Sequence, StageHint, SystemClock,
 };
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Healing, LocalEngine, OpenError};
+use tidings_drives::{Given, Healing, LocalEngine, OpenError};
 
 pub(crate) const SET: PartitionId = PartitionId(0);
 
 /// Opens the drives that are there, under the default parity. A drive that is out stays out: what is tested is what
 /// the set makes of it, before any healing.
 pub(crate) fn open(drives: &[FaultyDrive], present: &[usize]) -> Result<Arc<LocalEngine>, OpenError> {
-    let given = drives
+    let healing = Healing { look_every: Duration::from_secs(3600), ..Healing::default() };
+    LocalEngine::open_healing(given(drives, present), None, Arc::new(SystemClock), healing)
+}
+
+/// The drives as they are given, those of `present` as they are found and the others absent.
+pub(crate) fn given(drives: &[FaultyDrive], present: &[usize]) -> Vec<Given> {
+    drives
         .iter()
         .enumerate()
         .map(|(position, drive)| if present.contains(&position) { drive.given() } else { drive.absent() })
-        .collect();
-    let healing = Healing { look_every: Duration::from_secs(3600), ..Healing::default() };
-    LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing)
+        .collect()
 }
 
 pub(crate) fn open_all(drives: &[FaultyDrive]) -> Result<Arc<LocalEngine>, OpenError> {
     open(drives, &(0..drives.len()).collect::<Vec<_>>())
+}
+
+/// Segments of 256 KiB: a history fills several, and a state is read in little time.
+pub(crate) fn with_small_segments(drives: Vec<FaultyDrive>) -> Vec<FaultyDrive> {
+    drives.into_iter().map(|drive| drive.with_segments_of(256 * 1024)).collect()
 }
 
 /// All drives as they are found when power returns.
@@ -44,15 +53,23 @@ pub(crate) async fn drives_with(count: usize, keys: &[&str], size: usize) -> Vec
     for (seed, key) in keys.iter().enumerate() {
         put(&engine, key, body(size, seed)).await.unwrap();
     }
-    all_written(&drives).await;
+    stopped_without_a_seal(&drives, engine).await
+}
+
+/// The drives of a set that stops when every drive has the last commit, before anything says so.
+pub(crate) async fn stopped_without_a_seal(
+    drives: &[FaultyDrive],
+    engine: Arc<LocalEngine>,
+) -> Vec<FaultyDrive> {
+    all_written(drives).await;
     drop(engine);
     // A slow machine comes to the seal before the end.
-    for drive in &drives {
+    for drive in drives {
         while frames(drive).pop().is_some_and(|frame| !frame.commits) {
             lose(drive, 1);
         }
     }
-    restarted(&drives)
+    restarted(drives)
 }
 
 /// Waits until every drive has its frames: an acknowledgement waits for the quorum alone.
