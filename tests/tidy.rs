@@ -109,7 +109,7 @@ fn heavy_dependencies_stay_in_the_crate_that_confines_them() {
         ("reed-solomon-erasure", &["drives"]),
         ("rdkafka", &["notify"]),
         ("rumqttc", &["notify"]),
-        ("reqwest", &["notify"]),
+        ("reqwest", &["notify", "tidings"]),
         ("argon2", &["gateway"]),
         ("clap", &["tidings"]),
     ];

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
     Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
-    Location, Partition, PartitionId, Sequence, SetReport, Stage, StageHint, Verification,
+    Location, Partition, PartitionId, Seen, Sequence, SetReport, Stage, StageHint, Verification,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -20,7 +20,7 @@ use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
 use crate::error::OpenError;
-use crate::heal::{self, Healer, Healing, Progress, Tally};
+use crate::heal::{self, Healer, Healing, Tally};
 use crate::index::lookup::{self, Below, Prepared, Wanted};
 use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
@@ -51,6 +51,8 @@ pub struct LocalEngine {
     thread: Mutex<Option<JoinHandle<()>>>,
     tally: Arc<Tally>,
     healer: Mutex<Healer>,
+    /// Bytes read back on each drive while the set is verified.
+    verified_per_second: u64,
 }
 
 impl LocalEngine {
@@ -124,6 +126,7 @@ impl LocalEngine {
     ) -> Result<Arc<LocalEngine>, OpenError> {
         let (events, incoming) = inbox();
         let healing = tuning.healing.clone();
+        let verified_per_second = healing.bytes_per_second;
         let (set, sequencer) = open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
         let thread = std::thread::Builder::new()
             .name("sequencer".into())
@@ -140,6 +143,7 @@ impl LocalEngine {
             thread: Mutex::new(Some(thread)),
             tally,
             healer: Mutex::new(healer),
+            verified_per_second,
         }))
     }
 
@@ -175,18 +179,23 @@ impl LocalEngine {
         self.tally.report(&self.set)
     }
 
-    /// Reads every copy of everything back and says what is short; nothing is changed. `told` hears of it after every
-    /// step, and ends it by answering `false`. Blocks, for as long as the drives take.
+    /// How many keys there are.
+    pub(crate) fn keys(&self) -> u64 {
+        self.set.index.read().count()
+    }
+
+    /// Reads every copy of everything back, at the pace of healing; nothing is changed. `told` hears what is short and
+    /// how far it is, and ends it by answering `false`. Blocks, for as long as the drives take.
     ///
     /// # Errors
     ///
-    /// A clause for operators: the set takes no writes, or is closed.
-    pub fn verify(&self, told: &mut dyn FnMut(&Progress) -> bool) -> Result<Verification, String> {
+    /// A clause for operators: the set is closed, or not everything was looked at.
+    pub fn verify(&self, told: &mut dyn FnMut(Seen) -> bool) -> Result<Verification, String> {
         let (event, granted) = Event::wish(Wish::Look);
         let closed = || "the engine is shut down".to_owned();
         self.events.send(event).map_err(|_| closed())?;
         let end = granted.recv().map_err(|_| closed())??;
-        Ok(heal::verify(&self.set, &self.pins, end, told))
+        heal::verify(&self.set, &self.pins, end, Some(self.verified_per_second), told)
     }
 
     /// Sets how long drives may take from now on; [`Patience::DEFAULT`] before.

@@ -214,6 +214,13 @@ pub enum OpenError {
         missing: String,
     },
 
+    /// Drives that were to be read whole were not.
+    #[error("not everything was looked at: {reason}")]
+    Unread {
+        /// Why, a clause.
+        reason: String,
+    },
+
     /// A batch that must exist cannot be read. Only a drive that holds it can help.
     #[error(
         "batch {batch} was committed and cannot be read from the drives present: {reason}; drives that could supply it: {drives}"

@@ -58,7 +58,7 @@ pub use assemble::{Given, Reopen};
 pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;
-pub use heal::{Healing, Progress};
+pub use heal::Healing;
 pub use index::ordered::{OrderedIndex, Row, Rows, Snapshot};
 pub use lane::Patience;
 pub use offline::{verify_directories, verify_drives};

@@ -3,26 +3,26 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use store::Verification;
+use store::{Seen, Verification};
 
 use crate::assemble::Given;
 use crate::engine::open_directory;
 use crate::error::OpenError;
-use crate::heal::{self, Progress};
+use crate::heal;
 use crate::open::open_for_reading;
 use crate::sequencer::Granted;
 use crate::shards::Pins;
 
-/// Reads every copy of everything on the drives of a set and says what is short. `told` hears of it after every step
-/// and ends it by answering `false`; blocks.
+/// Reads every copy of everything on the drives of a set. `told` hears what is short and how far it is, and ends it by
+/// answering `false`; blocks.
 ///
 /// # Errors
 ///
 /// [`OpenError`]: as when a server opens them; a drive that a server has open is [`OpenError::InUse`], blank ones are
-/// [`OpenError::NoSet`].
+/// [`OpenError::NoSet`]. [`OpenError::Unread`] when not everything was looked at.
 pub fn verify_directories(
     drives: &[PathBuf],
-    told: &mut dyn FnMut(&Progress) -> bool,
+    told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, OpenError> {
     let mut given = Vec::with_capacity(drives.len());
     for path in drives {
@@ -38,10 +38,12 @@ pub fn verify_directories(
 /// As [`verify_directories`].
 pub fn verify_drives(
     given: Vec<Given>,
-    told: &mut dyn FnMut(&Progress) -> bool,
+    told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, OpenError> {
     let (set, chain) = open_for_reading(given)?;
     let identity = set.identity.lock().clone();
     let end = Granted { identity, next_batch: chain.next_batch, table: chain.table };
-    Ok(heal::verify(&set, &Arc::<Pins>::default(), end, told))
+    // Nobody else uses the drives: at their own pace.
+    let found = heal::verify(&set, &Arc::<Pins>::default(), end, None, told);
+    found.map_err(|reason| OpenError::Unread { reason })
 }

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use store::{
     Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, KeyRange, Location,
-    Mutation, Partition, PartitionId, Sequence, SetReport, Stage, StageHint,
+    Mutation, Partition, PartitionId, Progress, Seen, Sequence, SetReport, Stage, StageHint, Verification,
 };
 
 use crate::assemble::Given;
@@ -105,6 +105,33 @@ impl Sets {
     /// How the drives are, by set. The id of the first set is the deployment id.
     pub fn reports(&self) -> Vec<SetReport> {
         self.sets.iter().map(|set| set.report()).collect()
+    }
+
+    /// Reads every copy of everything back, one set after the other: see [`LocalEngine::verify`].
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalEngine::verify`].
+    pub fn verify(&self, told: &mut dyn FnMut(Seen) -> bool) -> Result<Verification, String> {
+        let mut sum = Verification::default();
+        for (place, set) in self.sets.iter().enumerate() {
+            let keys_behind: u64 = self.sets[place + 1..].iter().map(|set| set.keys()).sum();
+            let found = set.verify(&mut |seen| {
+                told(match seen {
+                    Seen::Progress(Progress { bytes, keys, keys_total, findings }) => {
+                        Seen::Progress(Progress {
+                            bytes: sum.bytes + bytes,
+                            keys: sum.keys + keys,
+                            keys_total: sum.keys + keys_total + keys_behind,
+                            findings: sum.short + sum.lost + findings,
+                        })
+                    }
+                    seen => seen,
+                })
+            })?;
+            sum.add(found);
+        }
+        Ok(sum)
     }
 
     /// Stops every set cleanly: see [`LocalEngine::shutdown`].

@@ -127,7 +127,8 @@ impl Request {
 
     /// Whether the path belongs to the admin API, whose errors are JSON.
     pub(crate) fn is_admin(&self) -> bool {
-        self.head.uri.path().starts_with("/minio/admin/")
+        let path = self.head.uri.path();
+        path.starts_with("/minio/admin/") || path.starts_with("/minio/tidings/")
     }
 
     /// The first value of a query parameter; empty when it was sent without one.

@@ -42,7 +42,7 @@ use tidings_s3 as s3;
 use tidings_store as store;
 
 use crate::access::Accesses;
-use crate::admin::AdminRequest;
+use crate::admin::{AdminRequest, Api};
 use crate::context::{Request, RequestIds};
 use crate::error::Failure;
 use crate::route::Routed;
@@ -82,6 +82,8 @@ pub struct Setup {
     pub configuration: Arc<config::Configuration>,
     /// How the drives are.
     pub reports: Arc<dyn Fn() -> Vec<store::SetReport> + Send + Sync>,
+    /// Reads back every copy of everything.
+    pub verify: Arc<store::Verify>,
     /// Domains for virtual-host style, lower case (`MINIO_DOMAIN`).
     pub domains: Vec<String>,
     /// The region, empty when none is configured.
@@ -199,8 +201,8 @@ impl Gateway {
 
     /// The path of an admin request: signed, whole, its hash compared.
     async fn serve_admin(self: &Arc<Self>, request: &mut Request) -> Result<Response<ResponseBody>, Failure> {
-        let path = request.head.uri.path().strip_prefix("/minio/admin/v3");
-        let path = path.ok_or(ErrorCode::XMinioAdminVersionMismatch)?.to_owned();
+        let (api, path) = Api::of(request.head.uri.path()).ok_or(ErrorCode::XMinioAdminVersionMismatch)?;
+        let path = path.to_owned();
         request.caller = authenticate::authenticate(self, request, "")?;
         let Caller::Identity(identity) = request.caller.clone() else {
             return Err(ErrorCode::AccessDenied.into());
@@ -213,6 +215,7 @@ impl Gateway {
         let document = request.body.document(&request.head.headers, ADMIN_BODY_BYTES_MAX).await?;
         let request = AdminRequest {
             head: request.head.clone(),
+            api,
             path,
             query: request.query.clone(),
             body: document.bytes,
@@ -276,7 +279,7 @@ fn surface(path: &str) -> Surface {
         || path == "prometheus/metrics"
     {
         Surface::Metrics
-    } else if path.starts_with("admin/") {
+    } else if path.starts_with("admin/") || path.starts_with("tidings/") {
         Surface::Admin
     } else {
         // `minio` is no bucket: who has authenticated is told so.

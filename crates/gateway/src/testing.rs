@@ -15,7 +15,7 @@ use s3::sigv4::{ChunkEncoder, ChunkMode, Request as Wire, RequestSigner, UNSIGNE
 use sha2::{Digest as _, Sha256};
 use store::testing::MemoryEngine;
 use store::testing::fixture::HandClock;
-use store::{Change, Clock as _, Engine as _, PartitionId, Sequence, SetReport, Store};
+use store::{Change, Clock as _, Engine as _, PartitionId, Sequence, SetReport, Store, Verification, Verify};
 use tidings_iam as iam;
 use tidings_notify as notify;
 use tidings_s3 as s3;
@@ -43,6 +43,15 @@ impl Server {
     }
 
     pub(crate) async fn in_region(region: &str) -> Server {
+        Server::made_of(region, Arc::new(|_| Ok(Verification::default()))).await
+    }
+
+    /// A server whose drives are verified so.
+    pub(crate) async fn verified_by(verify: Arc<Verify>) -> Server {
+        Server::made_of("", verify).await
+    }
+
+    async fn made_of(region: &str, verify: Arc<Verify>) -> Server {
         let clock = Arc::new(HandClock::at_ms(1_768_478_400_000));
         let engine = MemoryEngine::with(clock.clone(), 1);
         let target = MemoryTarget::default();
@@ -62,6 +71,7 @@ impl Server {
             directory: iam::Directory::of_root(ACCESS_KEY, iam::Secret::new("minioadmin")).unwrap(),
             configuration,
             reports: Arc::new(|| vec![report()]),
+            verify,
             domains: vec!["s3.tidings.test".to_owned()],
             region: region.to_owned(),
             node_id: NODE_ID.to_owned(),
@@ -361,11 +371,23 @@ impl Answer {
     }
 }
 
-/// A signed GET without a body, for answers that do not end.
-pub(crate) fn wire_request(server: &Server, target: &str) -> http::Request<()> {
+/// The answer to a signed request without a body, for answers that do not end.
+pub(crate) async fn streamed(
+    server: &Server,
+    method: Method,
+    target: &str,
+) -> http::Response<crate::ResponseBody> {
+    let request = wire_request(server, method, target);
+    let request =
+        request.map(|()| http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync());
+    server.gateway.respond(request, SocketAddr::from(([127, 0, 0, 1], 1))).await
+}
+
+/// A signed request without a body.
+fn wire_request(server: &Server, method: Method, target: &str) -> http::Request<()> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let headers = vec![("host".to_owned(), HOST.to_owned())];
-    let wire = Wire { method: "GET", path, query, headers: &headers };
+    let wire = Wire { method: method.as_str(), path, query, headers: &headers };
     let signer = RequestSigner {
         access_key: ACCESS_KEY,
         secret_key: "minioadmin",
@@ -375,7 +397,7 @@ pub(crate) fn wire_request(server: &Server, target: &str) -> http::Request<()> {
     };
     let now_s = i64::try_from(server.clock.now_ns() / 1_000_000_000).unwrap();
     let signed = signer.sign(&wire, UNSIGNED_PAYLOAD, now_s).unwrap();
-    let mut request = http::Request::builder().uri(target).header("host", HOST);
+    let mut request = http::Request::builder().method(&method).uri(target).header("host", HOST);
     for (name, value) in signed.headers {
         request = request.header(name, value);
     }

@@ -61,4 +61,4 @@ pub use precondition::{EntityMatch, WriteCondition};
 pub use recorder::{Recorder, Silent};
 pub use set::{DriveReport, DriveState, SetReport};
 pub use store::Store;
-pub use verification::{Finding, Verification};
+pub use verification::{Absent, Finding, Progress, Seen, Verification, Verify};

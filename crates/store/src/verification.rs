@@ -1,9 +1,13 @@
-//! What a look at every copy of everything found.
+//! What a look at every copy of everything found, and what it tells while it goes on.
+//!
+//! Findings are told, not kept: what a verification needs of memory does not grow with them.
+
+use serde::{Deserialize, Serialize};
 
 use crate::schema;
 
-/// Everything a set of drives holds, and what of it is short. Nothing was changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How much a set of drives holds, and how much of it is short. Nothing was changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verification {
     /// Keys whose copies were looked at: objects, versions, parts of uploads, and what belongs to buckets and settings.
     pub keys: u64,
@@ -13,23 +17,55 @@ pub struct Verification {
     pub bodies: u64,
     /// Bytes read back from the drives.
     pub bytes: u64,
-    /// Drives that could not be looked at, with the reason: everything is short of its part on them.
-    pub absent: Vec<(String, String)>,
+    /// Drives that could not be looked at: everything is short of its part on them.
+    pub absent: Vec<Absent>,
     /// Frames and bodies that some drive lacks or has damaged, and that parity makes up for.
     pub short: u64,
     /// Frames and bodies that more drives lack than parity makes up for.
     pub lost: u64,
-    /// The first [`Verification::FINDINGS_MAX`] of them.
-    pub findings: Vec<Finding>,
+}
+
+/// What a verification tells while it goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seen {
+    /// A drive that cannot be looked at; told first.
+    Absent(Absent),
+    /// How far it is, after every mebibyte or so.
+    Progress(Progress),
+    /// Something that is not whole on every drive, when it was found.
+    Finding(Finding),
+}
+
+/// A drive that cannot be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absent {
+    /// Its path.
+    pub drive: String,
+    /// Why, a clause.
+    pub reason: String,
+}
+
+/// How far a verification is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes read back so far.
+    pub bytes: u64,
+    /// Keys looked at so far, after all frames.
+    pub keys: u64,
+    /// Keys there are.
+    pub keys_total: u64,
+    /// Frames and bodies that are short or lost so far.
+    pub findings: u64,
 }
 
 /// A frame or a body that is not whole on every drive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// What it is, for people.
     pub what: String,
-    /// What lives in it, by the names people know ([`name_of`]), at most [`Finding::NAMES_MAX`]; nothing where a frame
-    /// holds no current value.
+    /// What lives in it, by the names people know ([`name_of`]), as many as a frame of at most 1 MiB has; nothing where
+    /// it holds no current value.
     pub names: Vec<String>,
     /// Drives that lack it or have it damaged.
     pub drives: Vec<String>,
@@ -37,31 +73,34 @@ pub struct Finding {
     pub is_lost: bool,
 }
 
-impl Verification {
-    /// Findings that are kept; more are counted.
-    pub const FINDINGS_MAX: usize = 10_000;
+/// Looks at every copy of everything and tells what it sees, until that answers `false`; blocks, for as long as the
+/// drives take. An error is a clause for operators: not everything was looked at.
+pub type Verify = dyn Fn(&mut dyn FnMut(Seen) -> bool) -> Result<Verification, String> + Send + Sync;
 
+impl Verification {
     /// Whether every drive holds all that it should.
     pub fn is_whole(&self) -> bool {
         self.short == 0 && self.lost == 0 && self.absent.is_empty()
     }
 
-    /// Notes something that is not whole.
-    pub fn find(&mut self, finding: Finding) {
-        if finding.is_lost {
-            self.lost += 1;
-        } else {
-            self.short += 1;
-        }
-        if self.findings.len() < Verification::FINDINGS_MAX {
-            self.findings.push(finding);
+    /// Counts something that is not whole.
+    pub fn count(&mut self, finding: &Finding) {
+        match finding.is_lost {
+            true => self.lost += 1,
+            false => self.short += 1,
         }
     }
-}
 
-impl Finding {
-    /// Names that are told.
-    pub const NAMES_MAX: usize = 100;
+    /// Takes in what was found on other drives.
+    pub fn add(&mut self, other: Verification) {
+        self.keys += other.keys;
+        self.frames += other.frames;
+        self.bodies += other.bodies;
+        self.bytes += other.bytes;
+        self.absent.extend(other.absent);
+        self.short += other.short;
+        self.lost += other.lost;
+    }
 }
 
 /// What an engine's key is to people: `album/rose.jpg` for an object, else the table and the name.
@@ -116,16 +155,19 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_counts_apart_from_what_is_short_and_findings_are_bounded() {
+    fn what_is_lost_counts_apart_from_what_is_short_and_an_absent_drive_is_not_whole() {
         let mut verification = Verification::default();
         assert!(verification.is_whole());
-        for number in 0..=Verification::FINDINGS_MAX {
-            let is_lost = number == 0;
-            let what = format!("batch {number}");
-            verification.find(Finding { what, names: Vec::new(), drives: vec!["d1".into()], is_lost });
+        for is_lost in [true, false, false] {
+            let drives = vec!["d1".to_owned()];
+            verification.count(&Finding { what: "batch 7".to_owned(), names: Vec::new(), drives, is_lost });
         }
-        assert_eq!((verification.short, verification.lost), (Verification::FINDINGS_MAX as u64, 1));
-        assert_eq!(verification.findings.len(), Verification::FINDINGS_MAX);
+        assert_eq!((verification.short, verification.lost), (2, 1));
         assert!(!verification.is_whole());
+
+        let absent = vec![Absent { drive: "d4".to_owned(), reason: "gone".to_owned() }];
+        let mut sum = Verification { keys: 3, bytes: 9, ..Verification::default() };
+        sum.add(Verification { keys: 4, absent, ..Verification::default() });
+        assert_eq!((sum.keys, sum.bytes, sum.is_whole()), (7, 9, false));
     }
 }

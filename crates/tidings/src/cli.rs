@@ -8,6 +8,7 @@
 //! `config.rs`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -39,15 +40,39 @@ pub enum Command {
         #[arg(value_name = "DRIVE")]
         drives: Vec<String>,
     },
-    /// Read every copy of everything on drives that no server has open, and say what is short: exit status 0 if nothing
-    /// is, 1 if parity makes up for it, 2 if something is lost, 3 if the drives cannot be looked at
+    /// Read every copy of everything, on drives that no server has open or on those of a running server, and say
+    /// what is short: exit status 0 if nothing is, 1 if parity makes up for it, 2 if something is lost, 3 if the
+    /// drives cannot be looked at
     Verify {
-        /// The drives, as for `server`
-        #[arg(value_name = "DRIVE", required = true)]
+        /// The drives, as for `server`; none with --endpoint
+        #[arg(value_name = "DRIVE")]
         drives: Vec<String>,
+        /// The running server, instead of drives.
+        #[command(flatten)]
+        remote: Remote,
     },
     /// Ask a running server whether it lives: exit status 0 if it does, 1 if not
     Health,
+}
+
+/// The running server that a command asks, and as whom.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Ask the running server at this URL, http://HOST:PORT [env: TIDINGS_ENDPOINT]
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Access key of an administrator [env: TIDINGS_ACCESS_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub access_key: Option<String>,
+    /// Its secret key; in the variable no other user of this machine sees it [env: TIDINGS_SECRET_KEY]
+    #[arg(long, value_name = "KEY")]
+    pub secret_key: Option<String>,
+    /// Believe any certificate of the server
+    #[arg(long, conflicts_with = "ca")]
+    pub insecure: bool,
+    /// PEM file with the authorities that the server's certificate is checked against [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 /// Flags, all of them global.
@@ -160,6 +185,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<CommandLin
     CommandLine::from_arg_matches(&matches)
 }
 
+/// Whether a command line, also one that makes no sense, is of `verify`.
+pub fn is_verify(arguments: &[OsString]) -> bool {
+    let is_name = |argument: &OsString| argument == "minio" || argument == "tidings";
+    let mut words = arguments.iter().skip(1).filter(|argument| !is_name(argument));
+    words.find(|word| !word.to_string_lossy().starts_with('-')).is_some_and(|word| word == "verify")
+}
+
 /// `-address` becomes `--address`; `-S` and values stay.
 fn double_the_dash(argument: &mut OsString, names: &[String]) {
     let Some(text) = argument.to_str() else { return };
@@ -191,7 +223,8 @@ Examples:
   tidings server /data
   tidings server --address :9000 /mnt/drive{1...8}
   tidings server /mnt/drive{1...8} /mnt/more{1...8}
-  tidings verify /mnt/drive{1...8}";
+  tidings verify /mnt/drive{1...8}
+  tidings verify --endpoint http://127.0.0.1:9000";
 
 #[cfg(test)]
 mod tests {
@@ -256,10 +289,31 @@ mod tests {
     }
 
     #[test]
-    fn verify_takes_drives_as_the_server_does_and_needs_some() {
-        let wanted = Command::Verify { drives: vec!["/d{1...4}".to_owned(), "/e{1...4}".to_owned()] };
+    fn verify_takes_drives_as_the_server_does_or_a_running_server() {
+        let drives = vec!["/d{1...4}".to_owned(), "/e{1...4}".to_owned()];
+        let wanted = Command::Verify { drives, remote: Remote::default() };
         assert_eq!(parsed("tidings verify --json /d{1...4} /e{1...4}").command, Some(wanted));
-        assert!(parse(["tidings", "verify"].map(OsString::from)).is_err());
+
+        let remote = Remote {
+            endpoint: Some("https://a:9000".to_owned()),
+            access_key: Some("k".to_owned()),
+            secret_key: Some("s".to_owned()),
+            insecure: false,
+            ca: Some("/ca.pem".into()),
+        };
+        let line = "tidings verify --endpoint https://a:9000 --access-key k --secret-key s --ca /ca.pem";
+        assert_eq!(parsed(line).command, Some(Command::Verify { drives: Vec::new(), remote }));
+        let both = ["tidings", "verify", "--endpoint", "https://a", "--insecure", "--ca", "/ca.pem"];
+        assert!(parse(both.map(OsString::from)).is_err());
+    }
+
+    #[test]
+    fn the_command_of_a_line_that_makes_no_sense_is_known() {
+        let verifies =
+            |line: &str| is_verify(&line.split_whitespace().map(OsString::from).collect::<Vec<_>>());
+        assert!(verifies("tidings verify --no-such"));
+        assert!(verifies("minio tidings --json verify --no-such"));
+        assert!(!verifies("tidings server verify"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 pub mod banner;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod ellipses;
 pub mod environment;
@@ -34,12 +35,14 @@ use shutdown::Reason;
 ///
 /// Everything is told on standard error. A restart that `mc admin service restart` asked for does not return.
 pub fn run(arguments: impl IntoIterator<Item = OsString>, process: &Variables) -> ExitCode {
-    let CommandLine { flags, command } = match cli::parse(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let CommandLine { flags, command } = match cli::parse(arguments.iter().cloned()) {
         Ok(line) => line,
         Err(answer) => {
             // What was asked for goes to standard output, what went wrong to standard error.
             return match answer.print() {
                 Ok(()) if answer.exit_code() == 0 => ExitCode::SUCCESS,
+                _ if cli::is_verify(&arguments) => ExitCode::from(verify::UNUSABLE),
                 _ => ExitCode::FAILURE,
             };
         }
@@ -61,7 +64,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, process: &Variables) -
                 ExitCode::FAILURE
             }
         },
-        Some(Command::Verify { drives }) => verify::run(&drives, output.json, output.quiet),
+        Some(Command::Verify { drives, remote }) => {
+            verify::run(&drives, &remote, &environment, output.json, output.quiet)
+        }
         Some(Command::Server { drives }) => serve(&flags, &drives, environment, output),
         None => serve(&flags, &[], environment, output),
     }

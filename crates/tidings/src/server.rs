@@ -79,13 +79,14 @@ impl Server {
         begin_to_deliver(&notifier, &store, &configuration).await;
 
         let (service, service_actions) = mpsc::channel(SERVICE_ACTIONS_WAITING_MAX);
-        let report = Arc::clone(&engine);
+        let (report, verified) = (Arc::clone(&engine), Arc::clone(&engine));
         let gateway = Gateway::new(Setup {
             store,
             notifier: Arc::clone(&notifier),
             directory: settings.directory.clone(),
             configuration,
             reports: Arc::new(move || report.reports()),
+            verify: Arc::new(move |told| verified.verify(told)),
             domains: settings.domains.clone(),
             region,
             node_id,

@@ -1,69 +1,144 @@
-//! `tidings verify DRIVE…`: reads every copy of everything on drives that no server has open, changes nothing, and says
-//! what is short.
+//! `tidings verify`: every copy of everything is read back, nothing is changed, and what is short is said. Of drives
+//! that no server has open (`tidings verify DRIVE…`), or of those of a running server, which reads them itself
+//! (`tidings verify --endpoint URL`).
 //!
-//! Progress goes to standard error, findings and the sum to standard output, with `--json` as one object a line.
+//! Progress goes to standard error, findings as they come and the sum to standard output, with `--json` as one object a
+//! line.
 //!
 //! | exit status | says |
 //! |---|---|
 //! | 0 | every drive holds all that it should |
 //! | 1 | something is short and parity makes up for it; a drive is absent |
 //! | 2 | something is lost: more drives lack it than parity makes up for |
-//! | 3 | the drives could not be looked at |
+//! | 3 | the drives could not be looked at, or not to the end |
 
-use std::io::{IsTerminal, Write};
+mod report;
+
+use std::io::Stdout;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use serde_json::json;
-use tidings_drives::{OpenError, Progress, verify_directories};
-use tidings_store::{Finding, Verification};
+use http::Method;
+use tidings_drives::{OpenError, verify_directories};
+use tidings_gateway::admin::verify::Line;
+use tidings_store::Verification;
 
+use crate::cli::Remote;
+use crate::client::{self, Client};
 use crate::ellipses;
-
-/// How often progress is told.
-const PROGRESS_EVERY: Duration = Duration::from_millis(500);
+use crate::environment::Variables;
+use report::Report;
 
 const SHORT: u8 = 1;
 const LOST: u8 = 2;
-const UNUSABLE: u8 = 3;
+/// Also of a command line that makes no sense: nothing that a script takes for a judgement.
+pub const UNUSABLE: u8 = 3;
 
-/// Verifies the sets on these drives, written as for `server`, one after the other; the worst exit status of them.
-pub fn run(drives: &[String], json: bool, quiet: bool) -> ExitCode {
+/// What is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subject {
+    Drives,
+    Server,
+}
+
+/// Verifies these drives, written as for `server`, or those of a running server.
+pub fn run(drives: &[String], remote: &Remote, environment: &Variables, json: bool, quiet: bool) -> ExitCode {
+    let status = match subject(drives, remote, environment) {
+        Ok(Subject::Drives) => verify_drives(drives, json, quiet),
+        Ok(Subject::Server) => verify_server(remote, environment, json, quiet),
+        Err(reason) => {
+            eprintln!("Unable to verify: {reason}.");
+            UNUSABLE
+        }
+    };
+    ExitCode::from(status)
+}
+
+/// A variable names the server only where no drives are given.
+fn subject(drives: &[String], remote: &Remote, environment: &Variables) -> Result<Subject, String> {
+    let forms = "tidings verify /mnt/drive{1...4}, or tidings verify --endpoint http://host:9000";
+    match (drives.is_empty(), remote.endpoint.is_some()) {
+        (false, true) => Err(format!("give drives or the endpoint of a running server, not both: {forms}")),
+        (false, false) => Ok(Subject::Drives),
+        (true, _) if client::endpoint(remote, environment).is_some() => Ok(Subject::Server),
+        (true, _) => Err(format!("give drives, or the endpoint of a running server: {forms}")),
+    }
+}
+
+/// The worst exit status of the sets on these drives, one after the other.
+fn verify_drives(drives: &[String], json: bool, quiet: bool) -> u8 {
     let sets = match ellipses::sets(drives, None) {
         Ok(sets) => sets,
         Err(error) => {
             eprintln!(
                 "Unable to verify: {error}. Give the drives as for the server: tidings verify /mnt/drive{{1...4}}"
             );
-            return ExitCode::from(UNUSABLE);
+            return UNUSABLE;
         }
     };
     let statuses = sets.iter().map(|set| verify_set(set, json, quiet));
-    ExitCode::from(statuses.max().unwrap_or(UNUSABLE))
+    statuses.max().unwrap_or(UNUSABLE)
 }
 
 fn verify_set(set: &[String], json: bool, quiet: bool) -> u8 {
     let directories: Vec<PathBuf> = set.iter().map(PathBuf::from).collect();
-    let mut meter = Meter::new(!quiet && !json);
-    let found = verify_directories(&directories, &mut |progress| {
-        meter.tell(progress);
-        true
-    });
-    meter.clear();
+    let mut report = Report::new(json, quiet);
+    let found = verify_directories(&directories, &mut |seen| report.tell(&seen));
+    report.clear();
     match found {
         Ok(found) => {
-            print(&found, json);
+            report.end(&found);
             status(&found)
         }
         Err(error) => {
             eprintln!("Unable to verify {}: {error}", set.join(" "));
             if matches!(error, OpenError::InUse { .. }) {
-                eprintln!("A server has these drives open: stop it first.");
+                eprintln!(
+                    "A server has these drives open: stop it first, or ask it: tidings verify --endpoint URL"
+                );
             }
             UNUSABLE
         }
     }
+}
+
+fn verify_server(remote: &Remote, environment: &Variables, json: bool, quiet: bool) -> u8 {
+    let mut report = Report::new(json, quiet);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let found = runtime
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(ask(remote, environment, &mut report)));
+    report.clear();
+    match found {
+        Ok(found) => {
+            report.end(&found);
+            status(&found)
+        }
+        Err(reason) => {
+            eprintln!("Unable to verify: {reason}.");
+            UNUSABLE
+        }
+    }
+}
+
+/// What the server says in the end. When this ends early, the server does as well.
+async fn ask(
+    remote: &Remote,
+    environment: &Variables,
+    report: &mut Report<Stdout>,
+) -> Result<Verification, String> {
+    let client = Client::new(remote, environment)?;
+    let mut lines = client.lines(Method::POST, "/minio/tidings/v1/verify", "").await?;
+    while let Some(line) = lines.next().await? {
+        match serde_json::from_str(&line) {
+            Ok(Line::Sum(found)) => return Ok(found),
+            Ok(Line::Failed(reason)) => return Err(reason),
+            Ok(Line::Seen(seen)) if report.tell(&seen) => {}
+            Ok(Line::Seen(_)) => return Err("nobody reads the output any more".to_owned()),
+            Err(error) => return Err(format!("the server says what is not understood here: {error}")),
+        }
+    }
+    Err("the answer ended before everything was looked at".to_owned())
 }
 
 fn status(found: &Verification) -> u8 {
@@ -74,134 +149,35 @@ fn status(found: &Verification) -> u8 {
     }
 }
 
-fn print(found: &Verification, json: bool) {
-    let lines = if json { json_lines(found) } else { lines(found) };
-    let mut output = std::io::stdout().lock();
-    for line in lines {
-        if writeln!(output, "{line}").is_err() {
-            // Whoever read the output has seen enough.
-            return;
-        }
-    }
-}
-
-fn lines(found: &Verification) -> Vec<String> {
-    let mut lines: Vec<String> =
-        found.absent.iter().map(|(path, reason)| format!("absent  {path}: {reason}")).collect();
-    for Finding { what, names, drives, is_lost } in &found.findings {
-        let word = if *is_lost { "lost " } else { "short" };
-        let objects = if names.is_empty() { "no current object".to_owned() } else { names.join(", ") };
-        lines.push(format!("{word}   {what} on {}: {objects}", drives.join(", ")));
-    }
-    let told = found.findings.len() as u64;
-    if found.short + found.lost > told {
-        lines.push(format!("… and {} more", found.short + found.lost - told));
-    }
-    lines.push(format!(
-        "Verified {} keys: {} frames and {} bodies, {} MiB read.",
-        found.keys,
-        found.frames,
-        found.bodies,
-        found.bytes >> 20
-    ));
-    lines.push(match (found.lost, found.short, found.absent.len()) {
-        (0, 0, 0) => "Everything is whole on every drive.".to_owned(),
-        (0, short, 0) => format!("{short} are short; parity makes up for them, and a running server heals them."),
-        (0, short, absent) => {
-            format!("{absent} drives are absent, so everything is short of its part there; {short} more are short.")
-        }
-        (lost, short, _) => format!("{lost} are lost: parity does not make up for them. {short} are short."),
-    });
-    lines
-}
-
-fn json_lines(found: &Verification) -> Vec<String> {
-    let findings = found.findings.iter().map(|finding| {
-        json!({
-            "state": if finding.is_lost { "lost" } else { "short" },
-            "what": finding.what,
-            "names": finding.names,
-            "drives": finding.drives,
-        })
-    });
-    let absent = found.absent.iter().map(|(path, reason)| json!({ "drive": path, "reason": reason }));
-    let sum = json!({
-        "whole": found.is_whole(),
-        "keys": found.keys,
-        "frames": found.frames,
-        "bodies": found.bodies,
-        "bytes": found.bytes,
-        "short": found.short,
-        "lost": found.lost,
-        "absent": absent.collect::<Vec<_>>(),
-    });
-    findings.chain([sum]).map(|line| line.to_string()).collect()
-}
-
-/// A line of progress on a terminal; nothing elsewhere.
-struct Meter {
-    is_on: bool,
-    told: Instant,
-}
-
-impl Meter {
-    fn new(is_wanted: bool) -> Meter {
-        Meter { is_on: is_wanted && std::io::stderr().is_terminal(), told: Instant::now() }
-    }
-
-    fn tell(&mut self, progress: &Progress) {
-        if !self.is_on || self.told.elapsed() < PROGRESS_EVERY {
-            return;
-        }
-        self.told = Instant::now();
-        let Progress { bytes, keys, keys_total, findings } = progress;
-        eprint!("\r\x1b[K{} MiB read, {keys} of {keys_total} keys, {findings} not whole", bytes >> 20);
-    }
-
-    fn clear(&self) {
-        if self.is_on {
-            eprint!("\r\x1b[K");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidings_store::Absent;
 
-    fn found(is_lost: bool) -> Verification {
-        let mut found =
-            Verification { keys: 3, frames: 9, bodies: 1, bytes: 5 << 20, ..Verification::default() };
-        let (names, drives) = (vec!["album/rose".to_owned()], vec!["/d2".to_owned(), "/d3".to_owned()]);
-        found.find(Finding { what: "batch 7".to_owned(), names, drives, is_lost });
-        found
+    #[test]
+    fn the_exit_status_tells_short_from_lost() {
+        let absent = vec![Absent { drive: "/d4".to_owned(), reason: "gone".to_owned() }];
+        let of =
+            |short, lost, absent| status(&Verification { short, lost, absent, ..Verification::default() });
+        assert_eq!((of(0, 0, Vec::new()), of(1, 0, Vec::new()), of(1, 1, Vec::new())), (0, SHORT, LOST));
+        assert_eq!(of(0, 0, absent), SHORT);
     }
 
     #[test]
-    fn what_is_short_is_named_and_the_exit_status_tells_short_from_lost() {
-        assert_eq!(
-            lines(&found(false)),
-            [
-                "short   batch 7 on /d2, /d3: album/rose",
-                "Verified 3 keys: 9 frames and 1 bodies, 5 MiB read.",
-                "1 are short; parity makes up for them, and a running server heals them.",
-            ]
-        );
-        assert_eq!(
-            (status(&Verification::default()), status(&found(false)), status(&found(true))),
-            (0, 1, 2)
-        );
-        let away = Verification { absent: vec![("/d4".into(), "gone".into())], ..Verification::default() };
-        assert_eq!(status(&away), 1);
-    }
+    fn drives_or_a_server_are_verified_and_both_or_neither_is_refused_with_the_forms() {
+        let drives = ["/d{1...4}".to_owned()];
+        let url = "http://127.0.0.1:9000".to_owned();
+        let named = Remote { endpoint: Some(url.clone()), ..Remote::default() };
+        let variable = Variables::from([("TIDINGS_ENDPOINT".to_owned(), url)]);
+        let (nothing, none) = (Remote::default(), Variables::new());
 
-    #[test]
-    fn in_json_every_finding_is_an_object_and_the_sum_comes_last() {
-        let lines = json_lines(&found(true));
-        assert_eq!(
-            lines[0],
-            r#"{"state":"lost","what":"batch 7","names":["album/rose"],"drives":["/d2","/d3"]}"#
-        );
-        assert!(lines[1].starts_with(r#"{"whole":false,"keys":3,"#), "{}", lines[1]);
+        assert_eq!(subject(&drives, &nothing, &none), Ok(Subject::Drives));
+        assert_eq!(subject(&drives, &nothing, &variable), Ok(Subject::Drives));
+        assert_eq!(subject(&[], &named, &none), Ok(Subject::Server));
+        assert_eq!(subject(&[], &nothing, &variable), Ok(Subject::Server));
+        for refused in [subject(&drives, &named, &none), subject(&[], &nothing, &none)] {
+            let why = refused.unwrap_err();
+            assert!(why.contains("tidings verify --endpoint http://host:9000"), "{why}");
+        }
     }
 }

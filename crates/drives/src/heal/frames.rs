@@ -39,7 +39,7 @@ impl Frames {
     }
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Looks at the frame at an address, or at the first of the next segment that is in use: where the next one stands,
     /// and what its batch is at least. `None` behind the last segment.
     pub(super) fn next_frame(
@@ -62,7 +62,8 @@ impl Walk {
             if !self.set.closed.read().is_in_use(row.number) {
                 return behind;
             }
-            return Err(Ended::Broken(format!("the frame at {address} is damaged on every drive")));
+            let reason = format!("the frame at {address} is damaged on every drive");
+            return Err(Ended::Broken { segment: row.number, reason });
         };
         self.frame(&shared)?;
         let next = Address { offset: address.offset + shared.slot_bytes, ..address };
@@ -119,10 +120,15 @@ impl Walk {
                 continue;
             }
             self.count(u64::from(shared.slot_bytes) / self.targets.len() as u64);
+            self.look_on(u64::from(shared.slot_bytes));
             let frame = self.frames.windows.frame(&set, target.position, shared.address);
             if !frame.is_some_and(|frame| frame.header.shared == *shared && frame.is_whole()) {
                 lacking.push(target.position);
             }
+        }
+        // Its segment may have been retired meanwhile: then it is nobody's, and no drive lacks it.
+        if !lacking.is_empty() && !set.closed.read().is_in_use(shared.address.segment) {
+            return Ok(());
         }
         if self.looking.is_some() {
             self.note_frame(shared, &lacking);
@@ -165,7 +171,8 @@ impl Walk {
             Rebuilt::Lost => {
                 self.note_damage(lacking, &what, false);
                 self.note_lost(what);
-                return Err(Ended::Broken(format!("batch {} is damaged on every drive", shared.batch)));
+                let reason = format!("batch {} is damaged on every drive", shared.batch);
+                return Err(Ended::Broken { segment: shared.address.segment, reason });
             }
         }
         Ok(())

@@ -47,7 +47,6 @@ use pace::{Ended, Pace, pause};
 use returning::Returning;
 use scrub::Scrub;
 pub(crate) use tally::Tally;
-pub use verify::Progress;
 pub(crate) use verify::verify;
 use walk::{Cursor, Target, Walk};
 
@@ -153,7 +152,7 @@ impl Heal {
                 Ok(()) => {}
                 Err(Ended::Stopped) => return,
                 Err(Ended::Changed) => rest = Duration::ZERO,
-                Err(Ended::Broken(reason)) => self.give_up(&reason),
+                Err(Ended::Broken { reason, .. }) => self.give_up(&reason),
             }
         }
     }
@@ -184,7 +183,7 @@ impl Heal {
         granted.recv().map_err(|_| "the engine stops".to_owned())?
     }
 
-    fn walk(&self, targets: Vec<Target>) -> Result<Walk, String> {
+    fn walk(&self, targets: Vec<Target>) -> Result<Walk<'static>, String> {
         let end = self.ask(Wish::Look)?;
         let events = self.events.clone();
         let fault = Box::new(move |position, reason| {
@@ -244,7 +243,7 @@ impl Heal {
     }
 
     /// Walks to the end, while the same drives are being healed.
-    fn go_over(&mut self, walk: &mut Walk, from: Cursor) -> Result<(), Ended> {
+    fn go_over(&mut self, walk: &mut Walk<'_>, from: Cursor) -> Result<(), Ended> {
         let joining = self.joining();
         let mut pace = Pace::new(self.options.bytes_per_second);
         let mut cursor = from;
@@ -322,7 +321,7 @@ impl Heal {
             };
             let repaired = self.repair_one(&damage);
             self.set.damages.settle(&damage);
-            if let Err(Ended::Broken(reason)) = &repaired {
+            if let Err(Ended::Broken { reason, .. }) = &repaired {
                 tracing::error!(%reason, "What a read found damaged cannot be repaired.");
             }
             pace.pass(0, &self.stop)?;

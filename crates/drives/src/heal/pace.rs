@@ -13,8 +13,8 @@ pub(super) enum Ended {
     Stopped,
     /// Another drive came back, or one that was being healed failed: what is to be done is another thing now.
     Changed,
-    /// The journal has a hole: a reason for the operator.
-    Broken(String),
+    /// A segment of the journal has a hole: a reason for the operator.
+    Broken { segment: u32, reason: String },
 }
 
 /// Lets at most so many bytes a second pass.
@@ -31,11 +31,16 @@ impl Pace {
 
     /// Waits until `bytes` more may pass.
     pub(super) fn pass(&mut self, bytes: u64, stop: &Receiver<()>) -> Result<(), Ended> {
+        pause(self.wait(bytes), stop)
+    }
+
+    /// Lets `bytes` more pass, after this time.
+    pub(super) fn wait(&mut self, bytes: u64) -> Duration {
         let now = Instant::now();
         // What was not used is not kept for later: a class is a ceiling.
         self.due = self.due.max(now) + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let wait = self.due.saturating_duration_since(now);
-        pause(if wait > AHEAD_MAX { wait } else { Duration::ZERO }, stop)
+        if wait > AHEAD_MAX { wait } else { Duration::ZERO }
     }
 }
 

@@ -81,17 +81,17 @@ impl Heal {
         result
     }
 
-    fn scrub_steps(&mut self, walk: &mut Walk, state: &mut State, due: &mut u64) -> Result<(), Ended> {
+    fn scrub_steps(&mut self, walk: &mut Walk<'_>, state: &mut State, due: &mut u64) -> Result<(), Ended> {
         for _ in 0..STEPS_MAX {
             if *due == 0 || state.cursor == Cursor::End {
                 break;
             }
             state.cursor = match walk.step(state.cursor.clone()) {
                 Ok(next) => next,
-                Err(Ended::Broken(reason)) => {
+                Err(Ended::Broken { segment, reason }) => {
                     // The next start would say the same; what other segments and bodies hold is looked at all the same.
                     tracing::error!(%reason, "The journal is damaged beyond what parity makes up for.");
-                    skip_segment(&state.cursor)
+                    Cursor::behind(segment)
                 }
                 Err(other) => return Err(other),
             };
@@ -146,14 +146,6 @@ impl Heal {
                 tracing::debug!(drive = %member.path, %error, "The place of the scrub was not written.");
             }
         }
-    }
-}
-
-/// The cursor behind the segment of another.
-fn skip_segment(cursor: &Cursor) -> Cursor {
-    match cursor {
-        Cursor::Frames { .. } => Cursor::Keys(Bytes::new()),
-        other => other.clone(),
     }
 }
 

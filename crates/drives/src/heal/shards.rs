@@ -27,7 +27,7 @@ enum Restored {
     Gone,
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Verifies one body on `targets` and rebuilds what is not sound; whether it did. `key` names it; without one
     /// it may have been removed.
     pub(super) fn body(&mut self, key: Option<&Bytes>, place: &Place, targets: &[Target]) -> bool {
@@ -86,7 +86,7 @@ impl Walk {
     }
 
     /// Whether a drive has the whole shard, every block of it sound on the medium.
-    fn is_sound(&self, drive: &dyn Drive, place: &Place, position: usize) -> bool {
+    fn is_sound(&mut self, drive: &dyn Drive, place: &Place, position: usize) -> bool {
         let Ok(Some(reader)) = drive.open_shard(place.id) else {
             return false;
         };
@@ -97,7 +97,11 @@ impl Walk {
         }
         let header = shard_header(self.set.id, place, column);
         file.bytes(0, header.len()).is_some_and(|found| found == header)
-            && (0..shards::stripes(place)).all(|stripe| file.block(place, column, stripe).is_some())
+            && (0..shards::stripes(place)).all(|stripe| {
+                // Nothing is said of what is not looked at to its end.
+                !self.look_on(shards::block_bytes(place, stripe) as u64)
+                    || file.block(place, column, stripe).is_some()
+            })
     }
 
     /// The shards of a body that drives have, by column.

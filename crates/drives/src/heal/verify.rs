@@ -1,13 +1,15 @@
-//! Verifying: a walk that looks at every copy of everything, changes nothing, and says what is short.
+//! Verifying: a walk that looks at every copy of everything, changes nothing, and tells what is short.
 //!
-//! What it says is bounded ([`Verification::FINDINGS_MAX`]); everything is counted.
+//! What is found is told and not kept. It is told by one who may end it: after every mebibyte read, and with everything
+//! that is found.
 
 use std::sync::Arc;
+use std::thread;
 
 use store::verification::name_of;
-use store::{Finding, Verification};
+use store::{Absent, Finding, Progress, Seen, Verification};
 
-use super::pace::Ended;
+use super::pace::{Ended, Pace};
 use super::walk::{Cursor, Target, Walk};
 use crate::frame::{Frame, Shared};
 use crate::index::lookup;
@@ -18,64 +20,124 @@ use crate::sequencer::Granted;
 use crate::set::Set;
 use crate::shards::Pins;
 
-/// How far a verification is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes read back so far.
-    pub bytes: u64,
-    /// Keys looked at so far, after all frames.
-    pub keys: u64,
-    /// Keys of the set.
-    pub keys_total: u64,
-    /// Frames and bodies that are short or lost so far.
-    pub findings: u64,
-}
+/// Bytes read back between two tellings of progress: 1 MiB.
+const TOLD_EVERY_BYTES: u64 = 1024 * 1024;
 
-/// Looks at every copy of everything that lies before `end`. `told` hears of it after every step and ends it by
-/// answering `false`; blocks.
+/// Looks at every copy of everything that lies before `end`, at most so many bytes a second on each drive. `told` hears
+/// of it and ends it by answering `false`; blocks.
+///
+/// # Errors
+///
+/// A clause for operators: it was ended, or the index could not be read. Not everything was looked at.
 pub(crate) fn verify(
     set: &Arc<Set>,
     pins: &Arc<Pins>,
     end: Granted,
-    told: &mut dyn FnMut(&Progress) -> bool,
-) -> Verification {
+    bytes_per_second: Option<u64>,
+    told: &mut dyn FnMut(Seen) -> bool,
+) -> Result<Verification, String> {
     let online = set.online();
-    let targets = online.map(|member| Target { position: member.position, below: u64::MAX }).collect();
+    let targets: Vec<Target> =
+        online.map(|member| Target { position: member.position, below: u64::MAX }).collect();
+    let drives = targets.len() as u64;
     // What it cannot read it finds; to take drives out for it is for those who repair.
     let fault = Box::new(|_, _| {});
-    Walk::new(set, pins, &Arc::default(), targets, end, fault).look(told)
+    let mut walk = Walk::new(set, pins, &Arc::default(), targets, end, fault);
+    walk.looking = Some(Looking {
+        told,
+        pace: bytes_per_second.map(|rate| Pace::new(rate.saturating_mul(drives))),
+        found: Verification::default(),
+        keys_total: set.index.read().count(),
+        untold: 0,
+        is_over: false,
+    });
+    walk.look()
 }
 
-impl Walk {
-    fn look(mut self, told: &mut dyn FnMut(&Progress) -> bool) -> Verification {
-        let absent = self.set.members.iter().filter(|member| !member.is_online());
-        let absent = absent.map(|member| (member.path.clone(), member.reason())).collect();
-        self.looking = Some(Verification { absent, ..Verification::default() });
-        let mut progress = Progress { keys_total: self.set.index.read().count(), ..Progress::default() };
-        let mut cursor = Cursor::start();
-        while cursor != Cursor::End {
-            cursor = match self.step(cursor.clone()) {
-                Ok(next) => next,
-                Err(Ended::Broken(what)) => {
-                    let drives = self.set.online().map(|member| member.path.clone()).collect();
-                    self.find(Finding { what, names: Vec::new(), drives, is_lost: true });
-                    Cursor::Keys(bytes::Bytes::new())
-                }
-                Err(Ended::Stopped | Ended::Changed) => break,
-            };
-            progress.bytes += self.stepped();
-            progress.keys = self.keys();
-            progress.findings = self.looking.as_ref().map_or(0, |found| found.short + found.lost);
-            if !told(&progress) {
-                break;
+/// A look at everything, under way.
+pub(super) struct Looking<'t> {
+    told: &'t mut dyn FnMut(Seen) -> bool,
+    /// `None` when nobody else uses the drives.
+    pace: Option<Pace>,
+    found: Verification,
+    keys_total: u64,
+    /// Bytes that were read since progress was told.
+    untold: u64,
+    /// Whether who is told has ended it.
+    is_over: bool,
+}
+
+impl Looking<'_> {
+    fn tell(&mut self, seen: Seen) {
+        self.is_over = self.is_over || !(self.told)(seen);
+    }
+
+    fn tell_progress(&mut self) {
+        let Verification { bytes, keys, short, lost, .. } = self.found;
+        self.tell(Seen::Progress(Progress {
+            bytes,
+            keys,
+            // Some may have come since.
+            keys_total: self.keys_total.max(keys),
+            findings: short + lost,
+        }));
+    }
+}
+
+impl Walk<'_> {
+    fn look(mut self) -> Result<Verification, String> {
+        for member in self.set.members.iter().filter(|member| !member.is_online()) {
+            let absent = Absent { drive: member.path.clone(), reason: member.reason() };
+            if let Some(looking) = &mut self.looking {
+                looking.found.absent.push(absent.clone());
+                looking.tell(Seen::Absent(absent));
             }
         }
-        Verification { bytes: progress.bytes, keys: progress.keys, ..self.looking.unwrap_or_default() }
+        let mut cursor = Cursor::start();
+        while cursor != Cursor::End {
+            cursor = match self.step(cursor) {
+                Ok(next) => next,
+                Err(Ended::Broken { segment, reason }) => {
+                    let drives = self.set.online().map(|member| member.path.clone()).collect();
+                    self.find(Finding { what: reason, names: Vec::new(), drives, is_lost: true });
+                    Cursor::behind(segment)
+                }
+                Err(Ended::Stopped | Ended::Changed) => return Err("the index could not be read".to_owned()),
+            };
+            let keys = self.keys();
+            if let Some(looking) = &mut self.looking {
+                looking.found.keys = keys;
+                looking.tell_progress();
+                if looking.is_over {
+                    return Err("it was ended before everything was looked at".to_owned());
+                }
+            }
+        }
+        Ok(self.looking.map(|looking| looking.found).unwrap_or_default())
+    }
+
+    /// Counts bytes that are about to be read, at the pace of who looks, and tells how far it is; whether to go on.
+    /// Who rebuilds has a pace of their own.
+    pub(super) fn look_on(&mut self, bytes: u64) -> bool {
+        let Some(looking) = &mut self.looking else {
+            return true;
+        };
+        looking.found.bytes += bytes;
+        looking.untold += bytes;
+        if looking.untold >= TOLD_EVERY_BYTES {
+            let read = std::mem::take(&mut looking.untold);
+            looking.tell_progress();
+            if let Some(pace) = &mut looking.pace {
+                thread::sleep(pace.wait(read));
+            }
+        }
+        !looking.is_over
     }
 
     fn find(&mut self, finding: Finding) {
-        if let Some(found) = &mut self.looking {
-            found.find(finding);
+        if let Some(looking) = &mut self.looking {
+            looking.found.count(&finding);
+            looking.tell(Seen::Finding(finding));
         }
     }
 
@@ -85,8 +147,8 @@ impl Walk {
 
     /// Notes a frame that was looked at, and who lacks it.
     pub(super) fn note_frame(&mut self, shared: &Shared, lacking: &[usize]) {
-        if let Some(found) = &mut self.looking {
-            found.frames += 1;
+        if let Some(looking) = &mut self.looking {
+            looking.found.frames += 1;
         }
         if lacking.is_empty() {
             return;
@@ -122,15 +184,14 @@ impl Walk {
         });
         let state = |key: &[u8]| lookup::get(&self.set, key).ok().flatten();
         puts.filter(|(key, sequence)| state(key).is_some_and(|stored| stored.sequence == *sequence))
-            .take(Finding::NAMES_MAX)
             .map(|(key, _)| name_of(key))
             .collect()
     }
 
     /// Notes a body that was looked at, and who lacks it.
     pub(super) fn note_body(&mut self, key: Option<&[u8]>, place: &Place, lacking: &[usize]) {
-        if let Some(found) = &mut self.looking {
-            found.bodies += 1;
+        if let Some(looking) = &mut self.looking {
+            looking.found.bodies += 1;
         }
         if lacking.is_empty() {
             return;

@@ -7,11 +7,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{KeyRange, Sequence, Verification};
+use store::{KeyRange, Sequence};
 
 use super::frames::Frames;
 use super::pace::Ended;
 use super::tally::Tally;
+use super::verify::Looking;
 use crate::frame::Address;
 use crate::index::lookup;
 use crate::location::Place;
@@ -51,10 +52,15 @@ impl Cursor {
     pub(super) fn start() -> Cursor {
         Cursor::Frames { address: first_address(0), batch: None }
     }
+
+    /// Behind a segment.
+    pub(super) fn behind(segment: u32) -> Cursor {
+        Cursor::Frames { address: first_address(segment + 1), batch: None }
+    }
 }
 
 /// A walk and its state.
-pub(super) struct Walk {
+pub(super) struct Walk<'t> {
     pub set: Arc<Set>,
     pub pins: Arc<Pins>,
     pub tally: Arc<Tally>,
@@ -70,15 +76,15 @@ pub(super) struct Walk {
     pub fault: Box<dyn Fn(usize, String) + Send>,
     /// Bytes that the last steps went beyond what was due.
     pub ahead: u64,
-    /// What was found, where nothing is to be rebuilt.
-    pub looking: Option<Verification>,
+    /// Who is told what is found, where nothing is to be rebuilt.
+    pub looking: Option<Looking<'t>>,
     /// Keys seen since the walk over keys began.
     keys: u64,
     /// Bytes looked at since the last step began.
     stepped: u64,
 }
 
-impl Walk {
+impl<'t> Walk<'t> {
     pub(super) fn new(
         set: &Arc<Set>,
         pins: &Arc<Pins>,
@@ -86,7 +92,7 @@ impl Walk {
         targets: Vec<Target>,
         end: Granted,
         fault: Box<dyn Fn(usize, String) + Send>,
-    ) -> Walk {
+    ) -> Walk<'t> {
         Walk {
             set: Arc::clone(set),
             pins: Arc::clone(pins),
@@ -146,6 +152,7 @@ impl Walk {
         }
         let page =
             lookup::scan(&self.set, &KeyRange { start, end: None }, STEP_KEYS).map_err(|_| Ended::Changed)?;
+        let mut looked_at = None;
         for (key, entry) in &page {
             if entry.sequence > self.since {
                 let mut healed = false;
@@ -158,10 +165,16 @@ impl Walk {
             }
             self.keys += 1;
             Tally::add(&self.tally.objects_done, 1);
+            looked_at = Some(key);
+            // Bodies are of any size.
+            if self.stepped >= STEP_BYTES {
+                break;
+            }
         }
-        match page.last() {
-            Some((last, _)) if page.len() == STEP_KEYS => {
-                let next: Bytes = [&last[..], &[0]].concat().into();
+        let is_last = page.len() < STEP_KEYS && looked_at == page.last().map(|(key, _)| key);
+        match looked_at {
+            Some(key) if !is_last => {
+                let next: Bytes = [&key[..], &[0]].concat().into();
                 Ok(Cursor::Keys(next))
             }
             _ => {

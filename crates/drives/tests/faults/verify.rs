@@ -1,9 +1,9 @@
 //! Verifying: what is short is named, what is whole is not, and nothing is changed.
 
 use bytes::Bytes;
-use store::{Batch, Engine, Mutation, Put, Verification};
+use store::{Batch, Engine, Finding, Mutation, Put, Seen, Verification};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{OpenError, verify_drives};
+use tidings_drives::{Given, OpenError, verify_drives};
 
 use crate::support::{
     SET, all_written, body, change, drives_with, frames, open_all, put, put_batch, restarted, stage,
@@ -11,6 +11,18 @@ use crate::support::{
 
 fn look(drives: &[FaultyDrive]) -> Result<Verification, OpenError> {
     verify_drives(drives.iter().map(FaultyDrive::given).collect(), &mut |_| true)
+}
+
+/// What there is in all, and what was found.
+fn findings(given: Vec<Given>) -> (Verification, Vec<Finding>) {
+    let mut findings = Vec::new();
+    let found = verify_drives(given, &mut |seen| {
+        if let Seen::Finding(finding) = seen {
+            findings.push(finding);
+        }
+        true
+    });
+    (found.unwrap(), findings)
 }
 
 fn contents(drives: &[FaultyDrive]) -> Vec<Vec<(String, Vec<u8>)>> {
@@ -62,10 +74,9 @@ async fn what_is_damaged_or_missing_is_named_with_its_drive_and_the_objects_in_i
     let (shard, _) = drives[2].files().into_iter().find(|(name, _)| name.starts_with("shard/")).unwrap();
     drives[2].damage(&shard, 70_000, b"flipped");
 
-    let found = look(&drives).unwrap();
+    let (found, findings) = findings(drives.iter().map(FaultyDrive::given).collect());
     assert_eq!((found.short, found.lost), (2, 0), "{found:?}");
-    let named: Vec<_> = found
-        .findings
+    let named: Vec<_> = findings
         .iter()
         .map(|finding| (finding.names.join(" "), finding.drives.join(" "), finding.is_lost))
         .collect();
@@ -85,11 +96,11 @@ async fn what_parity_cannot_make_up_for_is_lost_and_an_absent_drive_is_told() {
     }
     let mut given: Vec<_> = drives.iter().map(FaultyDrive::given).collect();
     given[3] = drives[3].absent();
-    let found = verify_drives(given, &mut |_| true).unwrap();
+    let (found, findings) = findings(given);
     assert_eq!((found.short, found.lost), (0, 1), "{found:?}");
-    assert_eq!(found.findings[0].drives, ["d1", "d2"]);
+    assert_eq!(findings[0].drives, ["d1", "d2"]);
     assert_eq!(found.absent.len(), 1);
-    assert_eq!(found.absent[0].0, "d4");
+    assert_eq!(found.absent[0].drive, "d4");
 }
 
 #[tokio::test]
@@ -127,13 +138,11 @@ async fn a_running_set_is_verified_while_it_is_written_and_the_caller_ends_it() 
     assert!(found.is_whole() && found.keys >= 200, "{found:?}");
     writer.await.unwrap();
 
-    let mut steps = 0;
-    let count = |progress: &tidings_drives::Progress| {
-        steps += 1;
-        assert_eq!(progress.keys_total, 400);
+    let mut told = Vec::new();
+    let ended = engine.verify(&mut |seen| {
+        told.push(seen);
         false
-    };
-    let mut count = count;
-    engine.verify(&mut count).unwrap();
-    assert_eq!(steps, 1);
+    });
+    assert!(ended.is_err(), "{ended:?} says that everything was looked at");
+    assert!(matches!(told[..], [Seen::Progress(progress)] if progress.keys_total == 400), "{told:?}");
 }

@@ -1,6 +1,7 @@
-//! The admin API: what `mc admin` asks, below `/minio/admin/v3`.
+//! The admin API: what `mc admin` asks, below `/minio/admin/v3`, and what `tidings` asks, below `/minio/tidings/v1`.
 //!
-//! One file for each call, one row for each file in [`CALLS`]. What arrives here is signed, whole and of an
+//! One file for each call, one row for each file in [`CALLS`] or [`OWN_CALLS`]. Ours stand below MinIO's name
+//! because no bucket can be called so. What arrives here is signed, whole and of an
 //! administrator. Answers and errors are JSON; bodies that hold secrets are [`sealed`], both ways.
 //!
 //! # Invariants
@@ -9,7 +10,8 @@
 //!    server does not know that".
 //! 2. What cannot be done is never a 408, 429, 502 or 503: clients repeat those, ten times.
 //!
-//! What is not here: streams (`log`, `trace`, realtime metrics) and heal; they are known by name and answer 501.
+//! What is not here: MinIO's streams (`log`, `trace`, realtime metrics) and heal; they are known by name and answer
+//! 501.
 
 mod account_info;
 mod clear_config_history_kv;
@@ -29,15 +31,18 @@ mod service;
 mod set_config_kv;
 mod storage_info;
 pub(crate) mod usage;
+pub mod verify;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, request};
 
 use s3::{ErrorBody, ErrorCode, Refusal};
 use tidings_s3 as s3;
+use tokio::sync::Semaphore;
 
 use crate::{Gateway, ResponseBody, respond as replies};
 use sealed::Sealing;
@@ -47,7 +52,9 @@ use usage::Usage;
 pub(crate) struct AdminRequest {
     /// Method, path, query, headers.
     pub(crate) head: request::Parts,
-    /// The path after `/minio/admin/v3`.
+    /// Whose call it is.
+    pub(crate) api: Api,
+    /// The path after that of the API.
     pub(crate) path: String,
     /// Decoded query, in order.
     pub(crate) query: Vec<(String, String)>,
@@ -75,6 +82,30 @@ impl AdminRequest {
     }
 }
 
+/// Whose calls a path is among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Api {
+    /// MinIO's, which `mc` and its libraries know.
+    Minio,
+    /// This server's own.
+    Tidings,
+}
+
+impl Api {
+    /// The API of a path and what is behind it; `None` for one that is in neither.
+    pub(crate) fn of(path: &str) -> Option<(Api, &str)> {
+        let bases = [(Api::Minio, "/minio/admin/v3"), (Api::Tidings, "/minio/tidings/v1")];
+        bases.into_iter().find_map(|(api, base)| Some((api, path.strip_prefix(base)?)))
+    }
+
+    fn calls(self) -> &'static [Call] {
+        match self {
+            Api::Minio => CALLS,
+            Api::Tidings => OWN_CALLS,
+        }
+    }
+}
+
 /// What the admin API keeps between calls.
 pub(crate) struct AdminState {
     sealing: Sealing,
@@ -82,12 +113,19 @@ pub(crate) struct AdminState {
     pub(crate) usage: Usage,
     /// When the gateway was made, milliseconds since 1970.
     pub(crate) started_ms: u64,
+    /// Held by the verification that runs.
+    verifying: Arc<Semaphore>,
 }
 
 impl AdminState {
     /// The state of a gateway that is being made.
     pub(crate) fn new(started_ms: u64) -> AdminState {
-        AdminState { sealing: Sealing::default(), usage: Usage::default(), started_ms }
+        AdminState {
+            sealing: Sealing::default(),
+            usage: Usage::default(),
+            started_ms,
+            verifying: Arc::new(Semaphore::new(1)),
+        }
     }
 }
 
@@ -101,6 +139,8 @@ enum Answer {
     Sealed(String),
     /// A change of settings: whether all of it is in force.
     Changed(crate::config::Changed),
+    /// JSON documents, one a line, as they come.
+    Lines(ResponseBody),
 }
 
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
@@ -108,7 +148,7 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send +
 /// One call.
 struct Call {
     method: Method,
-    /// Below `/minio/admin/v3`.
+    /// Below that of its API.
     path: &'static str,
     run: for<'a> fn(&'a Gateway, &'a AdminRequest) -> Running<'a>,
 }
@@ -131,6 +171,8 @@ static CALLS: &[Call] = &[
     storage_info::CALL,
 ];
 
+static OWN_CALLS: &[Call] = &[verify::CALL];
+
 /// Calls that clients know and this build does not have, by the first word of their path: 501.
 const ABSENT: [&str; 12] = [
     "bandwidth",
@@ -152,9 +194,11 @@ const APPLIED: HeaderName = HeaderName::from_static("x-minio-config-applied");
 
 /// Answers an admin call; an unknown path is 426.
 pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Response<ResponseBody> {
-    let call = CALLS.iter().find(|call| call.method == request.head.method && call.path == request.path);
+    let mut calls = request.api.calls().iter();
+    let call = calls.find(|call| call.method == request.head.method && call.path == request.path);
     let answer = match call {
         Some(call) => (call.run)(gateway, &request).await,
+        None if request.api == Api::Tidings => Err(ErrorCode::XMinioAdminVersionMismatch.into()),
         None => Err(absent(&request.path)),
     };
     match answer {
@@ -169,6 +213,14 @@ pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Respons
             if changed.is_applied {
                 reply.headers_mut().insert(APPLIED, HeaderValue::from_static("true"));
             }
+            reply
+        }
+        Ok(Answer::Lines(lines)) => {
+            let mut reply = Response::new(lines);
+            let headers = reply.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
             reply
         }
         Err(refusal) => refused(gateway, &request, &refusal),

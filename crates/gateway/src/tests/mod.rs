@@ -10,3 +10,4 @@ mod multipart;
 mod notification;
 mod objects;
 mod routing;
+mod verification;

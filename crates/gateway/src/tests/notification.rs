@@ -1,11 +1,11 @@
 //! Rules, what they make of requests, and listeners.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
+use http::Method;
+use http_body_util::BodyExt as _;
 
-use crate::testing::{Server, wire_request};
+use crate::testing::{Server, streamed};
 
 fn rules(events: &str) -> String {
     format!(
@@ -98,9 +98,7 @@ async fn a_read_succeeds_although_the_set_cannot_commit_its_change() {
 async fn a_listener_hears_each_change_at_once_and_ends_when_the_server_does() {
     let server = Server::with_album().await;
     let target = "/album?events=s3%3AObjectCreated%3A%2A&ping=3600&prefix=&suffix=.jpg";
-    let request =
-        wire_request(&server, target).map(|()| Empty::new().map_err(|never| match never {}).boxed_unsync());
-    let reply = server.gateway.respond(request, SocketAddr::from(([127, 0, 0, 1], 1))).await;
+    let reply = streamed(&server, Method::GET, target).await;
     assert_eq!(reply.status(), 200);
     assert_eq!(reply.headers()["content-type"], "text/event-stream");
     let mut body = reply.into_body();
