@@ -94,10 +94,49 @@ impl Index {
 
     /// Takes a change out, from where it lies by now.
     fn forget_change(&mut self, looked_up: ChangePlace) {
-        let below = Below { changes: [(looked_up.sequence, looked_up)].into(), ..Below::default() };
+        let mut below = Below::default();
+        if !self.is_bottom() {
+            // With nothing below memory, what memory does not know is gone: it was taken out since it was looked up.
+            below.changes.insert(looked_up.sequence, looked_up);
+        }
         if let Some(place) = self.current_change(looked_up.sequence, &below) {
             self.live.end(place.segment, Weight::of_change(place.length));
             self.active.remove_change(place.sequence);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::Live;
+
+    /// Of changes that lie in memory alone, those that nobody waits for and those that all have acknowledged are let go of
+    /// together: each counts once.
+    #[test]
+    fn a_change_that_is_let_go_of_leaves_no_more_than_its_own_bytes() {
+        let mut index = Index::bounded(usize::MAX);
+        let weight = Weight::of_put(b"key", b"value", &[], 100);
+        index.live.begin_put(0, weight);
+        let place = |number| ChangePlace {
+            sequence: Sequence(number),
+            crc: 0,
+            segment: 0,
+            offset: 4096,
+            length: 70,
+            has_targets: number % 2 == 0,
+        };
+        let places: Vec<ChangePlace> = (1..=6).map(place).collect();
+        places.iter().for_each(|place| index.set_change(*place, &Below::default()));
+        index.released = Sequence(4);
+        let oldest = Oldest { generation: 0, behind_floor: places.clone(), of_all: places.clone() };
+        index.expire(&oldest, Retention { bytes_max: 0 }, 0);
+        let told: Vec<ChangePlace> =
+            index.changes_part(Sequence::ZERO, 10).into_iter().filter_map(|(_, place)| place).collect();
+        assert_eq!(told, [places[5]]);
+        let mut expected = Live::default();
+        expected.begin_put(0, weight);
+        expected.begin(0, Weight::of_change(70));
+        assert_eq!(index.live.bytes(1), expected.bytes(1));
     }
 }
