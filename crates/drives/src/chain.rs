@@ -98,6 +98,8 @@ pub(crate) struct Chain {
     pub table: SegmentTable,
     /// The last frames, oldest first.
     pub recent: VecDeque<Placed>,
+    /// The latest time of a frame before it, as far as it is known: the next one is not earlier.
+    pub time_ns: u64,
 }
 
 /// Where a batch's frames are.
@@ -119,6 +121,7 @@ impl Chain {
             heads: Heads::begin(log.start),
             table: SegmentTable::default(),
             recent: VecDeque::new(),
+            time_ns: 0,
         }
     }
 
@@ -139,6 +142,7 @@ impl Chain {
             self.recent.pop_front();
         }
         self.table.pass(shared, span);
+        self.time_ns = self.time_ns.max(shared.time_ns);
         self.heads.pass(shared);
         self.next_batch = shared.batch + 1;
         self.last_hash = shared.hash();

@@ -52,6 +52,7 @@ mod slice;
 mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod time;
 mod writer;
 
 pub use assemble::{Given, Reopen};

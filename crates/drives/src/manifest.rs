@@ -77,6 +77,8 @@ impl Manifest {
         chain.last_hash = self.last_hash;
         chain.heads = self.heads;
         chain.table = self.table.clone();
+        // Sequences follow the clock, and never go back either.
+        chain.time_ns = self.last_sequence.0;
         chain
     }
 

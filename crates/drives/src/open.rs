@@ -29,6 +29,7 @@ use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
 use crate::sequencer::{EventSender, Inbox, Sequencer, inbox};
 use crate::set::{Mode, Set};
 use crate::table::Closed;
+use crate::time::StepWatch;
 
 /// What tests of a small set change.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +61,7 @@ pub(crate) fn open_set(
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
     let chain = replay(&set, &identity, manifest.as_ref())?;
+    set.steps.note_frame(chain.time_ns);
     for member in &set.members {
         member.written.store(chain.next_batch - 1, Ordering::Release);
     }
@@ -174,6 +176,7 @@ fn set_of(
             .retained_bytes
             .map_or_else(|| Retention::of(smallest), |bytes_max| Retention { bytes_max }),
         sizes,
+        steps: StepWatch::begin(clock.now_ns()),
         clock,
         damages: Damages::default(),
         bodies: Bodies::default(),

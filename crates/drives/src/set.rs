@@ -23,6 +23,7 @@ use crate::quorum::Geometry;
 use crate::segment::Sizes;
 use crate::sequencer::{Event, EventSender};
 use crate::table::Closed;
+use crate::time::StepWatch;
 
 /// Time a drive may take to write its identity before it counts as failed.
 const IDENTITY_MAX: Duration = Duration::from_secs(5);
@@ -74,6 +75,8 @@ pub(crate) struct Set {
     /// Sizes of its segments.
     pub sizes: Sizes,
     pub clock: Arc<dyn Clock>,
+    /// Whether the clock can be believed.
+    pub steps: StepWatch,
     /// What reads found broken.
     pub damages: Damages,
     /// Bodies on their way into commits.

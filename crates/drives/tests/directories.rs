@@ -374,3 +374,21 @@ async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in
     put(&engine, "tulip", body(10, 2)).await.unwrap();
     assert_eq!(get(&engine, "tulip").await, Some(body(10, 2)));
 }
+
+/// Rule 19. A file system that keeps nothing over a power cut is used, and not called durable. Where there is none to be
+/// found, there is nothing to be said of it.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_drive_in_memory_is_used_and_reported_as_not_durable() {
+    let Ok(folder) = tempfile::tempdir_in("/dev/shm") else { return };
+    let open = || {
+        let drives = (1..=2).map(|number| folder.path().join(format!("d{number}"))).collect();
+        LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) }).unwrap()
+    };
+    let engine = open();
+    put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    assert!(engine.report().drives.iter().all(|drive| !drive.durable), "{:?}", engine.report().drives);
+    engine.shutdown().await;
+    drop(engine);
+    assert_eq!(get(&open(), "rose").await, Some(body(30_000, 1)));
+}

@@ -69,7 +69,7 @@ impl Sequencer {
             batch: self.chain.next_batch,
             previous_hash: self.chain.last_hash,
             durable_upto: self.chain.next_batch - 1,
-            time_ns: self.set.clock.now_ns(),
+            time_ns: self.set.clock.now_ns().max(self.chain.time_ns),
             meta_bytes: number(metadata.len()),
             meta_crc: crc64(&[metadata]),
             stripe_bytes: number(layout.stripe_bytes),

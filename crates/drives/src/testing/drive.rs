@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
@@ -25,6 +26,10 @@ pub(super) struct Faults {
     pub(super) hanging_reads: bool,
     pub(super) hanging_shards: bool,
     pub(super) hanging_syncs: bool,
+    /// Whether the next read is to be held, or one is.
+    pub(super) holding: Holding,
+    /// How long zeroing a piece of a segment takes.
+    pub(super) zeroing_takes: Duration,
     /// Whether its path is a mount point with nothing mounted.
     pub(super) unmounted: bool,
     /// Whether nothing is found at its path.
@@ -34,7 +39,25 @@ pub(super) struct Faults {
     /// Durable writes to let through before the writes are refused.
     pub(super) writes_left: Option<u64>,
     pub(super) written_bytes: u64,
+    pub(super) zeroed_bytes: u64,
     pub(super) reads: u64,
+}
+
+impl Faults {
+    /// Whether a read that comes now would have to wait.
+    pub(super) fn may_wait(&self) -> bool {
+        self.hanging_reads || self.holding == Holding::Next
+    }
+}
+
+/// What becomes of the next read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Holding {
+    #[default]
+    Nothing,
+    Next,
+    /// A read waits until it is let go; those after it do not.
+    One,
 }
 
 /// A drive in memory.
@@ -246,6 +269,27 @@ impl FaultyDrive {
         self.faults.1.notify_all();
     }
 
+    /// Holds the next read of a segment or shard, and no other, until it is let go.
+    pub fn hold_next_read(&self) {
+        self.faults.0.lock().holding = Holding::Next;
+    }
+
+    /// Whether a read is held.
+    pub fn holds_read(&self) -> bool {
+        self.faults.0.lock().holding == Holding::One
+    }
+
+    /// Lets the read go that is held, or that would be.
+    pub fn let_read_go(&self) {
+        self.faults.0.lock().holding = Holding::Nothing;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets zeroing take so long from now on, for each piece of a segment.
+    pub fn slow_zeroes(&self, takes: Duration) {
+        self.faults.0.lock().zeroing_takes = takes;
+    }
+
     /// Lets syncs of shards alone wait from now on, or no longer.
     pub fn hang_syncs(&self, hanging: bool) {
         self.faults.0.lock().hanging_syncs = hanging;
@@ -261,6 +305,11 @@ impl FaultyDrive {
     /// Bytes written to segments so far.
     pub fn written_bytes(&self) -> u64 {
         self.faults.0.lock().written_bytes
+    }
+
+    /// Bytes of segments zeroed ahead so far.
+    pub fn zeroed_bytes(&self) -> u64 {
+        self.faults.0.lock().zeroed_bytes
     }
 
     /// Reads of segments so far, from the page cache or the medium.
@@ -295,7 +344,7 @@ impl FaultyDrive {
         let (faults, freed) = &*self.faults;
         let mut faults = faults.lock();
         while faults.hanging && !self.power.was_lost() {
-            freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
+            freed.wait_for(&mut faults, Duration::from_millis(5));
         }
         match (faults.refuse_writes, faults.writes_left) {
             (Some(error), _) => Err(error.into()),
@@ -312,7 +361,7 @@ impl FaultyDrive {
         let (faults, freed) = &*self.faults;
         let mut faults = faults.lock();
         while hangs(&faults) && !self.power.was_lost() {
-            freed.wait_for(&mut faults, std::time::Duration::from_millis(5));
+            freed.wait_for(&mut faults, Duration::from_millis(5));
         }
     }
 
@@ -344,6 +393,17 @@ impl FaultyDrive {
         if step == Step::Done { Ok(()) } else { Err(off()) }
     }
 
+    fn hold_read(&self) {
+        {
+            let mut faults = self.faults.0.lock();
+            if faults.holding != Holding::Next {
+                return;
+            }
+            faults.holding = Holding::One;
+        }
+        self.wait_while(|faults| faults.holding == Holding::One);
+    }
+
     /// The names below a folder, without it.
     pub(super) fn names(&self, folder: &str) -> Vec<String> {
         let medium = self.medium.lock();
@@ -356,6 +416,7 @@ impl FaultyDrive {
 
     pub(super) fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.wait_while(|faults| faults.hanging_reads);
+        self.hold_read();
         self.power.check()?;
         self.faults.0.lock().reads += 1;
         let medium = self.medium.lock();

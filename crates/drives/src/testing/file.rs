@@ -241,6 +241,9 @@ impl Segment for FaultyFile {
         if bytes.iter().all(|byte| *byte == 0) {
             // Zeroing ahead is no step of what a test enumerates: its frames are.
             self.drive.power.check()?;
+            let takes = self.drive.faults.0.lock().zeroing_takes;
+            std::thread::sleep(takes);
+            self.drive.faults.0.lock().zeroed_bytes += bytes.len() as u64;
             let mut medium = self.drive.medium.lock();
             if let Some(file) = medium.files.get_mut(&self.name) {
                 file.current.write(offset, bytes);
@@ -260,7 +263,7 @@ impl Segment for FaultyFile {
     }
 
     fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
-        if self.drive.faults.0.lock().hanging_reads {
+        if self.drive.faults.0.lock().may_wait() {
             return Ok(false);
         }
         self.check_same()?;

@@ -1,5 +1,9 @@
 //! Recovery: what is kept, what is cut, and what is neither.
 
+mod lifetimes;
+mod start;
+mod time;
+
 use std::sync::Arc;
 
 use store::testing::fixture::HandClock;

@@ -24,7 +24,7 @@ pub(crate) fn open_sized(drives: &[FaultyDrive], bytes: u64) -> Result<Arc<Local
     LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning)
 }
 
-fn numbers(drive: &FaultyDrive) -> Vec<u32> {
+pub(crate) fn numbers(drive: &FaultyDrive) -> Vec<u32> {
     let files = drive.files().into_iter();
     files.filter_map(|(name, _)| name.strip_prefix("log/")?.strip_suffix(".seg")?.parse().ok()).collect()
 }
@@ -40,7 +40,7 @@ async fn delete(engine: &LocalEngine, key: &str) {
 }
 
 /// Puts without changes, which would be kept.
-async fn put_quietly(engine: &LocalEngine, key: &str, payload: Bytes) {
+pub(crate) async fn put_quietly(engine: &LocalEngine, key: &str, payload: Bytes) {
     let batch = put_batch(key, payload);
     engine.commit(SET, Batch { changes: Vec::new(), ..batch }).await.unwrap();
 }
@@ -242,5 +242,57 @@ async fn ten_thousand_small_objects_take_at_most_64_mib_when_the_set_is_at_rest(
     assert_eq!((page.len(), told(&engine).await.len()), (10_000, 10_000));
     for number in (0..10_000).step_by(997) {
         assert!(get(&engine, &format!("{number:05}")).await == Ok(Some(body(1024, number))));
+    }
+}
+
+/// Bytes of a drive's segments that frames take, and those that they would have to take if all were needed: a frame that a
+/// segment names and that ends in it, one after the other.
+fn framed_bytes(drive: &FaultyDrive) -> u64 {
+    let framed = numbers(drive).into_iter().map(|number| {
+        let bytes = drive.bytes(&format!("log/{number:08}.seg"));
+        let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let mut offset = 4096;
+        while offset < bytes.len()
+            && &bytes[offset..offset + 8] == b"TIDINGSB"
+            && short(offset + 28) == number
+        {
+            offset += short(offset + 40) as usize;
+        }
+        offset as u64 - 4096
+    });
+    framed.sum()
+}
+
+/// Rule 23. The same objects overwritten again and again, in batches of every filling: when the set is at rest, what lives
+/// takes little more than it has to, and what is allocated not much more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lives_after_a_churn_takes_at_most_40_mib_of_the_drives_and_64_mib_are_allocated() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let engine = LocalEngine::open_on(given, None, Arc::new(SystemClock)).unwrap();
+    let mut luck = 1_u64;
+    let mut last = vec![0; 10_000];
+    for round in 0..3_000 {
+        let mutations = (0..1 + round % 20).map(|_| {
+            luck = luck.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // All of them once, then the lower ones the more often.
+            let share = (luck >> 33) as usize % 10_000;
+            let number =
+                if round < 1_000 { round * 10 % 10_000 + share % 10 } else { share * share / 10_000 };
+            last[number] = round;
+            let key = Bytes::from(format!("{number:05}"));
+            Mutation::Put(Put { key, payload: body(1024, round), ..Put::default() })
+        });
+        let mutations = mutations.collect();
+        engine.commit(SET, Batch { mutations, ..Batch::default() }).await.unwrap();
+    }
+    let live = engine.scan(SET, KeyRange::prefix(b""), 20_000).await.unwrap().len();
+    let framed = || drives.iter().map(framed_bytes).sum::<u64>() >> 20;
+    let allocated = || drives.iter().map(journal_bytes).sum::<u64>() >> 20;
+    wait_until(|| framed() <= 40 && allocated() <= 64).await;
+    assert!(live > 6_000, "{live} objects live");
+    for number in (0..10_000).step_by(97) {
+        let found = get(&engine, &format!("{number:05}")).await.unwrap();
+        assert!(found.is_none_or(|found| found == body(1024, last[number])), "{number}");
     }
 }
