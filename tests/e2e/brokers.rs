@@ -1,44 +1,17 @@
-//! Real Kafka and a real MQTT broker, in every way a client may come in.
+//! Real servers at the other end of each kind of target. Here Kafka and MQTT, in every way a client may come in;
+//! the others in files of their own.
 //!
 //! Each test starts the broker it needs by its script, which leaves a running one alone.
 
+mod journey;
+mod postgres;
+mod redis;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use crate::support::eventually;
-use crate::support::server::{Server, free_port};
-
-/// `tests/`.
-fn tests() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Runs a script of `tests/parts` and gives what it printed.
-async fn part(script: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new(tests().join("parts").join(script));
-    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let what = format!("{script} {}", arguments.join(" "));
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
-    assert!(output.status.success(), "{what} failed: {}", output.status);
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// A port or path of the parts, by the name its scripts export it under.
-async fn setting(name: &'static str) -> String {
-    if let Ok(value) = std::env::var(name) {
-        return value;
-    }
-    let script = format!(". '{}' && printf %s \"${name}\"", tests().join("parts/common.sh").display());
-    let output =
-        tokio::task::spawn_blocking(move || Command::new("bash").args(["-c", &script]).output().unwrap());
-    String::from_utf8(output.await.unwrap().stdout).unwrap()
-}
-
-/// A name that no other run uses.
-fn unique(what: &str) -> String {
-    format!("{what}-{}-{}", std::process::id(), free_port())
-}
+use crate::support::parts::{part, setting, trusting_the_parts, unique};
+use crate::support::server::Server;
 
 /// What a topic holds, as `(partition, key, value)`.
 async fn records(topic: &str) -> Vec<(u32, String, serde_json::Value)> {
@@ -67,13 +40,6 @@ async fn announcing_to_kafka(topic: &str, settings: &[(&str, &str)]) -> Server {
     let server = server.started().await;
     announce(&server, "arn:minio:sqs::1:kafka").await;
     server
-}
-
-/// Lays the authority of the parts' certificates where the server looks for it.
-async fn trusting_the_parts(server: &Server) {
-    let authorities = server.home().join(".minio/certs/CAs");
-    std::fs::create_dir_all(&authorities).unwrap();
-    std::fs::copy(PathBuf::from(setting("CA_CERT").await), authorities.join("parts.crt")).unwrap();
 }
 
 async fn announce(server: &Server, arn: &str) {

@@ -27,6 +27,9 @@ export MQTT_PORT=${MQTT_PORT:-21883}                      # open
 export MQTT_PASSWORD_PORT=${MQTT_PASSWORD_PORT:-21884}    # password
 export MQTT_TLS_PORT=${MQTT_TLS_PORT:-28883}              # TLS and password
 export MQTT_WS_PORT=${MQTT_WS_PORT:-29001}                # websockets, open
+export REDIS_PORT=${REDIS_PORT:-26379}                    # password
+export REDIS_TLS_PORT=${REDIS_TLS_PORT:-26380}            # TLS and password
+export POSTGRES_PORT=${POSTGRES_PORT:-25432}              # password, in the clear and with TLS
 
 # The one account every broker knows.
 export PARTS_USER=tidings PARTS_PASSWORD=tidings-secret

@@ -2,6 +2,7 @@
 //! but signed requests, a webhook that remembers what it got.
 
 pub(crate) mod client;
+pub(crate) mod parts;
 pub(crate) mod server;
 pub(crate) mod sink;
 pub(crate) mod xml;

@@ -51,6 +51,11 @@ impl Server {
         self
     }
 
+    /// As [`Server::with`], of a server that was started before.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Names its drives in this way from the next start on.
     pub(crate) fn give(&mut self, arguments: &[&str]) {
         self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();

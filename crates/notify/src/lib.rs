@@ -8,8 +8,13 @@
 
 pub mod arn;
 pub mod backoff;
+#[cfg(feature = "dial")]
+mod dial;
 pub mod event;
+pub mod format;
 mod health;
+#[cfg(feature = "link")]
+mod link;
 pub mod listen;
 mod matching;
 pub mod notifier;
@@ -23,7 +28,7 @@ pub mod target;
 mod targets;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-#[cfg(any(feature = "kafka", feature = "mqtt", feature = "webhook"))]
+#[cfg(feature = "tls")]
 mod tls;
 mod window;
 

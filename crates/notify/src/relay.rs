@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::event::Event;
 use crate::health::{Health, InProgress, Wait};
 use crate::notifier::ServerIdentity;
 use crate::record::minio::path;
@@ -176,6 +177,8 @@ impl Course {
             };
             let delivery = Delivery {
                 key: path(change),
+                event: Event::of(change.kind),
+                time_ms: change.time_ms,
                 body: self.relay.target.form().render(change, &self.relay.server),
             };
             let target = Arc::clone(&self.relay.target);

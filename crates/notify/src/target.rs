@@ -9,8 +9,8 @@ use bytes::Bytes;
 use store::Future;
 use tidings_store as store;
 
+use crate::event::Event;
 use crate::record::Form;
-#[cfg(any(feature = "kafka", feature = "mqtt", feature = "webhook"))]
 use crate::targets;
 
 /// Which target: the suffix of its configuration and its kind, shown as `1:kafka`.
@@ -140,6 +140,23 @@ impl TargetSettings {
         parse_duration(self.value(key)).unwrap_or(Duration::ZERO)
     }
 
+    /// Host and port of a key that holds `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key. The value is not quoted when it holds an `@`: what stands before that
+    /// is a password.
+    pub fn address(&self, key: &str) -> Result<(String, u16), String> {
+        let value = self.value(key);
+        if value.contains('@') {
+            return Err(format!("{key} names a user; user and password have keys of their own"));
+        }
+        let address = host_and_port(value);
+        let (host, port) =
+            address.ok_or_else(|| format!("{key} is {value}, an address looks like host:1234"))?;
+        Ok((host.to_owned(), port))
+    }
+
     /// A path, if one is set.
     pub fn path(&self, key: &str) -> Option<PathBuf> {
         Some(self.value(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
@@ -186,6 +203,14 @@ impl fmt::Debug for TargetSettings {
         write!(f, "{} ", self.target)?;
         f.debug_list().entries(set).finish()
     }
+}
+
+/// `host:port`, where the host of an IPv6 address stands in brackets. `None` for anything else.
+pub fn host_and_port(text: &str) -> Option<(&str, u16)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_plain = !host.is_empty() && !host.contains(['/', ' ']);
+    let is_one = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+    (is_plain && is_one).then_some((host, port.parse().ok()?))
 }
 
 fn parse_switch(text: &str) -> Option<bool> {
@@ -236,6 +261,10 @@ pub struct Surroundings {
 pub struct Delivery {
     /// `bucket/key`, not encoded: records of one key go in order, and partition by it.
     pub key: String,
+    /// What happened.
+    pub event: Event,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
     /// The record in the target's form.
     pub body: Bytes,
 }
@@ -249,6 +278,18 @@ pub enum Outcome {
     Away(String),
     /// The target works but does not take this record; others may fare better.
     Refused(String),
+}
+
+/// An error with its causes as one clause: what a client library says by itself is mostly that there was one.
+pub fn in_full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text += ": ";
+        text += &error.to_string();
+        cause = error.source();
+    }
+    text
 }
 
 /// Where records go. One value per target and settings; dropped when either changes.
@@ -300,6 +341,10 @@ pub static TARGETS: &[TargetKind] = &[
     targets::kafka::KIND,
     #[cfg(feature = "mqtt")]
     targets::mqtt::KIND,
+    #[cfg(feature = "postgresql")]
+    targets::postgresql::KIND,
+    #[cfg(feature = "redis")]
+    targets::redis::KIND,
     #[cfg(feature = "webhook")]
     targets::webhook::KIND,
 ];

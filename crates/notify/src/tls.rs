@@ -4,12 +4,16 @@
 //! a target is made of its settings.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::target::{Surroundings, TargetSettings};
 
@@ -33,47 +37,153 @@ pub(crate) fn trusted(surroundings: &Surroundings) -> Vec<CertificateDer<'static
     certificates
 }
 
-/// The configuration of a client that trusts what [`trusted`] gives and shows the certificate that two keys of
-/// the settings name, if they are set.
-///
-/// # Errors
-///
-/// A clause that names the file at fault.
-pub(crate) fn client_config(
-    settings: &TargetSettings,
-    certificate_key: &str,
-    private_key_key: &str,
-    surroundings: &Surroundings,
-) -> Result<ClientConfig, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(trusted(surroundings));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = versions.map_err(|error| error.to_string())?.with_root_certificates(roots);
-    match (settings.path(certificate_key), settings.path(private_key_key)) {
-        (Some(certificate), Some(key)) => {
-            let chain = certificates_in(&certificate)?;
-            let key_file = key.display();
-            let key = PrivateKeyDer::from_pem_file(&key)
-                .map_err(|error| format!("{key_file} holds no private key: {error}"))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| format!("{} cannot be used: {error}", certificate.display()))
+/// The keys of a kind of target that say whom to trust and who we are; empty where it has no such key.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TlsKeys {
+    /// Our certificate, a PEM file.
+    pub(crate) certificate: &'static str,
+    /// Its private key, a PEM file.
+    pub(crate) private_key: &'static str,
+    /// A PEM file with further roots.
+    pub(crate) authority: &'static str,
+    /// A switch: any certificate will do.
+    pub(crate) skip_verify: &'static str,
+}
+
+impl TlsKeys {
+    /// Checks that a certificate and its key are both set or neither.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names both keys.
+    pub(crate) fn check(&self, settings: &TargetSettings) -> Result<(), String> {
+        if settings.value(self.certificate).is_empty() == settings.value(self.private_key).is_empty() {
+            return Ok(());
         }
-        _ => Ok(builder.with_no_client_auth()),
+        Err(format!("{} and {} must both be set or neither", self.certificate, self.private_key))
+    }
+
+    /// What the settings say.
+    pub(crate) fn of(&self, settings: &TargetSettings) -> Tls {
+        Tls {
+            check: if settings.is_on(self.skip_verify) { Check::Nothing } else { Check::All },
+            authority: settings.path(self.authority),
+            own: settings.path(self.certificate).zip(settings.path(self.private_key)),
+        }
     }
 }
 
-/// Checks that of two keys that make a pair both or neither are set.
-pub(crate) fn check_pair(
-    settings: &TargetSettings,
-    certificate_key: &str,
-    private_key_key: &str,
-) -> Result<(), String> {
-    if settings.value(certificate_key).is_empty() == settings.value(private_key_key).is_empty() {
-        return Ok(());
+/// What of the other side's certificate is checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// That somebody trusted signed it, and that it is for the host we meant.
+    All,
+    /// That somebody trusted signed it.
+    Signature,
+    /// Nothing, as an operator asked for; that the other side holds its key is checked all the same.
+    Nothing,
+}
+
+/// How a client does TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Tls {
+    pub(crate) check: Check,
+    /// A PEM file of the roots to trust instead of those of [`trusted`].
+    pub(crate) authority: Option<PathBuf>,
+    /// Our certificate and its private key, PEM files.
+    pub(crate) own: Option<(PathBuf, PathBuf)>,
+}
+
+impl Tls {
+    /// The configuration of such a client.
+    ///
+    /// # Errors
+    ///
+    /// A clause that names the file at fault.
+    pub(crate) fn client_config(&self, surroundings: &Surroundings) -> Result<ClientConfig, String> {
+        let mut roots = RootCertStore::empty();
+        match &self.authority {
+            Some(file) => roots.add_parsable_certificates(certificates_in(file)?),
+            None => roots.add_parsable_certificates(trusted(surroundings)),
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let versions =
+            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+        let builder = versions.map_err(|error| error.to_string())?;
+        let builder = match self.check {
+            Check::All => builder.with_root_certificates(roots),
+            Check::Signature | Check::Nothing => {
+                let roots = (self.check == Check::Signature).then_some(roots);
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyHost { roots, provider }))
+            }
+        };
+        let Some((certificate, key)) = &self.own else {
+            return Ok(builder.with_no_client_auth());
+        };
+        let chain = certificates_in(certificate)?;
+        let key = PrivateKeyDer::from_pem_file(key)
+            .map_err(|error| format!("{} holds no private key: {error}", key.display()))?;
+        let shown = builder.with_client_auth_cert(chain, key);
+        shown.map_err(|error| format!("{} cannot be used: {error}", certificate.display()))
     }
-    Err(format!("{certificate_key} and {private_key_key} must both be set or neither"))
+}
+
+/// Takes a certificate for any host.
+#[derive(Debug)]
+struct AnyHost {
+    /// Who must have signed it; anybody when absent.
+    roots: Option<RootCertStore>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        _ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if let Some(roots) = &self.roots {
+            let certificate = ParsedCertificate::try_from(certificate)?;
+            let algorithms = self.provider.signature_verification_algorithms.all;
+            verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
 }
 
 fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -34,6 +34,12 @@ pub fn records(change: &Change, server: &ServerIdentity) -> Bytes {
     to_json(&Records { records: [record(change, server, encoded_key(&change.key))] }).into()
 }
 
+/// `[{"Event":[r],"EventTime":"…"}]`, an array of one.
+pub fn log(change: &Change, server: &ServerIdentity) -> Bytes {
+    let event = [record(change, server, encoded_key(&change.key))];
+    to_json(&[Logged { event, event_time: event_time(change.time_ms) }]).into()
+}
+
 /// The record by itself.
 pub fn bare(change: &Change, server: &ServerIdentity) -> Bytes {
     to_json(&record(change, server, encoded_key(&change.key))).into()
@@ -65,6 +71,13 @@ struct Envelope<'a> {
 struct Records<'a> {
     #[serde(rename = "Records")]
     records: [Record<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Logged<'a> {
+    event: [Record<'a>; 1],
+    event_time: String,
 }
 
 #[derive(Serialize)]
@@ -277,7 +290,7 @@ mod tests {
     use store::{BucketName, Change, ChangeKind, ObjectSummary, Origin, Sequence, VersionId};
     use tidings_store as store;
 
-    use super::{bare, envelope, listen_line, records};
+    use super::{bare, envelope, listen_line, log, records};
     use crate::notifier::ServerIdentity;
 
     fn server() -> ServerIdentity {
@@ -416,6 +429,16 @@ mod tests {
         );
         assert!(text(records(&put(), &server())).contains(r#""object":{"key":"dir%2Fa+b%2Bc"#));
         assert!(text(bare(&put(), &server())).starts_with(r#"{"eventVersion":"2.0""#));
+    }
+
+    #[test]
+    fn a_list_gets_the_record_with_its_time_beside_it() {
+        let told = text(log(&put(), &server()));
+        let expected = format!(
+            r#"[{{"Event":[{}],"EventTime":"2026-11-21T07:46:15.358Z"}}]"#,
+            text(bare(&put(), &server()))
+        );
+        assert_eq!(told, expected);
     }
 
     #[test]

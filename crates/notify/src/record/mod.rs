@@ -16,8 +16,10 @@ use crate::notifier::ServerIdentity;
 pub enum Form {
     /// MinIO's record in `{"EventName","Key","Records":[r]}`: what queues, topics and webhooks get.
     MinioEnvelope,
-    /// MinIO's record in `{"Records":[r]}`: what tables of a `namespace` hold.
+    /// MinIO's record in `{"Records":[r]}`: what tables, indexes and hashes hold.
     MinioRecords,
+    /// MinIO's record in `[{"Event":[r],"EventTime":"…"}]`: what a list in Redis holds.
+    MinioLog,
     /// MinIO's record by itself.
     MinioBare,
 }
@@ -28,6 +30,7 @@ impl Form {
         match self {
             Form::MinioEnvelope => minio::envelope(change, server),
             Form::MinioRecords => minio::records(change, server),
+            Form::MinioLog => minio::log(change, server),
             Form::MinioBare => minio::bare(change, server),
         }
     }

@@ -24,8 +24,10 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use store::Future;
 use tidings_store as store;
 
-use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
-use crate::tls;
+use crate::target::{
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, host_and_port,
+};
+use crate::tls::{self, TlsKeys};
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -127,6 +129,14 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Kafka::new(settings, surroundings)?)),
 };
 
+/// The client library reads the files itself.
+const TLS_KEYS: TlsKeys = TlsKeys {
+    certificate: "client_tls_cert",
+    private_key: "client_tls_key",
+    authority: "",
+    skip_verify: "tls_skip_verify",
+};
+
 /// Messages under way at once.
 const IN_FLIGHT_MAX: usize = 500;
 
@@ -157,10 +167,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
         ));
     }
     for broker in brokers(settings) {
-        let port = broker
-            .rsplit_once(':')
-            .and_then(|(host, port)| port.parse::<u16>().ok().filter(|_| !host.is_empty()));
-        if port.is_none() {
+        if host_and_port(broker).is_none() {
             return Err(format!("brokers names {broker}, a broker looks like host:9092"));
         }
     }
@@ -182,7 +189,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
             settings.value("compression_level")
         ));
     }
-    tls::check_pair(settings, "client_tls_cert", "client_tls_key")
+    TLS_KEYS.check(settings)
 }
 
 /// What Kafka takes for a topic (`org.apache.kafka.common.internals.Topic`); no broker would ever know another.
@@ -409,7 +416,10 @@ mod tests {
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{FutureProducer, FutureRecord};
 
+    use tidings_store::ChangeKind;
+
     use super::{Kafka, check, producer_config};
+    use crate::event::Event;
     use crate::target::{Delivery, Outcome, Surroundings, Target, TargetId, TargetSettings};
 
     /// Keys and the partitions that Sarama 1.45.1 chose for them with its default partitioner, of 1, 3, 7 and
@@ -474,7 +484,12 @@ mod tests {
         cluster.create_topic("events", 3, 1).unwrap();
         let settings = settings(&[("brokers", &cluster.bootstrap_servers()), ("topic", "events")]);
         let target = Kafka::new(&settings, &Surroundings::default()).unwrap();
-        let delivery = Delivery { key: "album/rose.jpg".to_owned(), body: "{}".into() };
+        let delivery = Delivery {
+            key: "album/rose.jpg".to_owned(),
+            event: Event::of(ChangeKind::Put),
+            time_ms: 0,
+            body: "{}".into(),
+        };
 
         assert_eq!((target.probe().await, target.deliver(delivery).await), (Ok(()), Outcome::Acknowledged));
     }

@@ -4,5 +4,9 @@
 pub(crate) mod kafka;
 #[cfg(feature = "mqtt")]
 pub(crate) mod mqtt;
+#[cfg(feature = "postgresql")]
+pub(crate) mod postgresql;
+#[cfg(feature = "redis")]
+pub(crate) mod redis;
 #[cfg(feature = "webhook")]
 pub(crate) mod webhook;

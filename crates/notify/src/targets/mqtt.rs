@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
-use crate::tls;
+use crate::tls::TlsKeys;
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -187,8 +187,7 @@ impl Broker {
 fn options(settings: &TargetSettings, surroundings: &Surroundings) -> Result<MqttOptions, String> {
     let broker = Broker::parse(settings.value("broker"))?;
     let mut options = MqttOptions::new("", broker.address, broker.port);
-    // MQTT has no client certificate keys; the names given are of keys that are never set.
-    let config = || tls::client_config(settings, "", "", surroundings).map(Into::into);
+    let config = || TlsKeys::default().of(settings).client_config(surroundings).map(Into::into);
     options.set_transport(match broker.channel {
         Channel::Tcp => Transport::Tcp,
         Channel::Tls => Transport::tls_with_config(config()?),

@@ -15,8 +15,10 @@ use store::Future;
 use tidings_store as store;
 use tokio::net::TcpStream;
 
-use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
-use crate::tls;
+use crate::target::{
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
+};
+use crate::tls::TlsKeys;
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -54,6 +56,9 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Webhook::new(settings, surroundings)?)),
 };
 
+const TLS_KEYS: TlsKeys =
+    TlsKeys { certificate: "client_cert", private_key: "client_key", authority: "", skip_verify: "" };
+
 /// Requests under way at once.
 const IN_FLIGHT_MAX: usize = 32;
 
@@ -76,7 +81,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
     endpoint(settings)?;
     authorization(settings)?;
-    tls::check_pair(settings, "client_cert", "client_key")
+    TLS_KEYS.check(settings)
 }
 
 fn endpoint(settings: &TargetSettings) -> Result<Url, String> {
@@ -116,12 +121,7 @@ impl Webhook {
             headers.insert(AUTHORIZATION, value);
         }
         let client = Client::builder()
-            .tls_backend_preconfigured(tls::client_config(
-                settings,
-                "client_cert",
-                "client_key",
-                surroundings,
-            )?)
+            .tls_backend_preconfigured(TLS_KEYS.of(settings).client_config(surroundings)?)
             .http1_only()
             .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -203,18 +203,6 @@ async fn read_up_to(answer: &mut Response, bytes_max: usize) -> String {
     String::from_utf8_lossy(&read).into_owned()
 }
 
-/// An error with its causes: what reqwest says by itself is mostly that there was one.
-fn in_full(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text += ": ";
-        text += &error.to_string();
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -230,6 +218,7 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::{KIND, Webhook, check};
+    use crate::event::Event;
     use crate::target::{Delivery, Outcome, Surroundings, Target, TargetId, TargetSettings};
     use crate::testing::contract::{self, Receiver};
 
@@ -327,7 +316,12 @@ mod tests {
     const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
     fn delivery() -> Delivery {
-        Delivery { key: "album/rose.jpg".to_owned(), body: Bytes::from_static(br#"{"EventName":"x"}"#) }
+        Delivery {
+            key: "album/rose.jpg".to_owned(),
+            event: Event::of(store::ChangeKind::Put),
+            time_ms: 0,
+            body: Bytes::from_static(br#"{"EventName":"x"}"#),
+        }
     }
 
     #[tokio::test]

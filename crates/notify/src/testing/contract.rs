@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use store::Future;
+use store::{ChangeKind, Future};
 use tidings_store as store;
 
+use crate::event::Event;
 use crate::target::{Delivery, Outcome, Target};
 
 /// What stands at the other end of a target.
@@ -71,7 +72,12 @@ async fn away_and_back(target: &dyn Target, receiver: &dyn Receiver) {
 }
 
 fn delivery(name: &str) -> Delivery {
-    Delivery { key: format!("bucket/{name}"), body: body(name) }
+    Delivery {
+        key: format!("bucket/{name}"),
+        event: Event::of(ChangeKind::Put),
+        time_ms: 1_795_247_175_358,
+        body: body(name),
+    }
 }
 
 fn body(name: &str) -> Bytes {

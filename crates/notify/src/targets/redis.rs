@@ -1,0 +1,243 @@
+//! Redis: an entry per object in a hash, or every record at the end of a list.
+//!
+//! One connection carries all that is under way: commands are written one behind the other and answered in that
+//! order, so none waits for the answer to another. A record counts as delivered when Redis answered its command;
+//! whether it outlives a crash of Redis is a matter of that server's `appendfsync`.
+//!
+//! A key that holds another type than the format needs makes the target unusable until it is gone; that is found
+//! out when connecting and told by every command after.
+//!
+//! Source of keys, commands and values: MinIO's Redis target. It knows no TLS; `tls` and `tls_skip_verify` are ours.
+
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind};
+use store::Future;
+use tidings_store as store;
+
+use crate::dial::Dial;
+use crate::format::{Entry, Format};
+use crate::link::{Fault, Link};
+use crate::record::Form;
+use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
+use crate::tls::TlsKeys;
+
+/// The row of `TARGETS`.
+pub(crate) const KIND: TargetKind = TargetKind {
+    kind: "redis",
+    subsystem: "notify_redis",
+    env: "REDIS",
+    help: "keeps the records of changes in a Redis server",
+    keys: &[
+        KeySpec::new("address", "ADDRESS", KeyKind::Csv, "address of the server, such as localhost:6379")
+            .required(),
+        KeySpec::new("key", "KEY", KeyKind::Text, "the key of the hash or list that records go to")
+            .required(),
+        Format::KEY,
+        KeySpec::new("password", "PASSWORD", KeyKind::Text, "password, when the server wants one").secret(),
+        KeySpec::new("user", "USER", KeyKind::Text, "user name, when the server has several"),
+        KeySpec::new("tls", "TLS", KeyKind::Switch, "whether the connection is encrypted").or("off"),
+        KeySpec::new(
+            "tls_skip_verify",
+            "TLS_SKIP_VERIFY",
+            KeyKind::Switch,
+            "trust the server's certificate without verification",
+        )
+        .or("off"),
+        KeySpec::QUEUE_DIR,
+        KeySpec::QUEUE_LIMIT,
+        KeySpec::COMMENT,
+    ],
+    check,
+    connect: |settings, surroundings| Ok(Box::new(Redis::new(settings, surroundings)?)),
+};
+
+const TLS_KEYS: TlsKeys =
+    TlsKeys { certificate: "", private_key: "", authority: "", skip_verify: "tls_skip_verify" };
+
+/// Commands under way at once.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// What the connection is called in Redis's `CLIENT LIST`.
+const CLIENT_NAME: &str = "tidings";
+
+fn check(settings: &TargetSettings) -> Result<(), String> {
+    settings.check_keys(KIND.keys)?;
+    settings.address("address")?;
+    Format::of(settings)?;
+    if !settings.value("user").is_empty() && settings.value("password").is_empty() {
+        return Err("user is set and password is not".to_owned());
+    }
+    Ok(())
+}
+
+struct Redis {
+    link: Link<MultiplexedConnection>,
+    key: Arc<str>,
+    format: Format,
+}
+
+impl Redis {
+    fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Redis, String> {
+        let (host, port) = settings.address("address")?;
+        let tls =
+            settings.is_on("tls").then(|| TLS_KEYS.of(settings).client_config(surroundings)).transpose()?;
+        let dial = Dial { host, port, tls: tls.map(Arc::new) };
+        let (key, format): (Arc<str>, _) = (settings.value("key").into(), Format::of(settings)?);
+        let mut login = RedisConnectionInfo::default();
+        if !settings.value("user").is_empty() {
+            login = login.set_username(settings.value("user"));
+        }
+        if !settings.value("password").is_empty() {
+            login = login.set_password(settings.value("password"));
+        }
+        let link = {
+            let key = Arc::clone(&key);
+            Link::new(move || Box::pin(connect(dial.clone(), login.clone(), Arc::clone(&key), format)))
+        };
+        Ok(Redis { link, key, format })
+    }
+
+    fn command(&self, delivery: &Delivery) -> Cmd {
+        let (key, field) = (&*self.key, &delivery.key);
+        let mut command = Cmd::new();
+        match (self.format, Entry::of(delivery.event)) {
+            (Format::Namespace, Entry::Set) => {
+                command.arg("HSET").arg(key).arg(field).arg(&delivery.body[..])
+            }
+            (Format::Namespace, Entry::Remove) => command.arg("HDEL").arg(key).arg(field),
+            (Format::Access, _) => command.arg("RPUSH").arg(key).arg(&delivery.body[..]),
+        };
+        command
+    }
+}
+
+/// A connection that is logged in and has seen that the key can be used.
+async fn connect(
+    dial: Dial,
+    login: RedisConnectionInfo,
+    key: Arc<str>,
+    format: Format,
+) -> Result<MultiplexedConnection, String> {
+    let told = |error: RedisError| error.to_string();
+    let stream = dial.connect().await?;
+    // The link bounds every exchange.
+    let config = AsyncConnectionConfig::new().set_response_timeout(None);
+    let opened = MultiplexedConnection::new_with_config(&login, stream, config).await;
+    let (mut connection, driver) = opened.map_err(told)?;
+    // Ends when the last handle of the connection is gone.
+    tokio::spawn(driver);
+    redis::cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME).exec_async(&mut connection).await.map_err(told)?;
+    let kind: String = redis::cmd("TYPE").arg(&*key).query_async(&mut connection).await.map_err(told)?;
+    let needed = match format {
+        Format::Namespace => "hash",
+        Format::Access => "list",
+    };
+    if kind != "none" && kind != needed {
+        return Err(format!("the key {key} holds a {kind}, this format needs a {needed}"));
+    }
+    Ok(connection)
+}
+
+/// What Redis answers to a command is about its own state, never about a record: it takes any bytes up to
+/// 512 MiB.
+fn fault(error: &RedisError) -> Fault {
+    let reason = error.to_string();
+    match error.kind() {
+        // A server that became a replica: the address may lead to another one by now.
+        ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown) => {
+            Fault::Connection(reason)
+        }
+        ErrorKind::Server(_) | ErrorKind::Extension => Fault::State(reason),
+        _ => Fault::Connection(reason),
+    }
+}
+
+impl Target for Redis {
+    fn form(&self) -> Form {
+        match self.format {
+            Format::Namespace => Form::MinioRecords,
+            Format::Access => Form::MinioLog,
+        }
+    }
+
+    fn in_flight_max(&self) -> usize {
+        IN_FLIGHT_MAX
+    }
+
+    /// Logs in if need be and pings, so that a wrong password and a key of another type show as well.
+    fn probe(&self) -> Future<'_, Result<(), String>> {
+        Box::pin(self.link.probe(|mut connection| async move {
+            redis::cmd("PING").exec_async(&mut connection).await.map_err(|error| fault(&error))
+        }))
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
+        let command = self.command(&delivery);
+        Box::pin(self.link.deliver(|mut connection| async move {
+            command.exec_async(&mut connection).await.map_err(|error| fault(&error))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_store::ChangeKind;
+
+    use super::{KIND, Redis, check};
+    use crate::event::Event;
+    use crate::record::Form;
+    use crate::target::{Delivery, Surroundings, Target, TargetId, TargetSettings};
+
+    fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
+        let pairs = [&[("address", "r:6379"), ("key", "events")], pairs].concat();
+        let values = pairs.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
+        TargetSettings { target: TargetId { id: "1".to_owned(), kind: "redis" }, values }
+    }
+
+    fn sent(format: &str, kind: ChangeKind) -> String {
+        let target = Redis::new(&settings(&[("format", format)]), &Surroundings::default()).unwrap();
+        let delivery = Delivery {
+            key: "album/rose.jpg".to_owned(),
+            event: Event::of(kind),
+            time_ms: 0,
+            body: "{}".into(),
+        };
+        String::from_utf8(target.command(&delivery).get_packed_command()).unwrap().replace("\r\n", " ")
+    }
+
+    #[test]
+    fn a_hash_holds_what_is_there_and_a_list_holds_what_happened() {
+        let set = "*4 $4 HSET $6 events $14 album/rose.jpg $2 {} ";
+        assert_eq!(sent("namespace", ChangeKind::Put), set);
+        assert_eq!(sent("namespace", ChangeKind::Delete), "*3 $4 HDEL $6 events $14 album/rose.jpg ");
+        assert_eq!(sent("access", ChangeKind::Delete), "*3 $5 RPUSH $6 events $2 {} ");
+    }
+
+    #[test]
+    fn the_form_of_record_follows_the_format() {
+        let form =
+            |format| Redis::new(&settings(&[("format", format)]), &Surroundings::default()).unwrap().form();
+        assert_eq!((form("namespace"), form("access")), (Form::MinioRecords, Form::MinioLog));
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
+        let told = |pairs: &[(&'static str, &str)]| check(&settings(pairs)).err().unwrap_or_default();
+        assert_eq!(told(&[]), "");
+        assert_eq!(told(&[("address", "r")]), "address is r, an address looks like host:1234");
+        assert_eq!(
+            told(&[("address", "u:geheim@r:1")]),
+            "address names a user; user and password have keys of their own"
+        );
+        assert_eq!(told(&[("key", "")]), "key is required and not set");
+        assert_eq!(told(&[("format", "hash")]), "format is hash, known are namespace and access");
+        assert_eq!(told(&[("user", "u")]), "user is set and password is not");
+        assert_eq!(told(&[("tls", "yes")]), "tls is yes, a switch is on or off");
+        assert_eq!(
+            KIND.keys.iter().filter(|key| key.is_secret).map(|key| key.name).collect::<Vec<_>>(),
+            ["password"]
+        );
+    }
+}

@@ -1,0 +1,103 @@
+//! A real PostgreSQL: a table of records, a mirror of the bucket, passwords, TLS.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::journey::{self, Held, Part, records};
+use crate::support::parts::{part, setting, unique};
+
+/// The tests stop and kill the one server there is, so they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// `host=localhost …` with these words added.
+async fn connection(words: &str) -> String {
+    let port = setting("POSTGRES_PORT").await;
+    format!("host=localhost port={port} dbname=events user=tidings password=tidings-secret {words}")
+}
+
+fn table() -> String {
+    unique("records").replace('-', "_")
+}
+
+async fn postgres(table: &str, format: &str) -> Part {
+    Part {
+        script: "postgres.sh",
+        kind: "postgresql",
+        env: "POSTGRES",
+        settings: vec![
+            ("CONNECTION_STRING", connection("sslmode=disable").await),
+            ("TABLE", table.to_owned()),
+            ("FORMAT", format.to_owned()),
+        ],
+        shape: records,
+        held: rows(table.to_owned()),
+    }
+}
+
+/// The records of a table in the order of their times; none before it is made.
+fn rows(table: String) -> Held {
+    Box::new(move || {
+        let question = format!("select to_regclass('{table}')");
+        let records = format!(
+            "select event_data from {table} order by event_time, event_data #>> '{{Records,0,s3,object,sequencer}}'"
+        );
+        Box::pin(async move {
+            if part("postgres.sh", &["ask", &question]).await.trim().is_empty() {
+                return Vec::new();
+            }
+            let printed = part("postgres.sh", &["ask", &records]).await;
+            printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        })
+    })
+}
+
+async fn mirror(table: &str) -> BTreeMap<String, Value> {
+    let printed = part("postgres.sh", &["ask", &format!("select key, value from {table}")]).await;
+    let rows = printed.lines().map(|line| line.split_once('\t').expect("a row has two columns"));
+    rows.map(|(key, value)| (key.to_owned(), serde_json::from_str(value).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_table_in_postgres_gets_every_record_though_the_server_is_away_and_killed() {
+    let _turn = TURN.lock().await;
+    journey::every_record_arrives(&postgres(&table(), "access").await).await;
+}
+
+#[tokio::test]
+async fn a_table_in_postgres_mirrors_the_bucket() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    part("postgres.sh", &["start"]).await;
+    let create =
+        format!("create table {table} (key varchar primary key, value jsonb, seen timestamp default now())");
+    part("postgres.sh", &["ask", &create]).await;
+    journey::the_bucket_is_mirrored(&postgres(&table, "namespace").await, || mirror(&table)).await;
+}
+
+#[tokio::test]
+async fn with_a_wrong_password_records_wait_for_postgres() {
+    let _turn = TURN.lock().await;
+    let wrong = connection("sslmode=disable").await.replace("tidings-secret", "wrong-secret");
+    let postgres = postgres(&table(), "access").await;
+    journey::a_wrong_password_makes_records_wait(&postgres, &[("CONNECTION_STRING", &wrong)]).await;
+}
+
+#[tokio::test]
+async fn a_record_arrives_in_postgres_over_tls_in_every_degree_of_trust() {
+    let _turn = TURN.lock().await;
+    let authority = setting("CA_CERT").await;
+    let nobody = format!("sslmode=verify-ca sslrootcert={authority} hostaddr=127.0.0.1");
+    for words in ["sslmode=require", "sslmode=verify-full", nobody.as_str()] {
+        let connection = connection(words).await;
+        let postgres = postgres(&table(), "access").await.with(&[("CONNECTION_STRING", &connection)]);
+        journey::a_record_arrives(&postgres).await;
+    }
+}
+
+#[tokio::test]
+async fn postgres_keeps_what_every_target_promises() {
+    let _turn = TURN.lock().await;
+    journey::promises_are_kept(&postgres(&table(), "access").await).await;
+}
