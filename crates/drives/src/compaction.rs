@@ -249,8 +249,7 @@ impl Compaction<'_> {
 
     /// What of a frame is needed.
     fn needed(&self, shared: &Shared, metadata: &[u8], oldest: &OldestDead) -> Result<Vec<Copy>, Halt> {
-        let frame =
-            FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
+        let frame = FramePlace::of(shared);
         let mut needed = Vec::new();
         for commit in record::decode(metadata).ok_or(Halt::Damaged)? {
             for (place, (at, length)) in places_of(frame, metadata, &commit).iter().zip(&commit.changes) {

@@ -223,11 +223,6 @@ impl LocalEngine {
         }
     }
 
-    fn check_readable(&self) -> Result<(), EngineError> {
-        let (answered, needed) = (self.set.online().count(), self.set.geometry.read_quorum());
-        if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
-    }
-
     async fn look_up(&self, key: &[u8]) -> Result<Option<Arc<Stored>>, EngineError> {
         let prepare = |index: &Index| {
             if index.is_undecided(key) {
@@ -382,7 +377,7 @@ impl Engine for LocalEngine {
     ) -> Future<'a, Result<Option<Entry>, EngineError>> {
         Box::pin(async move {
             check(partition)?;
-            self.check_readable()?;
+            self.set.check_readable()?;
             let Some(mut stored) = self.look_up(key).await? else { return Ok(None) };
             loop {
                 let entry = |payload| Ok(Some(Entry { payload, ..stored.entry() }));
@@ -416,7 +411,7 @@ impl Engine for LocalEngine {
     ) -> Future<'_, Result<Vec<(Bytes, Entry)>, EngineError>> {
         Box::pin(async move {
             check(partition)?;
-            self.check_readable()?;
+            self.set.check_readable()?;
             let prepare = |index: &Index| {
                 let part = index.part(&range, limit);
                 let undecided = Undecided::of(index, &range);
@@ -450,7 +445,7 @@ impl Engine for LocalEngine {
     ) -> Future<'_, Result<Vec<Change>, EngineError>> {
         Box::pin(async move {
             check(partition)?;
-            self.check_readable()?;
+            self.set.check_readable()?;
             if let Some(changes) = self.set.index.read().recent_after(after, limit) {
                 return Ok(changes);
             }

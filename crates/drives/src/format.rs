@@ -6,9 +6,10 @@
 
 use uuid::Uuid;
 
-use crate::digest::crc64;
+use crate::fields::Fields;
 use crate::frame::Address;
 use crate::quorum::Geometry;
+use crate::sealed::{seal, sound_copies};
 
 /// Name of the file in the root of a drive.
 pub(crate) const FORMAT_FILE: &str = "format";
@@ -100,8 +101,7 @@ impl Identity {
 
     /// The file's content: two copies.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(2 * COPY_BYTES);
-        bytes.extend_from_slice(MAGIC);
+        let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(self.set.as_bytes());
@@ -112,9 +112,9 @@ impl Identity {
             );
         }
         bytes.extend_from_slice(&self.revision.to_le_bytes());
-        push_log(&mut bytes, &self.log);
+        bytes.extend_from_slice(&self.log.encode());
         bytes.push(u8::from(self.previous.is_some()));
-        push_log(&mut bytes, &self.previous.unwrap_or(self.log));
+        bytes.extend_from_slice(&self.previous.unwrap_or(self.log).encode());
         for member in &self.members {
             bytes.extend_from_slice(member.drive.as_bytes());
             bytes.push(u8::from(member.voter));
@@ -126,29 +126,22 @@ impl Identity {
         for set in &self.sets {
             bytes.extend_from_slice(set.as_bytes());
         }
-        bytes.resize(COPY_BYTES - 8, 0);
-        let crc = crc64(&[&bytes]);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_within(..);
-        bytes
+        seal(bytes, COPY_BYTES)
     }
 
     /// Reads a file's content: the later one of its sound copies.
     pub(crate) fn decode(file: &[u8]) -> Found {
         let mut newer = None;
         let mut sound: Option<Identity> = None;
-        for copy in file.chunks(COPY_BYTES) {
-            let Some((body, crc)) = copy.split_last_chunk::<8>() else {
-                continue;
-            };
-            if copy.len() != COPY_BYTES || &body[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
-                continue;
+        for said in sound_copies(file, MAGIC, COPY_BYTES) {
+            match Fields::of(said).short() {
+                Some(FORMAT_VERSION) => {}
+                version => {
+                    newer = version;
+                    continue;
+                }
             }
-            let version = u32::from_le_bytes([body[8], body[9], body[10], body[11]]);
-            if version != FORMAT_VERSION {
-                newer = Some(version);
-            } else if let Some(identity) =
-                decode_body(&mut Reader(&body[16..]), &mut Reader(&body[SETS_AT..]))
+            if let Some(identity) = decode_said(said)
                 && sound.as_ref().is_none_or(|known| known.rank() < identity.rank())
             {
                 sound = Some(identity);
@@ -167,10 +160,6 @@ impl Identity {
     }
 }
 
-fn push_log(bytes: &mut Vec<u8>, log: &EpochLog) {
-    bytes.extend_from_slice(&log.encode());
-}
-
 impl EpochLog {
     /// Encoded size in bytes.
     pub(crate) const BYTES: usize = 48;
@@ -187,35 +176,43 @@ impl EpochLog {
         bytes
     }
 
-    /// Reads what [`EpochLog::encode`] wrote.
-    pub(crate) fn decode(bytes: &[u8; EpochLog::BYTES]) -> EpochLog {
-        let mut reader = Reader(bytes);
-        reader.log().expect("the array has the encoded size")
+    /// Takes what [`EpochLog::encode`] wrote; `None` where the bytes end before it does.
+    pub(crate) fn take(fields: &mut Fields<'_>) -> Option<EpochLog> {
+        Some(EpochLog {
+            epoch: fields.long()?,
+            nonce: Nonce(fields.array()?),
+            kept_batch: fields.long()?,
+            kept_hash: fields.long()?,
+            start: fields.address()?,
+        })
     }
 }
 
-fn decode_body(reader: &mut Reader<'_>, sets: &mut Reader<'_>) -> Option<Identity> {
-    let set = reader.uuid()?;
-    let drive = reader.uuid()?;
-    let position = usize::from(reader.u16()?);
-    let geometry = Geometry { data: usize::from(reader.u16()?), parity: usize::from(reader.u16()?) };
-    let count = usize::from(reader.u16()?);
-    let revision = reader.u64()?;
-    let log = reader.log()?;
-    let has_previous = reader.u8()? == 1;
-    let previous = reader.log()?;
+/// What a copy says; places in it count from behind the magic.
+fn decode_said(said: &[u8]) -> Option<Identity> {
+    let mut fields = Fields::of(said.get(16 - MAGIC.len()..)?);
+    let set = fields.uuid()?;
+    let drive = fields.uuid()?;
+    let position = usize::from(fields.half()?);
+    let geometry = Geometry { data: usize::from(fields.half()?), parity: usize::from(fields.half()?) };
+    let count = usize::from(fields.half()?);
+    let revision = fields.long()?;
+    let log = EpochLog::take(&mut fields)?;
+    let has_previous = fields.byte()? == 1;
+    let previous = EpochLog::take(&mut fields)?;
     if count != geometry.drives() || count > Geometry::DRIVES_MAX || position >= count || geometry.data == 0 {
         return None;
     }
     let mut members = Vec::with_capacity(count);
     for _ in 0..count {
         members.push(Membership {
-            drive: reader.uuid()?,
-            voter: reader.u8()? == 1,
-            joined_batch: reader.u64()?,
+            drive: fields.uuid()?,
+            voter: fields.byte()? == 1,
+            joined_batch: fields.long()?,
         });
     }
-    let sets = (0..sets.u16()?).map(|_| sets.uuid()).collect::<Option<Vec<Uuid>>>()?;
+    let mut sets = Fields::of(said.get(SETS_AT - MAGIC.len()..)?);
+    let sets = (0..sets.half()?).map(|_| sets.uuid()).collect::<Option<Vec<Uuid>>>()?;
     (members[position].drive == drive).then_some(Identity {
         set,
         position,
@@ -226,47 +223,6 @@ fn decode_body(reader: &mut Reader<'_>, sets: &mut Reader<'_>) -> Option<Identit
         members,
         sets,
     })
-}
-
-/// Takes numbers off the front of bytes.
-struct Reader<'a>(&'a [u8]);
-
-impl Reader<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (head, rest) = self.0.split_first_chunk::<N>()?;
-        self.0 = rest;
-        Some(*head)
-    }
-
-    fn u8(&mut self) -> Option<u8> {
-        self.take::<1>().map(|[byte]| byte)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Option<u64> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    fn uuid(&mut self) -> Option<Uuid> {
-        self.take().map(Uuid::from_bytes)
-    }
-
-    fn log(&mut self) -> Option<EpochLog> {
-        Some(EpochLog {
-            epoch: self.u64()?,
-            nonce: Nonce(self.take()?),
-            kept_batch: self.u64()?,
-            kept_hash: self.u64()?,
-            start: Address { segment: self.u32()?, offset: self.u32()? },
-        })
-    }
 }
 
 #[cfg(test)]

@@ -188,13 +188,9 @@ impl Header {
         bytes
     }
 
-    /// Reads a header of this epoch at this address; `None` for anything else.
-    pub(crate) fn decode(bytes: &[u8], nonce: &Nonce, address: Address) -> Option<Header> {
-        Header::decode_any(bytes, address).filter(|header| header.shared.nonce == *nonce)
-    }
-
-    /// Reads a header of whichever epoch. Only where a frame is known to stand: a payload may look like one.
-    pub(crate) fn decode_any(bytes: &[u8], address: Address) -> Option<Header> {
+    /// Reads a header at this address, of whichever epoch; `None` for anything else. A payload may look like one: where
+    /// no frame is known to stand, only [`Header::is_of`] tells.
+    pub(crate) fn decode(bytes: &[u8], address: Address) -> Option<Header> {
         let bytes: &[u8; HEADER_BYTES] = bytes.get(..HEADER_BYTES)?.try_into().expect("of that size");
         let (body, crc) = bytes.split_last_chunk::<8>().expect("a header is longer");
         if &bytes[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
@@ -218,6 +214,11 @@ impl Header {
         sound.then_some(header)
     }
 
+    /// Whether it belongs to the epoch that has this secret.
+    pub(crate) fn is_of(&self, nonce: &Nonce) -> bool {
+        self.shared.nonce == *nonce
+    }
+
     /// The frame, ready to write.
     pub(crate) fn frame(&self, metadata: &[u8], column: &[u8]) -> AlignedBytes {
         let mut frame = AlignedBytes::zeroed(self.frame_bytes());
@@ -226,12 +227,6 @@ impl Header {
         frame[self.column_offset()..][..column.len()].copy_from_slice(column);
         frame
     }
-}
-
-/// The nonce a header states, of whichever epoch: for frames the index names, whose place and batch are known.
-pub(crate) fn nonce_of(block: &[u8]) -> Option<Nonce> {
-    let header: &[u8; HEADER_BYTES] = block.first_chunk()?;
-    Some(Shared::decode(header[24..144].try_into().expect("120 bytes"))?.nonce)
 }
 
 /// A frame read from a drive, every part of it verified.
@@ -291,7 +286,10 @@ mod tests {
     #[test]
     fn a_frame_is_read_back_at_its_own_place_in_its_own_epoch_and_nowhere_else() {
         let frame = header().frame(b"abc", b"wxyz");
-        let read = |nonce, offset| Header::decode(&frame, &Nonce(nonce), Address { segment: 3, offset });
+        let read = |nonce, offset| {
+            let header = Header::decode(&frame, Address { segment: 3, offset });
+            header.filter(|header| header.is_of(&Nonce(nonce)))
+        };
 
         assert_eq!(read([9; 16], 8192), Some(header()));
         assert_eq!(read([8; 16], 8192), None);
@@ -309,7 +307,7 @@ mod tests {
         for bit in 0..(HEADER_BYTES + 7) * 8 {
             let mut bytes = frame.to_vec();
             bytes[bit / 8] ^= 1 << (bit % 8);
-            let sound = Header::decode(&bytes, &Nonce([9; 16]), Address { segment: 3, offset: 8192 })
+            let sound = Header::decode(&bytes, Address { segment: 3, offset: 8192 })
                 .is_some_and(|header| Frame::of(header, &bytes).is_whole());
             assert!(!sound, "bit {bit}");
         }

@@ -21,7 +21,9 @@ mod digest;
 pub mod directory;
 pub mod drive;
 mod engine;
+mod errand;
 mod error;
+mod fields;
 mod format;
 mod frame;
 mod heal;
@@ -43,6 +45,7 @@ mod rebuild;
 mod record;
 mod recovery;
 mod replay;
+mod sealed;
 mod segment;
 mod sequencer;
 mod set;
@@ -53,6 +56,8 @@ mod table;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod time;
+mod watch;
+mod windows;
 mod writer;
 
 pub use assemble::{Given, Reopen};

@@ -14,10 +14,11 @@ use store::Sequence;
 use uuid::Uuid;
 
 use crate::chain::{Chain, Heads, Stream};
-use crate::digest::crc64;
 use crate::error::OpenError;
+use crate::fields::{Fields, push_length};
 use crate::format::EpochLog;
 use crate::frame::Address;
+use crate::sealed::{seal, sound_copies};
 use crate::set::Set;
 use crate::table::{Row, SegmentTable, Span};
 
@@ -86,10 +87,9 @@ impl Manifest {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let needed = HEAD_BYTES + self.table.len() * ROW_BYTES + 8;
         let size = needed.next_power_of_two().max(COPY_BYTES_MIN);
-        let mut bytes = Vec::with_capacity(2 * size);
-        bytes.extend_from_slice(MAGIC);
+        let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&VERSION.to_le_bytes());
-        push_short(&mut bytes, self.table.len());
+        push_length(&mut bytes, self.table.len());
         bytes.extend_from_slice(self.set.as_bytes());
         bytes.extend_from_slice(&self.counter.to_le_bytes());
         bytes.extend_from_slice(&self.log.encode());
@@ -108,32 +108,23 @@ impl Manifest {
         for row in self.table.rows() {
             push_row(&mut bytes, row);
         }
-        bytes.resize(size - 8, 0);
-        let crc = crc64(&[&bytes]);
-        bytes.extend_from_slice(&crc.to_le_bytes());
-        bytes.extend_from_within(..);
-        bytes
+        seal(bytes, size)
     }
 
     /// Reads a file's content: the later one of its sound copies.
     pub(crate) fn decode(file: &[u8]) -> Found {
         let mut newer = None;
         let mut sound: Option<Manifest> = None;
-        for copy in file.chunks(file.len().div_ceil(2).max(1)) {
-            let Some((body, crc)) = copy.split_last_chunk::<8>() else {
-                continue;
-            };
-            if body.len() < HEAD_BYTES || &body[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
-                continue;
-            }
-            match Reader(&body[8..]).short() {
+        for said in sound_copies(file, MAGIC, file.len().div_ceil(2)) {
+            let mut fields = Fields::of(said);
+            match fields.short() {
                 Some(VERSION) => {}
                 version => {
                     newer = version;
                     continue;
                 }
             }
-            if let Some(manifest) = decode_body(body)
+            if let Some(manifest) = decode_said(fields)
                 && sound.as_ref().is_none_or(|known| known.counter < manifest.counter)
             {
                 sound = Some(manifest);
@@ -147,10 +138,6 @@ impl Manifest {
     }
 }
 
-fn push_short(bytes: &mut Vec<u8>, number: usize) {
-    bytes.extend_from_slice(&u32::try_from(number).expect("fewer segments than numbers").to_le_bytes());
-}
-
 fn push_row(bytes: &mut Vec<u8>, row: &Row) {
     bytes.extend_from_slice(&row.number.to_le_bytes());
     bytes.extend_from_slice(&row.end.to_le_bytes());
@@ -161,60 +148,43 @@ fn push_row(bytes: &mut Vec<u8>, row: &Row) {
     }
 }
 
-fn decode_body(body: &[u8]) -> Option<Manifest> {
-    let mut reader = Reader(&body[12..]);
-    let count = usize::try_from(reader.short()?).ok()?;
-    let set = Uuid::from_bytes(*reader.take::<16>()?);
-    let counter = reader.long()?;
-    let log = EpochLog::decode(reader.take::<{ EpochLog::BYTES }>()?);
-    let (next_batch, last_hash) = (reader.long()?, reader.long()?);
-    let heads = Heads { hot: reader.head()?, cold: reader.head()?, newest: reader.short()? };
-    reader.short()?;
-    let (last_sequence, floor) = (Sequence(reader.long()?), Sequence(reader.long()?));
-    let rows = body.get(HEAD_BYTES..HEAD_BYTES.checked_add(count.checked_mul(ROW_BYTES)?)?)?;
-    let rows: Option<Vec<Row>> = rows.chunks(ROW_BYTES).map(|row| Reader(row).row()).collect();
+/// What a copy says behind its version.
+fn decode_said(mut fields: Fields<'_>) -> Option<Manifest> {
+    let count = fields.length()?;
+    let set = fields.uuid()?;
+    let counter = fields.long()?;
+    let log = EpochLog::take(&mut fields)?;
+    let (next_batch, last_hash) = (fields.long()?, fields.long()?);
+    let (hot, cold) = (decode_head(&mut fields)?, decode_head(&mut fields)?);
+    let heads = Heads { hot, cold, newest: fields.short()? };
+    fields.short()?;
+    let (last_sequence, floor) = (Sequence(fields.long()?), Sequence(fields.long()?));
+    // The magic is not among the fields.
+    fields.take(HEAD_BYTES - MAGIC.len() - fields.offset())?;
+    let rows: Option<Vec<Row>> = (0..count).map(|_| decode_row(&mut fields)).collect();
     let table = SegmentTable::of(rows?);
     // An anchor has a frame of its epoch before it, and counts in 64 bits.
     let sound = table.len() == count && next_batch > log.kept_batch.checked_add(1)?;
     sound.then_some(Manifest { set, counter, log, next_batch, last_hash, heads, last_sequence, floor, table })
 }
 
-/// Takes numbers off the front.
-struct Reader<'a>(&'a [u8]);
+#[expect(clippy::option_option, reason = "the outer one is the end of the bytes, the inner one no head")]
+fn decode_head(fields: &mut Fields<'_>) -> Option<Option<Address>> {
+    let address = fields.address()?;
+    Some((address.offset != 0).then_some(address))
+}
 
-impl<'a> Reader<'a> {
-    fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
-        let (taken, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn short(&mut self) -> Option<u32> {
-        self.take().map(|bytes| u32::from_le_bytes(*bytes))
-    }
-
-    fn long(&mut self) -> Option<u64> {
-        self.take().map(|bytes| u64::from_le_bytes(*bytes))
-    }
-
-    #[expect(clippy::option_option, reason = "the outer one is the end of the bytes, the inner one no head")]
-    fn head(&mut self) -> Option<Option<Address>> {
-        let address = Address { segment: self.short()?, offset: self.short()? };
-        Some((address.offset != 0).then_some(address))
-    }
-
-    fn row(&mut self) -> Option<Row> {
-        let (number, end) = (self.short()?, self.short()?);
-        let stream = match self.take::<8>()?[0] {
-            0 => Stream::Hot,
-            1 => Stream::Cold,
-            _ => return None,
-        };
-        let (first_batch, last_batch) = (self.long()?, self.long()?);
-        let span = Span { first: Sequence(self.long()?), last: Sequence(self.long()?) };
-        let span = (span.last != Sequence::ZERO).then_some(span);
-        Some(Row { number, stream, end, first_batch, last_batch, span })
-    }
+fn decode_row(fields: &mut Fields<'_>) -> Option<Row> {
+    let (number, end) = (fields.short()?, fields.short()?);
+    let stream = match fields.take(8)?[0] {
+        0 => Stream::Hot,
+        1 => Stream::Cold,
+        _ => return None,
+    };
+    let (first_batch, last_batch) = (fields.long()?, fields.long()?);
+    let span = Span { first: Sequence(fields.long()?), last: Sequence(fields.long()?) };
+    let span = (span.last != Sequence::ZERO).then_some(span);
+    Some(Row { number, stream, end, first_batch, last_batch, span })
 }
 
 /// The highest manifest of the voters that are there; `None` when the set has none yet.
@@ -228,7 +198,7 @@ pub(crate) fn newest(set: &Set) -> Result<Option<Manifest>, OpenError> {
     let mut damaged = Vec::new();
     let mut known = 0;
     for member in set.online() {
-        let loaded = member.drive().and_then(|drive| drive.load(MANIFEST_FILE));
+        let loaded = set.patiently(member.position, |member| member.drive()?.load(MANIFEST_FILE));
         match loaded {
             Ok(None) => known += 1,
             // Of a drive that became a voter before there was one.

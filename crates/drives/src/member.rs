@@ -19,8 +19,8 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use crate::assemble::Reopen;
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment};
-use crate::format::Nonce;
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, Segment, Space};
+use crate::errand::Overdue;
 use crate::frame::{Address, Frame, Header};
 use crate::lane::Lane;
 use crate::segment::{self, OpenSegment};
@@ -48,6 +48,10 @@ pub(crate) struct Member {
     pub stalled: AtomicBool,
     /// Shared with every thread that writes to it.
     users: Arc<()>,
+    /// Errands it has not come back from.
+    pub overdue: Overdue,
+    /// Sizes of its file system when it was last looked at; zeroes before.
+    space: Mutex<Space>,
     /// The last batch it holds.
     pub written: AtomicU64,
     /// Held while a segment is made, which one thread does at a time.
@@ -92,6 +96,8 @@ impl Member {
             hangs: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             users: Arc::new(()),
+            overdue: Overdue::default(),
+            space: Mutex::default(),
             written: AtomicU64::new(0),
             making: Mutex::new(()),
             told: Mutex::new(String::new()),
@@ -185,6 +191,16 @@ impl Member {
     pub(crate) fn drive(&self) -> io::Result<Arc<dyn Drive>> {
         let drive = self.slot.read().drive.clone();
         drive.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the drive is absent"))
+    }
+
+    /// Sizes of its file system when it was last looked at; asks nothing of the drive.
+    pub(crate) fn space(&self) -> Space {
+        *self.space.lock()
+    }
+
+    /// Notes the sizes of its file system.
+    pub(crate) fn note_space(&self, space: Space) {
+        *self.space.lock() = space;
     }
 
     /// Puts another drive in its place, or what is at its path by now. The one before is closed.
@@ -303,8 +319,12 @@ impl Member {
         self.segment(address.segment)?.write_frame(u64::from(address.offset), bytes)
     }
 
-    /// Reads a frame from the medium: `None` where there is none of this epoch.
-    pub(crate) fn read_frame(&self, nonce: &Nonce, address: Address) -> io::Result<Option<Frame>> {
+    /// Reads a frame from the medium: `None` where there is none that is wanted.
+    pub(crate) fn read_frame(
+        &self,
+        address: Address,
+        is_wanted: impl Fn(&Header) -> bool,
+    ) -> io::Result<Option<Frame>> {
         let segment = match self.segment(address.segment) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.drive().is_ok() => return Ok(None),
             other => other?,
@@ -315,7 +335,7 @@ impl Member {
         }
         let mut block = AlignedBytes::zeroed(BLOCK_BYTES);
         segment.file().read_medium_at(offset, &mut block)?;
-        let Some(header) = Header::decode(&block, nonce, address) else {
+        let Some(header) = Header::decode(&block, address).filter(is_wanted) else {
             return Ok(None);
         };
         if header.frame_bytes() > BLOCK_BYTES {

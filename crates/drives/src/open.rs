@@ -144,11 +144,14 @@ fn set_of(
                     failure => out = Some(failure.to_string()),
                 },
             }
-            if let Ok(space) = drive.space() {
-                smallest = smallest.min(space.total_bytes);
-            }
         }
-        members.push(Member::new(position, identity.members[position].drive, path, reopen, drive, out));
+        let space = drive.as_ref().and_then(|drive| drive.space().ok()).filter(|_| out.is_none());
+        let member = Member::new(position, identity.members[position].drive, path, reopen, drive, out);
+        if let Some(space) = space {
+            smallest = smallest.min(space.total_bytes);
+            member.note_space(space);
+        }
+        members.push(Arc::new(member));
     }
     let sizes =
         tuning

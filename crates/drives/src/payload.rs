@@ -209,7 +209,7 @@ impl Wanted<'_> {
 
     /// From the same range of other columns, or from another copy.
     async fn rebuild(&self) -> Result<Bytes, EngineError> {
-        self.check_quorum()?;
+        self.set.check_readable()?;
         let payload = match self.extent.extent.lie {
             Lie::Replicated => self.read_copies().await,
             Lie::Column(_) | Lie::Split => {
@@ -252,7 +252,7 @@ impl Wanted<'_> {
 
     /// From whole columns, each verified: what is damaged is found, and told.
     async fn rebuild_whole(&self) -> Result<Bytes, EngineError> {
-        self.check_quorum()?;
+        self.set.check_readable()?;
         let frame = self.extent.frame;
         let asked = self.holders().map(|position| async move {
             (position, lane::read(self.set, position, move |member| Slice::whole(member, frame)).await)
@@ -266,16 +266,24 @@ impl Wanted<'_> {
         let read = |(position, bytes): (Option<usize>, usize)| {
             let mut piece = vec![0; bytes];
             let member = holding(self.set, position?, &self.extent)?;
-            member.segment(segment).ok()?.file().read_at(start, &mut piece).ok()?;
-            Some(piece)
+            let kept = member.kept_segment(segment);
+            if kept.is_some_and(|open| open.file().read_cached_at(start, &mut piece).unwrap_or(false)) {
+                return Some(piece);
+            }
+            let read = move |member: &Member| {
+                member.segment(segment)?.file().read_at(start, &mut piece)?;
+                Ok(piece)
+            };
+            self.set.patiently(member.position, read).ok()
         };
         let pieces: Option<Vec<Vec<u8>>> = pieces(self.set, &self.extent).into_iter().map(read).collect();
         if let Some(payload) = self.sound(pieces.map(|pieces| pieces.concat())) {
             return Ok(payload);
         }
-        self.check_quorum()?;
+        self.set.check_readable()?;
         let frame = self.extent.frame;
-        let whole = |position| (position, Slice::whole(&self.set.members[position], frame));
+        let whole =
+            |position| (position, self.set.patiently(position, move |member| Slice::whole(member, frame)));
         self.compute_whole(self.holders().map(whole).collect())
     }
 
@@ -314,11 +322,6 @@ impl Wanted<'_> {
             return EngineError::ReadQuorum { answered: there, needed: geometry.read_quorum() };
         }
         EngineError::Damaged { damaged: geometry.drives() - there, parity: geometry.parity }
-    }
-
-    fn check_quorum(&self) -> Result<(), EngineError> {
-        let (answered, needed) = (self.set.online().count(), self.set.geometry.read_quorum());
-        if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
     }
 
     fn note(&self, position: usize, error: &io::Error) {

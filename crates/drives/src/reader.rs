@@ -1,14 +1,14 @@
 //! Reads frames from the medium: past the page cache, in large pieces from one drive, and from the others where that
 //! one fails.
 
-use crate::drive::{AlignedBytes, BLOCK_BYTES};
+use crate::drive::BLOCK_BYTES;
 use crate::format::Nonce;
-use crate::frame::{Address, FRAME_BYTES_MAX, Frame, Header, Shared};
-use crate::member::Member;
+use crate::frame::{Address, FRAME_BYTES_MAX, Header, Shared};
 use crate::replay::End;
 use crate::segment::{SEGMENT_HEADER_BYTES, first_address};
 use crate::set::Set;
 use crate::table::Row;
+use crate::windows::Windows;
 
 /// Bytes read from a drive at a time: 2 MiB, so that a largest frame lies in one or two pieces.
 const WINDOW_BYTES: usize = 2 * FRAME_BYTES_MAX;
@@ -20,27 +20,20 @@ const HOLE_BYTES_MAX: u64 = 4 * FRAME_BYTES_MAX as u64;
 /// Reads frames of all online drives.
 pub(crate) struct FrameReader<'a> {
     set: &'a Set,
-    windows: Vec<Option<Window>>,
+    windows: Windows,
     /// The drive read first: the one that had the last frame.
     primary: usize,
 }
 
-/// A piece of a segment.
-struct Window {
-    segment: u32,
-    start: u64,
-    bytes: AlignedBytes,
-}
-
 impl FrameReader<'_> {
     pub(crate) fn new(set: &Set) -> FrameReader<'_> {
-        FrameReader { set, windows: set.members.iter().map(|_| None).collect(), primary: 0 }
+        FrameReader { set, windows: Windows::new(set.members.len(), WINDOW_BYTES), primary: 0 }
     }
 
     /// The next frame with sound metadata, from any drive.
     pub(crate) fn find(&mut self, nonce: &Nonce, end: &End) -> Option<(Shared, Vec<u8>)> {
         end.heads.candidates().find_map(|address| {
-            self.read_any(address, |header| header.shared.nonce == *nonce && end.is_next(&header.shared))
+            self.read_any(address, |header| header.is_of(nonce) && end.is_next(&header.shared))
         })
     }
 
@@ -62,7 +55,8 @@ impl FrameReader<'_> {
             if !member.is_online() {
                 continue;
             }
-            let Some(frame) = self.frame(member, address, &is_wanted) else {
+            let header = self.windows.header(set, member.position, address).filter(&is_wanted);
+            let Some(frame) = header.and_then(|header| self.windows.frame(set, header)) else {
                 continue;
             };
             if let Some(metadata) = frame.metadata {
@@ -71,47 +65,6 @@ impl FrameReader<'_> {
             }
         }
         None
-    }
-
-    fn frame(
-        &mut self,
-        member: &Member,
-        address: Address,
-        is_wanted: impl Fn(&Header) -> bool,
-    ) -> Option<Frame> {
-        let offset = u64::from(address.offset);
-        let block = self.bytes(member, address.segment, offset, BLOCK_BYTES)?;
-        let header = Header::decode_any(block, address).filter(is_wanted)?;
-        let bytes = self.bytes(member, address.segment, offset, header.frame_bytes())?;
-        Some(Frame::of(header, bytes))
-    }
-
-    /// Bytes of a segment through the drive's window; `None` where they cannot be read.
-    fn bytes(&mut self, member: &Member, number: u32, offset: u64, length: usize) -> Option<&[u8]> {
-        let window = &mut self.windows[member.position];
-        let covers = window.as_ref().is_some_and(|window| {
-            window.segment == number
-                && window.start <= offset
-                && offset + length as u64 <= window.start + window.bytes.len() as u64
-        });
-        if !covers {
-            let segment = member.segment(number).ok()?;
-            let rest = segment.file().size_bytes().checked_sub(offset)?;
-            let size = usize::try_from(rest).unwrap_or(usize::MAX).min(WINDOW_BYTES);
-            if size < length {
-                return None;
-            }
-            let mut bytes = AlignedBytes::zeroed(size);
-            if segment.file().read_medium_at(offset, &mut bytes).is_err() {
-                // One bad block must not hide the frame: read no more than is asked for.
-                bytes = AlignedBytes::zeroed(length);
-                segment.file().read_medium_at(offset, &mut bytes).ok()?;
-            }
-            *window = Some(Window { segment: number, start: offset, bytes });
-        }
-        let window = window.as_ref()?;
-        let at = usize::try_from(offset - window.start).ok()?;
-        window.bytes.get(at..at + length)
     }
 
     /// The number of a batch that stands behind a missing one: then it is no end but a hole.
@@ -130,11 +83,12 @@ impl FrameReader<'_> {
             for (segment, start, length) in rests.chain([next]) {
                 let mut offset = start;
                 while offset - start < length {
-                    let Some(block) = self.bytes(member, segment, offset, BLOCK_BYTES) else {
-                        break;
-                    };
                     let address = Address { segment, offset: u32::try_from(offset).ok()? };
-                    if let Some(header) = Header::decode(block, nonce, address)
+                    if self.windows.bytes(set, member.position, address, BLOCK_BYTES).is_none() {
+                        break;
+                    }
+                    if let Some(header) = self.windows.header(set, member.position, address)
+                        && header.is_of(nonce)
                         && header.shared.durable_upto >= end.batch
                     {
                         return Some(header.shared.batch);
@@ -142,12 +96,13 @@ impl FrameReader<'_> {
                     offset += BLOCK_BYTES as u64;
                 }
             }
-            let later = member.drive().and_then(|drive| drive.segments()).unwrap_or_default().numbers;
+            let later = set
+                .patiently(member.position, |member| member.drive()?.segments())
+                .unwrap_or_default()
+                .numbers;
             for segment in later.into_iter().filter(|number| *number > fresh) {
                 // Where every segment has a frame, so that no payload can stand there.
-                let address = first_address(segment);
-                let block = self.bytes(member, segment, u64::from(address.offset), BLOCK_BYTES);
-                if let Some(header) = block.and_then(|block| Header::decode_any(block, address)) {
+                if let Some(header) = self.windows.header(set, member.position, first_address(segment)) {
                     return Some(header.shared.batch);
                 }
             }

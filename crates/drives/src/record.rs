@@ -7,6 +7,7 @@ use bytes::Bytes;
 use store::{Change, Location, Mutation, Sequence};
 
 use crate::digest::extent_crc;
+use crate::fields::Fields;
 use crate::frame::Kind;
 use crate::table::Span;
 
@@ -221,25 +222,25 @@ pub(crate) enum Recorded<'a> {
 
 /// Reads a metadata part. `None` when it is malformed, which under a sound checksum means another version.
 pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
-    let mut reader = Reader { bytes: metadata, at: 0 };
-    let count = reader.length()?;
+    let mut fields = Fields::of(metadata);
+    let count = fields.length()?;
     let mut commits = Vec::new();
     for _ in 0..count {
-        let sequence = Sequence(reader.long()?);
-        let (mutation_count, change_count) = (reader.length()?, reader.length()?);
+        let sequence = Sequence(fields.long()?);
+        let (mutation_count, change_count) = (fields.length()?, fields.length()?);
         let mut mutations = Vec::new();
         for _ in 0..mutation_count {
-            mutations.push(reader.mutation()?);
+            mutations.push(decode_mutation(&mut fields)?);
         }
         let mut changes = Vec::new();
         for _ in 0..change_count {
-            let length = reader.length()?;
-            changes.push((reader.at, length));
-            reader.take(length)?;
+            let length = fields.length()?;
+            changes.push((fields.offset(), length));
+            fields.take(length)?;
         }
         commits.push(Commit { sequence, mutations, changes });
     }
-    (reader.at == metadata.len()).then_some(commits)
+    fields.is_empty().then_some(commits)
 }
 
 /// Whether an encoded change names targets: they are its last field, and an empty list ends in its length, zero, which
@@ -256,67 +257,32 @@ pub(crate) fn span(metadata: &[u8], kind: Kind) -> Option<Span> {
     }
 }
 
-/// Takes values off the front of the metadata.
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
+fn decode_mutation<'a>(fields: &mut Fields<'a>) -> Option<Recorded<'a>> {
+    Some(match fields.byte()? {
+        1 => {
+            let (key, value) = (fields.field()?, fields.field()?);
+            let count = fields.length()?;
+            let mut locations = Vec::new();
+            for _ in 0..count {
+                locations.push(Location(fields.field()?.to_vec()));
+            }
+            Recorded::Put { key, value, locations, extent: decode_extent(fields)? }
+        }
+        2 => Recorded::Delete(fields.field()?),
+        3 => Recorded::DeletePrefix(fields.field()?),
+        _ => return None,
+    })
 }
 
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let taken = self.bytes.get(self.at..self.at.checked_add(length)?)?;
-        self.at += length;
-        Some(taken)
+#[expect(clippy::option_option, reason = "the outer one is malformed metadata, the inner one no payload")]
+fn decode_extent(fields: &mut Fields<'_>) -> Option<Option<Extent>> {
+    let form = fields.byte()?;
+    if form == 0 {
+        return Some(None);
     }
-
-    fn byte(&mut self) -> Option<u8> {
-        self.take(1).map(|bytes| bytes[0])
-    }
-
-    fn short(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().expect("four bytes")))
-    }
-
-    fn long(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().expect("eight bytes")))
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        self.short().map(|length| length as usize)
-    }
-
-    fn field(&mut self) -> Option<&'a [u8]> {
-        let length = self.length()?;
-        self.take(length)
-    }
-
-    fn mutation(&mut self) -> Option<Recorded<'a>> {
-        Some(match self.byte()? {
-            1 => {
-                let (key, value) = (self.field()?, self.field()?);
-                let count = self.length()?;
-                let mut locations = Vec::new();
-                for _ in 0..count {
-                    locations.push(Location(self.field()?.to_vec()));
-                }
-                Recorded::Put { key, value, locations, extent: self.extent()? }
-            }
-            2 => Recorded::Delete(self.field()?),
-            3 => Recorded::DeletePrefix(self.field()?),
-            _ => return None,
-        })
-    }
-
-    #[expect(clippy::option_option, reason = "the outer one is malformed metadata, the inner one no payload")]
-    fn extent(&mut self) -> Option<Option<Extent>> {
-        let form = self.byte()?;
-        if form == 0 {
-            return Some(None);
-        }
-        let column = self.byte()?;
-        let lie = Lie::decode(form, column)?;
-        Some(Some(Extent { lie, offset: self.short()?, length: self.short()?, crc: self.long()? }))
-    }
+    let column = fields.byte()?;
+    let lie = Lie::decode(form, column)?;
+    Some(Some(Extent { lie, offset: fields.short()?, length: fields.short()?, crc: fields.long()? }))
 }
 
 #[cfg(test)]

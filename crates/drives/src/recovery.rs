@@ -12,6 +12,8 @@
 //! before anything of it is visible. From then on a drive that was away cannot contradict it: it is no voter.
 //! The argument that this needs no second copy of the kept batch is in `docs/formats.md`.
 
+use std::io;
+
 use store::EngineError;
 
 use crate::chain::{Chain, Placed, RECENT_FRAMES_MAX, Stream};
@@ -20,6 +22,7 @@ use crate::error::OpenError;
 use crate::format::{EpochLog, Identity, Nonce};
 use crate::frame::{Form, Frame, Kind, Shared};
 use crate::index::{Touched, touched};
+use crate::payload::is_silence;
 use crate::rebuild::{Rebuilt, Sources, rebuild};
 use crate::record;
 use crate::replay::{apply_batch, missing};
@@ -110,7 +113,7 @@ fn find_last(set: &Set, chain: &Chain) -> Option<Last> {
     let mut found: Option<Last> = None;
     for address in end.heads.candidates() {
         for member in set.online() {
-            let frame = match member.read_frame(&chain.log.nonce, address) {
+            let frame = match set.read_frame(member.position, chain.log.nonce, address) {
                 Ok(Some(frame)) if end.is_next(&frame.header.shared) => frame,
                 Ok(_) => continue,
                 Err(error) => {
@@ -156,7 +159,7 @@ fn catch_up(set: &Set, chain: &Chain) {
         .online()
         .map(|member| {
             let lacks = |placed: &&Placed| {
-                let frame = member.read_frame(&placed.nonce, placed.address);
+                let frame = set.read_frame(member.position, placed.nonce, placed.address);
                 !frame.is_ok_and(|frame| frame.is_some_and(|frame| frame.is_whole()))
             };
             (member.position, chain.recent.iter().rev().take_while(lacks).copied().collect())
@@ -173,8 +176,18 @@ fn catch_up(set: &Set, chain: &Chain) {
             tracing::info!(drive = %member.path, frames = tail.len(), "A drive lagged and is brought up.");
         }
         for placed in tail {
-            if let Err(reason) = complete(set, &placed, position) {
-                member.take_out(&reason);
+            let Some(frame) = rebuild_frame(set, &placed, position) else {
+                member.take_out(&format!("batch {} cannot be rebuilt for it", placed.batch));
+                break;
+            };
+            if let Err(error) = complete(set, &placed, position, frame) {
+                let reason = format!("batch {} could not be written: {error}", placed.batch);
+                // What may still be written must not meet a later frame.
+                if is_silence(&error) {
+                    member.leave_behind(&reason)
+                } else {
+                    member.take_out(&reason)
+                }
                 break;
             }
         }
@@ -185,14 +198,13 @@ fn catch_up(set: &Set, chain: &Chain) {
 }
 
 /// Writes one frame to a drive that lacks it.
-fn complete(set: &Set, placed: &Placed, position: usize) -> Result<(), String> {
-    let frame = rebuild_frame(set, placed, position)
-        .ok_or_else(|| format!("batch {} cannot be rebuilt for it", placed.batch))?;
-    let member = &set.members[position];
-    member
-        .prepare_segment(set.id, placed.address.segment, set.segment_bytes(placed.address.segment))
-        .and_then(|()| member.write_frame(placed.address, &frame))
-        .map_err(|error| format!("batch {} could not be written: {error}", placed.batch))
+fn complete(set: &Set, placed: &Placed, position: usize, frame: AlignedBytes) -> io::Result<()> {
+    let (id, address) = (set.id, placed.address);
+    let size_bytes = set.segment_bytes(address.segment);
+    set.patiently(position, move |member| {
+        member.prepare_segment(id, address.segment, size_bytes)?;
+        member.write_frame(address, &frame)
+    })
 }
 
 /// The frame of a batch for one drive, from those of the others.
@@ -200,7 +212,9 @@ fn rebuild_frame(set: &Set, placed: &Placed, position: usize) -> Option<AlignedB
     let frames: Vec<(usize, Frame)> = set
         .online()
         .filter(|member| member.position != position)
-        .filter_map(|member| Some((member.position, member.read_frame(&placed.nonce, placed.address).ok()??)))
+        .filter_map(|member| {
+            Some((member.position, set.read_frame(member.position, placed.nonce, placed.address).ok()??))
+        })
         .filter(|(_, frame)| frame.header.shared.batch == placed.batch)
         .collect();
     let (_, whole) = frames.iter().find(|(_, frame)| frame.metadata.is_some())?;

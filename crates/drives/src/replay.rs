@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use crate::chain::{Chain, Heads};
 use crate::error::OpenError;
+use crate::fields::Fields;
 use crate::format::{EpochLog, Identity};
 use crate::frame::{Kind, Shared};
 use crate::index::{self, FramePlace, Graves, Opened, Statement, checkpoint, lookup};
 use crate::manifest::Manifest;
+use crate::member::Member;
 use crate::reader::FrameReader;
 use crate::record;
 use crate::segment::first_address;
@@ -87,8 +89,8 @@ fn is_on_chain(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, statem
     let in_chain = || {
         logs.iter().enumerate().any(|(nth, log)| {
             let kept = logs.get(nth + 1).is_none_or(|next| upto.batch <= next.kept_batch);
-            let mut frames =
-                set.online().filter_map(|member| member.read_frame(&log.nonce, upto.address).ok().flatten());
+            let read = |member: &Member| set.read_frame(member.position, log.nonce, upto.address);
+            let mut frames = set.online().filter_map(|member| read(member).ok().flatten());
             kept && frames.any(|frame| is_it(&frame.header.shared))
         })
     };
@@ -135,7 +137,7 @@ fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> R
                 let below = lookup::below(set, &metadata).map_err(|_| unreadable(set, batch))?;
                 let mut index = set.index.write();
                 index
-                    .restore(place_of(&shared), &metadata, shared.kind, &mut graves, &below)
+                    .restore(FramePlace::of(&shared), &metadata, shared.kind, &mut graves, &below)
                     .map_err(|_| malformed(set, shared.batch))?;
                 drop(index);
                 checkpoint::when_full(set, None);
@@ -152,10 +154,6 @@ fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> R
 
 fn unreadable(set: &Set, batch: u64) -> OpenError {
     missing(set, batch, "no copy of the index can be read")
-}
-
-fn place_of(shared: &Shared) -> FramePlace {
-    FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes }
 }
 
 fn malformed(set: &Set, batch: u64) -> OpenError {
@@ -182,7 +180,7 @@ fn epochs(set: &Set, identity: &Identity, anchor: Option<EpochLog>) -> Result<Ve
             break;
         }
         let first = set.online().find_map(|member| {
-            let frame = member.read_frame(&log.nonce, log.start).ok()??;
+            let frame = set.read_frame(member.position, log.nonce, log.start).ok()??;
             (frame.header.shared.kind == Kind::EpochStart).then_some(frame.metadata).flatten()
         });
         let first = first
@@ -204,7 +202,7 @@ pub(crate) fn encode_epoch_start(previous: Option<EpochLog>) -> Vec<u8> {
 
 fn decode_epoch_start(metadata: &[u8]) -> Option<EpochLog> {
     let (_, rest) = metadata.split_first()?;
-    rest.first_chunk::<{ EpochLog::BYTES }>().map(EpochLog::decode)
+    EpochLog::take(&mut Fields::of(rest))
 }
 
 fn replay_epoch(
@@ -263,8 +261,8 @@ pub(crate) fn apply_batch(set: &Set, shared: &Shared, metadata: &[u8]) -> Result
     let below = lookup::below(set, metadata).map_err(|_| unreadable(set, shared.batch))?;
     let mut index = set.index.write();
     let applied = match shared.kind {
-        Kind::Commits => index.apply(place_of(shared), metadata, &below),
-        Kind::Copies => index.relocate(place_of(shared), metadata, &below),
+        Kind::Commits => index.apply(FramePlace::of(shared), metadata, &below),
+        Kind::Copies => index.relocate(FramePlace::of(shared), metadata, &below),
         Kind::EpochStart | Kind::Seal => Ok(()),
     };
     index.pass(shared.batch);

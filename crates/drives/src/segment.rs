@@ -20,6 +20,8 @@ use uuid::Uuid;
 use crate::digest::crc64;
 use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_full, is_shortage};
 use crate::frame::Address;
+use crate::member::Member;
+use crate::payload::is_silence;
 use crate::set::Set;
 
 /// Size of the first segment in bytes: 4 MiB.
@@ -159,6 +161,7 @@ pub(crate) struct Preparer {
     thread: Option<JoinHandle<()>>,
 }
 
+#[derive(Clone, Copy)]
 struct Request {
     number: u32,
     size_bytes: u64,
@@ -201,15 +204,17 @@ impl Drop for Preparer {
 }
 
 fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &dyn Fn(usize, String)) {
-    let zeroes = AlignedBytes::zeroed(ZEROED_BYTES);
+    let zeroes = Arc::new(AlignedBytes::zeroed(ZEROED_BYTES));
     for request in incoming {
         let mut full = set.is_stalled();
         for member in set.online() {
-            match member.prepare_segment(set.id, request.number, request.size_bytes) {
+            let (id, Request { number, size_bytes }) = (set.id, request);
+            let make = move |member: &Member| member.prepare_segment(id, number, size_bytes);
+            match set.patiently(member.position, make) {
                 Ok(()) => {}
                 Err(error) if is_full(&error) => full = true,
                 // The writer makes it when it gets there.
-                Err(error) if is_shortage(&error) => {}
+                Err(error) if is_shortage(&error) || is_silence(&error) => {}
                 Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
             }
         }
@@ -223,17 +228,18 @@ fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &d
             }
         }
         for member in set.online() {
-            let Ok(segment) = member.segment(request.number) else {
-                continue;
-            };
             let mut offset = Some(0);
             while let Some(from) = offset
                 && !stop.load(Ordering::Relaxed)
             {
-                offset = match segment.zero_from(from, &zeroes) {
+                let zeroes = Arc::clone(&zeroes);
+                let zero = move |member: &Member| member.segment(request.number)?.zero_from(from, &zeroes);
+                offset = match set.patiently(member.position, zero) {
                     Ok(next) => next,
+                    // One that is not there was told, or could not be made for now.
                     Err(error) => {
-                        if !is_full(&error) {
+                        let is_told = error.kind() == io::ErrorKind::NotFound || is_silence(&error);
+                        if !is_full(&error) && !is_told {
                             fault(member.position, format!("a segment could not be zeroed: {error}"));
                         }
                         None

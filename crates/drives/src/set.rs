@@ -1,12 +1,13 @@
 //! A set: its drives, who of them is in, and what is decided by writing their identities.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use store::{Clock, DriveReport, DriveState, Sequence, SetReport};
+use store::{Clock, DriveReport, DriveState, EngineError, Sequence, SetReport};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -14,11 +15,14 @@ use crate::bodies::{Bodies, Positions};
 use crate::chain::{Heads, Stream};
 use crate::columns::Codec;
 use crate::damage::Damages;
-use crate::format::{FORMAT_FILE, Identity};
-use crate::frame::Address;
+use crate::drive::Space;
+use crate::errand;
+use crate::format::{FORMAT_FILE, Identity, Nonce};
+use crate::frame::{Address, Frame};
 use crate::index::{Index, Retention};
 use crate::lane::Patience;
 use crate::member::Member;
+use crate::payload::is_silence;
 use crate::quorum::Geometry;
 use crate::segment::Sizes;
 use crate::sequencer::{Event, EventSender};
@@ -51,7 +55,7 @@ pub(crate) struct Set {
     pub geometry: Geometry,
     pub codec: Codec,
     /// In set order.
-    pub members: Vec<Member>,
+    pub members: Vec<Arc<Member>>,
     /// The decision that holds: the epoch and its voters.
     pub identity: Mutex<Identity>,
     pub index: RwLock<Index>,
@@ -97,12 +101,18 @@ pub(crate) struct Short {
 impl Set {
     /// Drives that are written and read.
     pub(crate) fn online(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.is_online())
+        self.members.iter().map(|member| &**member).filter(|member| member.is_online())
+    }
+
+    /// Whether enough drives are there to read anything.
+    pub(crate) fn check_readable(&self) -> Result<(), EngineError> {
+        let (answered, needed) = (self.online().count(), self.geometry.read_quorum());
+        if answered < needed { Err(EngineError::ReadQuorum { answered, needed }) } else { Ok(()) }
     }
 
     /// Drives that get every frame and every new shard: those that are written and read, and those that are joining.
     pub(crate) fn written(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.is_written())
+        self.members.iter().map(|member| &**member).filter(|member| member.is_written())
     }
 
     /// The positions of the drives for which it holds.
@@ -121,6 +131,40 @@ impl Set {
     pub(crate) fn fault(&self, position: usize, reason: String) {
         // The sequencer is gone only when the engine is.
         let _ = self.events.send(Event::Fault { position, reason });
+    }
+
+    /// Asks a drive something on a thread that is not the asker's, under the deadline of a write. One that misses it is
+    /// a fault.
+    ///
+    /// # Errors
+    ///
+    /// What the drive says, or `TimedOut`; then it may still happen.
+    pub(crate) fn patiently<T: Send + 'static>(
+        &self,
+        position: usize,
+        run: impl FnOnce(&Member) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let patience = self.patience.read().write;
+        let member = Arc::clone(&self.members[position]);
+        let user = member.user();
+        let answer = errand::run(&self.members[position].overdue, patience, move || {
+            let _user = user;
+            run(&member)
+        });
+        if answer.as_ref().is_err_and(is_silence) {
+            self.fault(position, format!("it did not answer within {patience:?}"));
+        }
+        answer
+    }
+
+    /// Reads a frame of an epoch from the medium of a drive, patiently: `None` where there is none.
+    pub(crate) fn read_frame(
+        &self,
+        position: usize,
+        nonce: Nonce,
+        address: Address,
+    ) -> io::Result<Option<Frame>> {
+        self.patiently(position, move |member| member.read_frame(address, |header| header.is_of(&nonce)))
     }
 
     /// Size of a segment: that of the smallest of its files where there are any, else what it will be made with.
@@ -146,12 +190,18 @@ impl Set {
         (f64::from(ROOM_AMPLE - ROOM_AMPLE.min(room)) / f64::from(ROOM_AMPLE - ROOM_SCARCE)).min(1.0)
     }
 
-    /// Looks how many more segments the fullest drive has room for.
+    /// States how many more segments the fullest drive has room for, by what was seen of each last.
     pub(crate) fn measure_room(&self) {
         let size_bytes = self.size_of_new();
-        let free = self.online().filter_map(|member| member.drive().and_then(|drive| drive.space()).ok());
-        let room = free.map(|space| space.free_bytes / size_bytes).min().unwrap_or(u64::MAX);
-        self.room.store(room, Ordering::Relaxed);
+        let known = self.online().map(Member::space).filter(|space| space.total_bytes > 0);
+        let free = known.map(|space| space.free_bytes / size_bytes);
+        self.room.store(free.min().unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A segment was made: so much less room is left until the drives are looked at again.
+    pub(crate) fn note_segment_made(&self) {
+        // Only this thread and the watch write it, which knows better.
+        self.room.store(self.room.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }
 
     /// Size of a segment that is made now.
@@ -243,7 +293,7 @@ impl Set {
 
     /// Bytes free and in all on the drives that take part; none are free while no payload is taken.
     pub(crate) fn room(&self) -> (u64, u64) {
-        let spaces = self.online().filter_map(|member| member.drive().ok()?.space().ok());
+        let spaces = self.online().map(Member::space);
         let (free, total) =
             spaces.fold((0, 0), |(free, total), space| (free + space.free_bytes, total + space.total_bytes));
         let takes_writes = *self.mode.read() == Mode::Writable && !self.full.load(Ordering::Acquire);
@@ -257,7 +307,7 @@ impl Set {
             .iter()
             .map(|member| {
                 let drive = member.drive().ok();
-                let space = drive.as_ref().and_then(|drive| drive.space().ok()).unwrap_or_default();
+                let space = if drive.is_some() { member.space() } else { Space::default() };
                 DriveReport {
                     path: member.path.clone(),
                     id: drive.as_ref().map(|_| member.id().to_string()).unwrap_or_default(),

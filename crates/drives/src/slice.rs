@@ -11,8 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::columns::{column_on, piece_bytes};
-use crate::drive::BLOCK_BYTES;
-use crate::frame::{Form, HEADER_BYTES, Header, nonce_of};
+use crate::frame::{Form, HEADER_BYTES, Header};
 use crate::index::{FramePlace, StoredExtent};
 use crate::lane;
 use crate::member::Member;
@@ -34,8 +33,7 @@ impl Slice {
         let segment = member.segment(place.address.segment)?;
         let mut block = [0; HEADER_BYTES];
         segment.file().read_at(u64::from(place.address.offset), &mut block)?;
-        let header = nonce_of(&block)
-            .and_then(|nonce| Header::decode(&block, &nonce, place.address))
+        let header = Header::decode(&block, place.address)
             .filter(|header| is_of(header, place))
             .ok_or_else(wrong_checksum)?;
         let length = length.min((header.column_bytes as usize).saturating_sub(offset));
@@ -46,16 +44,8 @@ impl Slice {
 
     /// A drive's whole column, verified, from the medium.
     pub(crate) fn whole(member: &Member, place: FramePlace) -> io::Result<Slice> {
-        let nonce = {
-            let mut block = vec![0; BLOCK_BYTES];
-            let segment = member.segment(place.address.segment)?;
-            segment.file().read_at(u64::from(place.address.offset), &mut block)?;
-            nonce_of(&block).ok_or_else(wrong_checksum)?
-        };
-        let frame = member
-            .read_frame(&nonce, place.address)?
-            .filter(|frame| is_of(&frame.header, place))
-            .ok_or_else(wrong_checksum)?;
+        let frame =
+            member.read_frame(place.address, |header| is_of(header, place))?.ok_or_else(wrong_checksum)?;
         let stripe_bytes = frame.header.shared.stripe_bytes as usize;
         Ok(Slice { stripe_bytes, bytes: frame.column.ok_or_else(wrong_checksum)? })
     }

@@ -189,10 +189,10 @@ async fn directories_emptied_or_replaced_in_use_are_healed_without_a_restart() {
     let batch = Batch { mutations: vec![Mutation::Put(put_large)], ..Batch::default() };
     engine.commit(SET, batch).await.unwrap();
     let healed = async |drives: u64| {
-        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
         while engine.heal_report().drives_healed < drives {
             assert!(std::time::Instant::now() < deadline, "{:?}", engine.report().drives);
-            tokio::task::yield_now().await;
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
 

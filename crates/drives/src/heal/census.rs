@@ -20,6 +20,7 @@ use super::walk::Target;
 use crate::bodies::Positions;
 use crate::index::lookup;
 use crate::location::{Place, ShardId};
+use crate::member::Member;
 
 /// Ids gathered at a time: 16 MiB of them.
 const NAMED_MAX: usize = 500_000;
@@ -116,20 +117,21 @@ impl Heal {
         let epoch = self.set.identity.lock().log.epoch;
         let mut candidates = Vec::new();
         for &position in positions {
-            let Ok(drive) = self.set.members[position].drive() else {
+            let folders = self.set.patiently(position, |member| member.drive()?.shard_folders());
+            // What is not known is neither removed nor healed.
+            let Ok(folders) = folders.map(HashSet::<u16>::from_iter) else {
                 continue;
             };
-            let folders: HashSet<u16> = drive.shard_folders().unwrap_or_default().into_iter().collect();
             let mut rest = named;
             for folder in first..=last {
                 let folder = u16::try_from(folder).expect("there are 65,536 folders");
                 let (here, others) = rest.split_at(rest.partition_point(|place| place.id.folder() <= folder));
                 rest = others;
-                let found = match folders.contains(&folder).then(|| drive.sweep_shards(folder)) {
-                    None => Vec::new(),
-                    Some(Ok(found)) => found,
-                    // What is not known is neither removed nor healed.
-                    Some(Err(_)) => continue,
+                let sweep = move |member: &Member| member.drive()?.sweep_shards(folder);
+                let is_there = folders.contains(&folder);
+                let found = if is_there { self.set.patiently(position, sweep) } else { Ok(Vec::new()) };
+                let Ok(found) = found else {
+                    continue;
                 };
                 for place in here.iter().filter(|place| found.binary_search(&place.id).is_err()) {
                     self.set.bodies.tell_short(*place, (1 as Positions) << position);
@@ -156,10 +158,11 @@ impl Heal {
             if named.binary_search(id).is_ok() || self.set.bodies.is_staged(*id) || self.pins.is_pinned(*id) {
                 continue;
             }
-            match self.set.members[*position].drive().and_then(|drive| drive.remove_shard(*id)) {
+            let (position, id) = (*position, *id);
+            match self.set.patiently(position, move |member| member.drive()?.remove_shard(id)) {
                 Ok(()) => Tally::add(&self.tally.orphans_removed, 1),
                 Err(error) => {
-                    let drive = &self.set.members[*position].path;
+                    let drive = &self.set.members[position].path;
                     tracing::warn!(%drive, shard = %id.to_name(), %error, "A body that no key names was not removed.");
                 }
             }

@@ -4,16 +4,21 @@
 //! agree, else the latest. A drive holds it if it has the same header, for itself, and all of it is sound. What drives
 //! lack in a row is written in a row.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::pace::Ended;
 use super::tally::Tally;
 use super::walk::Walk;
-use super::windows::Windows;
 use crate::drive::{AlignedBytes, BLOCK_BYTES};
 use crate::frame::{Address, Frame, Shared};
+use crate::member::Member;
 use crate::rebuild::{Rebuilt, Sources, rebuild};
 use crate::segment::first_address;
+use crate::windows::Windows;
+
+/// Bytes read from a drive at a time: 256 KiB.
+const WINDOW_BYTES: usize = 256 * 1024;
 
 /// Bytes of frames in a row that are gathered before they are written: 1 MiB.
 const RUN_BYTES_MAX: usize = 1024 * 1024;
@@ -35,7 +40,8 @@ struct Run {
 
 impl Frames {
     pub(super) fn new(drives: usize) -> Frames {
-        Frames { windows: Windows::new(drives), runs: (0..drives).map(|_| None).collect(), prepared: None }
+        let windows = Windows::new(drives, WINDOW_BYTES);
+        Frames { windows, runs: (0..drives).map(|_| None).collect(), prepared: None }
     }
 }
 
@@ -77,14 +83,16 @@ impl Walk<'_> {
         }
         self.flush();
         self.frames.prepared = Some(segment);
-        let set = std::sync::Arc::clone(&self.set);
+        let set = Arc::clone(&self.set);
         for target in self.targets.clone() {
-            let member = &set.members[target.position];
-            if member.has_segment(set.id, segment) {
-                continue;
-            }
-            match member.prepare_segment(set.id, segment, set.segment_bytes(segment)) {
-                Ok(()) => self.note_damage(&[target.position], &format!("segment {segment}"), true),
+            let (id, size_bytes) = (set.id, set.segment_bytes(segment));
+            let prepare = move |member: &Member| {
+                let had = member.has_segment(id, segment);
+                if had { Ok(had) } else { member.prepare_segment(id, segment, size_bytes).map(|()| had) }
+            };
+            match set.patiently(target.position, prepare) {
+                Ok(true) => {}
+                Ok(false) => self.note_damage(&[target.position], &format!("segment {segment}"), true),
                 Err(error) => self.fail(target.position, format!("a segment could not be made: {error}")),
             }
         }
@@ -92,7 +100,7 @@ impl Walk<'_> {
 
     /// What stands at an address.
     pub(super) fn reference(&mut self, address: Address) -> Option<Shared> {
-        let set = std::sync::Arc::clone(&self.set);
+        let set = Arc::clone(&self.set);
         let mut found: Option<Shared> = None;
         for member in set.online() {
             let Some(header) = self.frames.windows.header(&set, member.position, address) else {
@@ -110,7 +118,7 @@ impl Walk<'_> {
 
     /// Verifies one frame on the targets and rebuilds it where it is not sound.
     pub(super) fn frame(&mut self, shared: &Shared) -> Result<(), Ended> {
-        let set = std::sync::Arc::clone(&self.set);
+        let set = Arc::clone(&self.set);
         let mut lacking = Vec::new();
         for target in self.targets.clone() {
             let member = &set.members[target.position];
@@ -121,8 +129,8 @@ impl Walk<'_> {
             }
             self.count(u64::from(shared.slot_bytes) / self.targets.len() as u64);
             self.look_on(u64::from(shared.slot_bytes));
-            let frame = self.frames.windows.frame(&set, target.position, shared.address);
-            if !frame.is_some_and(|frame| frame.header.shared == *shared && frame.is_whole()) {
+            let frame = self.frame_on(target.position, shared);
+            if !frame.is_some_and(|frame| frame.is_whole()) {
                 lacking.push(target.position);
             }
         }
@@ -137,16 +145,27 @@ impl Walk<'_> {
         if lacking.len() >= self.degree { self.restore(shared, &lacking) } else { Ok(()) }
     }
 
+    /// A batch's frame on a drive, with those of its parts that are sound.
+    fn frame_on(&mut self, position: usize, shared: &Shared) -> Option<Frame> {
+        let windows = &mut self.frames.windows;
+        let header = windows.header(&self.set, position, shared.address)?;
+        if header.shared == *shared { windows.frame(&self.set, header) } else { None }
+    }
+
+    /// By position, a batch's frames on those drives that have one. A part of it may be sound where others are not.
+    pub(super) fn frames_on<'m>(
+        &mut self,
+        members: impl Iterator<Item = &'m Member>,
+        shared: &Shared,
+    ) -> Vec<(usize, Frame)> {
+        members
+            .filter_map(|member| Some((member.position, self.frame_on(member.position, shared)?)))
+            .collect()
+    }
+
     fn restore(&mut self, shared: &Shared, lacking: &[usize]) -> Result<(), Ended> {
-        let set = std::sync::Arc::clone(&self.set);
-        // Also of the drives that lack it: a part may be sound.
-        let frames: Vec<(usize, Frame)> = set
-            .written()
-            .filter_map(|member| {
-                let frame = self.frames.windows.frame(&set, member.position, shared.address)?;
-                (frame.header.shared == *shared).then_some((member.position, frame))
-            })
-            .collect();
+        let set = Arc::clone(&self.set);
+        let frames = self.frames_on(set.written(), shared);
         let what = format!("batch {} at {}", shared.batch, shared.address);
         match rebuild(&set.codec, &Sources { shared, frames: &frames }, lacking) {
             Rebuilt::Whole(rebuilt) => {
@@ -180,14 +199,16 @@ impl Walk<'_> {
 
     /// Keeps what is left of a frame for a person to look at.
     fn quarantine(&mut self, shared: &Shared, frames: &[(usize, Frame)]) {
-        let set = std::sync::Arc::clone(&self.set);
+        let set = Arc::clone(&self.set);
         for (position, frame) in frames.iter().filter(|(_, frame)| frame.column.is_none()) {
             let length = frame.header.frame_bytes();
             let Some(bytes) = self.frames.windows.bytes(&set, *position, shared.address, length) else {
                 continue;
             };
             let name = format!("frame-{:08}-{:010}", shared.address.segment, shared.address.offset);
-            let kept = set.members[*position].drive().and_then(|drive| drive.quarantine(&name, bytes));
+            let (bytes, file) = (bytes.to_vec(), name.clone());
+            let keep = move |member: &Member| member.drive()?.quarantine(&file, &bytes);
+            let kept = set.patiently(*position, keep);
             if let Err(error) = kept {
                 tracing::warn!(name, %error, "What is left of a damaged frame could not be kept.");
             }
@@ -222,22 +243,23 @@ impl Walk<'_> {
         debug_assert!(run.bytes.len().is_multiple_of(BLOCK_BYTES), "frames are whole blocks");
         let mut bytes = AlignedBytes::zeroed(run.bytes.len());
         bytes.copy_from_slice(&run.bytes);
-        let member = &self.set.members[position];
+        let (start, length) = (run.start, bytes.len() as u64);
+        let set = Arc::clone(&self.set);
         // A segment that was retired meanwhile may be another one by now.
-        let written = member.while_none_is_retired(|| {
-            if self.set.closed.read().is_in_use(run.start.segment) {
-                member.write_frame(run.start, &bytes)
-            } else {
-                Ok(())
-            }
-        });
+        let write = move |member: &Member| {
+            member.while_none_is_retired(|| {
+                let is_in_use = set.closed.read().is_in_use(start.segment);
+                if is_in_use { member.write_frame(start, &bytes) } else { Ok(()) }
+            })
+        };
+        let written = self.set.patiently(position, write);
         self.frames.windows.forget(position);
         match written {
             Ok(()) => {
-                Tally::add(&self.tally.bytes_healed, bytes.len() as u64);
+                Tally::add(&self.tally.bytes_healed, length);
                 self.tally.touch(&*self.set.clock);
             }
-            Err(error) => self.fail(position, format!("{} could not be healed: {error}", run.start)),
+            Err(error) => self.fail(position, format!("{start} could not be healed: {error}")),
         }
     }
 }

@@ -27,7 +27,6 @@ mod shards;
 mod tally;
 mod verify;
 mod walk;
-mod windows;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

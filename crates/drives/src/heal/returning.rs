@@ -101,11 +101,14 @@ impl Heal {
     fn bring_in(&mut self, position: usize) -> Result<(), Obstacle> {
         let set = Arc::clone(&self.set);
         let member = &set.members[position];
-        let drive = member.look_again().map_err(|error| Obstacle::Absent(describe(&error)))?;
-        let content = match look_at(&member.path, &*drive) {
-            Ok(Ok(content)) => content,
-            Ok(Err(error)) => return Err(Obstacle::Absent(describe(&error))),
-            Err(refusal) => return Err(Obstacle::Refused(refusal.to_string())),
+        let found = set.patiently(position, |member| {
+            let drive = member.look_again()?;
+            Ok((look_at(&member.path, &*drive), drive))
+        });
+        let (content, drive) = match found {
+            Ok((Ok(Ok(content)), drive)) => (content, drive),
+            Ok((Err(refusal), _)) => return Err(Obstacle::Refused(refusal.to_string())),
+            Ok((Ok(Err(error)), _)) | Err(error) => return Err(Obstacle::Absent(describe(&error))),
         };
         let known = set.identity.lock().members[position].drive;
         let id = match self.recognise(position, &content, &*drive)? {

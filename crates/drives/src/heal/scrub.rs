@@ -12,8 +12,10 @@ use super::Heal;
 use super::pace::Ended;
 use super::tally::Tally;
 use super::walk::{Cursor, Target, Walk};
-use crate::digest::crc64;
+use crate::fields::{Fields, push_field};
 use crate::frame::Address;
+use crate::member::Member;
+use crate::sealed::{seal, sound_copies};
 
 /// The file that says where the scrub is.
 const SCRUB_FILE: &str = "scrub";
@@ -22,6 +24,8 @@ const SCRUB_FILE: &str = "scrub";
 const COPY_BYTES: usize = 4096;
 
 const MAGIC: &[u8; 8] = b"TIDINGSC";
+
+const VERSION: u32 = 1;
 
 /// Steps of a scrub that are done in one turn at most.
 const STEPS_MAX: usize = 64;
@@ -113,9 +117,9 @@ impl Heal {
 
     /// Bytes a second on a drive: a quarter more than what the fullest holds needs.
     fn scrub_rate(&self) -> u64 {
-        let used = self.set.online().filter_map(|member| {
-            let space = member.drive().ok()?.space().ok()?;
-            Some(space.total_bytes.saturating_sub(space.free_bytes))
+        let used = self.set.online().map(|member| {
+            let space = member.space();
+            space.total_bytes.saturating_sub(space.free_bytes)
         });
         let seconds = self.options.scrub_within.as_secs_f64().max(0.001);
         let rate = used.max().unwrap_or(0) as f64 * 1.25 / seconds;
@@ -124,8 +128,9 @@ impl Heal {
 
     fn load_scrub(&self, now: u64) -> State {
         let saved = self.set.online().find_map(|member| {
-            let file = member.drive().ok()?.load(SCRUB_FILE).ok()??;
-            file.chunks(COPY_BYTES).find_map(decode)
+            let load = |member: &Member| member.drive()?.load(SCRUB_FILE);
+            let file = self.set.patiently(member.position, load).ok()??;
+            sound_copies(&file, MAGIC, COPY_BYTES).find_map(decode)
         });
         saved.unwrap_or(State { began: now, cursor: Cursor::start() })
     }
@@ -136,12 +141,15 @@ impl Heal {
             return;
         }
         self.scrub.saved = Some(Instant::now());
-        let copy = encode(state);
+        let file = encode(state);
         for member in self.set.online() {
-            let saved = member.drive().and_then(|drive| {
+            let file = file.clone();
+            let save = move |member: &Member| {
+                let drive = member.drive()?;
                 drive.check_present()?;
-                drive.replace(SCRUB_FILE, &[&copy[..], &copy].concat())
-            });
+                drive.replace(SCRUB_FILE, &file)
+            };
+            let saved = self.set.patiently(member.position, save);
             if let Err(error) = saved {
                 tracing::debug!(drive = %member.path, %error, "The place of the scrub was not written.");
             }
@@ -149,11 +157,10 @@ impl Heal {
     }
 }
 
-/// One copy of the file.
+/// The file's content.
 fn encode(state: &State) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(COPY_BYTES);
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&1u32.to_le_bytes());
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
     let (kind, numbers, key): (u32, [u64; 2], &[u8]) = match &state.cursor {
         Cursor::Frames { address, batch } => {
             let place = u64::from(address.segment) << 32 | u64::from(address.offset);
@@ -168,39 +175,30 @@ fn encode(state: &State) -> Vec<u8> {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     // A key that has no room is begun with again: its front sorts before it.
-    let key = &key[..key.len().min(COPY_BYTES - 8 - bytes.len() - 4)];
-    bytes.extend_from_slice(&u32::try_from(key.len()).expect("it has room in a block").to_le_bytes());
-    bytes.extend_from_slice(key);
-    bytes.resize(COPY_BYTES - 8, 0);
-    let crc = crc64(&[&bytes]);
-    bytes.extend_from_slice(&crc.to_le_bytes());
-    bytes
+    let room = COPY_BYTES - 8 - bytes.len() - 4;
+    push_field(&mut bytes, &key[..key.len().min(room)]);
+    seal(bytes, COPY_BYTES)
 }
 
-fn decode(copy: &[u8]) -> Option<State> {
-    let (body, crc) = copy.split_last_chunk::<8>()?;
-    if copy.len() != COPY_BYTES || &body[..8] != MAGIC || crc64(&[body]) != u64::from_le_bytes(*crc) {
+/// Reads what a copy says; `None` when it is of another version.
+fn decode(said: &[u8]) -> Option<State> {
+    let mut fields = Fields::of(said);
+    if fields.short()? != VERSION {
         return None;
     }
-    let short = |at: usize| u32::from_le_bytes(body[at..at + 4].try_into().expect("four bytes"));
-    let long = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("eight bytes"));
-    if short(8) != 1 {
-        return None;
-    }
-    let cursor = match short(12) {
+    let kind = fields.short()?;
+    let began = fields.long()?;
+    let (place, batch, key) = (fields.long()?, fields.long()?, fields.field()?);
+    let cursor = match kind {
         0 => {
-            let (place, batch) = (long(24), long(32));
             let address = Address { segment: (place >> 32) as u32, offset: place as u32 };
             Cursor::Frames { address, batch: (batch != 0).then_some(batch) }
         }
-        1 => {
-            let length = short(40) as usize;
-            Cursor::Keys(Bytes::copy_from_slice(body.get(44..44 + length)?))
-        }
+        1 => Cursor::Keys(Bytes::copy_from_slice(key)),
         2 => Cursor::End,
         _ => return None,
     };
-    Some(State { began: long(16), cursor })
+    Some(State { began, cursor })
 }
 
 #[cfg(test)]
@@ -208,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_place_of_a_scrub_is_read_back_and_damage_is_noticed() {
+    fn the_place_of_a_scrub_is_read_back_from_either_copy() {
         let places = [
             Cursor::start(),
             Cursor::Frames { address: Address { segment: 7, offset: 8192 }, batch: Some(9) },
@@ -217,10 +215,9 @@ mod tests {
         ];
         for cursor in places {
             let state = State { began: 1_700_000_000, cursor };
-            let mut copy = encode(&state);
-            assert_eq!((copy.len(), decode(&copy)), (COPY_BYTES, Some(state)));
-            copy[30] ^= 1;
-            assert_eq!(decode(&copy), None);
+            let file = encode(&state);
+            let read: Vec<_> = sound_copies(&file, MAGIC, COPY_BYTES).map(decode).collect();
+            assert_eq!(read, [Some(state.clone()), Some(state)]);
         }
     }
 }

@@ -3,15 +3,18 @@
 //! A shard is replaced, never written in place: its sound blocks may be needed until the new file is whole, its own
 //! among them. A body that is removed meanwhile stays until its rebuilding ends, and goes then.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::tally::Tally;
 use super::walk::{Target, Walk};
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Drive, ShardReader, ShardWriter};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, ShardReader, ShardWriter};
 use crate::index::lookup;
-use crate::location::Place;
+use crate::location::{Place, ShardId};
+use crate::member::Member;
+use crate::set::Set;
 use crate::shards::{self, CRC_BYTES, Pin, block_crc, shard_header};
 
 /// Bytes of a shard read at a time, past the page cache: 512 KiB.
@@ -43,8 +46,7 @@ impl Walk<'_> {
                 continue;
             }
             self.count(shards::shard_bytes(place) / targets.len() as u64);
-            let held = member.drive().is_ok_and(|drive| self.is_sound(&*drive, place, target.position));
-            if !held {
+            if !self.is_sound(place, target.position) {
                 lacking.push(target.position);
             }
         }
@@ -86,13 +88,12 @@ impl Walk<'_> {
     }
 
     /// Whether a drive has the whole shard, every block of it sound on the medium.
-    fn is_sound(&mut self, drive: &dyn Drive, place: &Place, position: usize) -> bool {
-        let Ok(Some(reader)) = drive.open_shard(place.id) else {
+    fn is_sound(&mut self, place: &Place, position: usize) -> bool {
+        let Some(mut file) = ShardFile::open(&self.set, position, place) else {
             return false;
         };
         let column = place.column_on(position);
-        let mut file = ShardFile::new(reader);
-        if !file.reader.size_bytes().is_ok_and(|size| size == shards::shard_bytes(place)) {
+        if file.size_bytes != shards::shard_bytes(place) {
             return false;
         }
         let header = shard_header(self.set.id, place, column);
@@ -108,8 +109,8 @@ impl Walk<'_> {
     fn files(&self, place: &Place) -> Vec<Option<ShardFile>> {
         let mut files: Vec<Option<ShardFile>> = self.set.members.iter().map(|_| None).collect();
         for member in self.set.written() {
-            let reader = member.drive().and_then(|drive| drive.open_shard(place.id)).ok().flatten();
-            files[place.column_on(member.position)] = reader.map(ShardFile::new);
+            let file = ShardFile::open(&self.set, member.position, place);
+            files[place.column_on(member.position)] = file;
         }
         files
     }
@@ -127,16 +128,12 @@ impl Walk<'_> {
         if files.iter().all(Option::is_none) {
             return Restored::Gone;
         }
-        let mut writers: Vec<(usize, Box<dyn ShardWriter>)> = Vec::new();
+        let mut writers = Vec::new();
         for position in lacking {
             let header = shard_header(set.id, place, place.column_on(*position));
-            let made = set.members[*position].drive().and_then(|drive| {
-                let mut writer = drive.replace_shard(place.id)?;
-                writer.append(&header)?;
-                Ok(writer)
-            });
-            match made {
-                Ok(writer) => writers.push((*position, writer)),
+            let made = ShardBeingWritten::make(&set, *position, place.id);
+            match made.and_then(|mut writer| writer.append(header.to_vec()).map(|()| writer)) {
+                Ok(writer) => writers.push(writer),
                 Err(error) => self.fail(*position, format!("a shard could not be made: {error}")),
             }
         }
@@ -146,30 +143,31 @@ impl Walk<'_> {
             lost |= columns.is_none();
             let block_bytes = shards::block_bytes(place, stripe);
             let mut failed = Vec::new();
-            for (position, writer) in &mut writers {
-                let column = place.column_on(*position);
-                let appended = match &columns {
+            for writer in &mut writers {
+                let column = place.column_on(writer.position);
+                let block = match &columns {
                     Some(columns) => {
                         let crc = block_crc(place.id, column, stripe, &columns[column]);
-                        writer.append(&[&crc.to_le_bytes()[..], &columns[column]].concat())
+                        [&crc.to_le_bytes()[..], &columns[column]].concat()
                     }
                     // A hole that says so.
                     None => {
                         let block = vec![0; block_bytes];
                         let crc = !block_crc(place.id, column, stripe, &block);
-                        writer.append(&[&crc.to_le_bytes()[..], &block].concat())
+                        [&crc.to_le_bytes()[..], &block].concat()
                     }
                 };
-                if let Err(error) = appended {
-                    failed.push((*position, error));
+                if let Err(error) = writer.append(block) {
+                    failed.push((writer.position, error));
                 }
             }
             for (position, error) in failed {
-                writers.retain(|(writing, _)| *writing != position);
+                writers.retain(|writer| writer.position != position);
                 self.fail(position, format!("a shard could not be written: {error}"));
             }
         }
-        for (position, mut writer) in writers {
+        for mut writer in writers {
+            let position = writer.position;
             // One that is in keeps what it has of a body with holes.
             if lost && set.members[position].is_online() {
                 continue;
@@ -199,17 +197,74 @@ impl Walk<'_> {
     }
 }
 
-/// A shard, read in order and past the page cache.
+/// A shard being written, by errands.
+struct ShardBeingWritten {
+    set: Arc<Set>,
+    position: usize,
+    /// `None` when its drive did not answer, or failed.
+    writer: Option<Box<dyn ShardWriter>>,
+}
+
+impl ShardBeingWritten {
+    fn make(set: &Arc<Set>, position: usize, id: ShardId) -> io::Result<ShardBeingWritten> {
+        let writer = set.patiently(position, move |member| member.drive()?.replace_shard(id))?;
+        Ok(ShardBeingWritten { set: Arc::clone(set), position, writer: Some(writer) })
+    }
+
+    fn append(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        self.write(move |writer| writer.append(&bytes))
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.write(|writer| writer.sync())
+    }
+
+    fn write(
+        &mut self,
+        run: impl FnOnce(&mut dyn ShardWriter) -> io::Result<()> + Send + 'static,
+    ) -> io::Result<()> {
+        let mut writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        self.writer = Some(self.set.patiently(self.position, move |_| {
+            run(&mut *writer)?;
+            Ok(writer)
+        })?);
+        Ok(())
+    }
+}
+
+/// A shard, read in order and past the page cache, by errands.
 struct ShardFile {
+    set: Arc<Set>,
+    position: usize,
     reader: Arc<dyn ShardReader>,
-    window: AlignedBytes,
+    size_bytes: u64,
+    /// What was read last, and from where on.
+    window: Option<AlignedBytes>,
     start: u64,
     length: usize,
 }
 
 impl ShardFile {
-    fn new(reader: Arc<dyn ShardReader>) -> ShardFile {
-        ShardFile { reader, window: AlignedBytes::zeroed(WINDOW_BYTES), start: 0, length: 0 }
+    /// `None` where there is none or it cannot be read.
+    fn open(set: &Arc<Set>, position: usize, place: &Place) -> Option<ShardFile> {
+        let id = place.id;
+        let open = move |member: &Member| {
+            let Some(reader) = member.drive()?.open_shard(id)? else {
+                return Ok(None);
+            };
+            let size_bytes = reader.size_bytes()?;
+            Ok(Some((reader, size_bytes)))
+        };
+        let (reader, size_bytes) = set.patiently(position, open).ok()??;
+        Some(ShardFile {
+            set: Arc::clone(set),
+            position,
+            reader,
+            size_bytes,
+            window: None,
+            start: 0,
+            length: 0,
+        })
     }
 
     /// Bytes of the file, at most a window less a block; `None` where they cannot be read.
@@ -218,10 +273,17 @@ impl ShardFile {
         if offset < self.start || end > self.start + self.length as u64 {
             self.start = offset - offset % BLOCK_BYTES as u64;
             self.length = 0;
-            self.length = self.reader.read_medium_at(self.start, &mut self.window).ok()?;
+            let (reader, start) = (Arc::clone(&self.reader), self.start);
+            let mut window = self.window.take().unwrap_or_else(|| AlignedBytes::zeroed(WINDOW_BYTES));
+            let read = self.set.patiently(self.position, move |_| {
+                let length = reader.read_medium_at(start, &mut window)?;
+                Ok((window, length))
+            });
+            let (window, length) = read.ok()?;
+            (self.window, self.length) = (Some(window), length);
         }
         let at = usize::try_from(offset - self.start).ok()?;
-        self.window[..self.length].get(at..at + length)
+        self.window.as_ref()?[..self.length].get(at..at + length)
     }
 
     /// A block, if it is sound.

@@ -11,7 +11,7 @@ use store::{Absent, Finding, Progress, Seen, Verification};
 
 use super::pace::{Ended, Pace};
 use super::walk::{Cursor, Target, Walk};
-use crate::frame::{Frame, Shared};
+use crate::frame::Shared;
 use crate::index::lookup;
 use crate::location::Place;
 use crate::rebuild::{Rebuilt, Sources, rebuild};
@@ -154,13 +154,7 @@ impl Walk<'_> {
             return;
         }
         let set = Arc::clone(&self.set);
-        let frames: Vec<(usize, Frame)> = set
-            .online()
-            .filter_map(|member| {
-                let frame = self.frames.windows.frame(&set, member.position, shared.address)?;
-                (frame.header.shared == *shared).then_some((member.position, frame))
-            })
-            .collect();
+        let frames = self.frames_on(set.online(), shared);
         let is_lost =
             !matches!(rebuild(&set.codec, &Sources { shared, frames: &frames }, lacking), Rebuilt::Whole(_));
         let names = frames

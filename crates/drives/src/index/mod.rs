@@ -44,7 +44,7 @@ use bytes::Bytes;
 use store::{Change, Entry, KeyRange, Location, Sequence, engine::successor};
 
 use crate::digest::crc64;
-use crate::frame::{Address, HEADER_BYTES};
+use crate::frame::{Address, HEADER_BYTES, Shared};
 use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
 use copies::{Copy, Frozen, Lower};
@@ -171,6 +171,10 @@ pub(crate) struct FramePlace {
 }
 
 impl FramePlace {
+    pub(crate) fn of(shared: &Shared) -> FramePlace {
+        FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes }
+    }
+
     /// Offset of its columns in the segment.
     pub(crate) fn column_offset(self) -> u64 {
         u64::from(self.address.offset) + HEADER_BYTES as u64 + u64::from(self.meta_bytes)

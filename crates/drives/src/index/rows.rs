@@ -9,7 +9,7 @@ use bytes::Bytes;
 use store::{Location, Sequence};
 
 use super::{ChangePlace, FramePlace, Stored, StoredExtent};
-use crate::frame::Address;
+use crate::fields::{Fields, push_field, push_length};
 use crate::record::{Extent, Lie};
 
 /// The table of changes.
@@ -42,7 +42,7 @@ pub(super) fn encode_stored(stored: &Stored) -> Vec<u8> {
     bytes.extend_from_slice(&stored.sequence.0.to_le_bytes());
     bytes.extend_from_slice(&stored.segment.to_le_bytes());
     push_field(&mut bytes, &stored.value);
-    push_short(&mut bytes, stored.locations.len());
+    push_length(&mut bytes, stored.locations.len());
     for location in &stored.locations {
         push_field(&mut bytes, &location.0);
     }
@@ -64,7 +64,7 @@ pub(super) fn encode_stored(stored: &Stored) -> Vec<u8> {
 
 /// `None` when the row is no such value.
 pub(super) fn decode_stored(bytes: &[u8]) -> Option<Arc<Stored>> {
-    let mut row = Reader(bytes);
+    let mut row = Fields::of(bytes);
     let sequence = Sequence(row.long()?);
     let segment = row.short()?;
     let value = Bytes::copy_from_slice(row.field()?);
@@ -73,17 +73,17 @@ pub(super) fn decode_stored(bytes: &[u8]) -> Option<Arc<Stored>> {
     for _ in 0..count {
         locations.push(Location(row.field()?.to_vec()));
     }
-    let form = row.take(1)?[0];
+    let form = row.byte()?;
     let extent = if form == 0 {
         None
     } else {
-        let lie = Lie::decode(form, row.take(1)?[0])?;
+        let lie = Lie::decode(form, row.byte()?)?;
         let extent = Extent { lie, offset: row.short()?, length: row.short()?, crc: row.long()? };
         let batch = row.long()?;
-        let address = Address { segment: row.short()?, offset: row.short()? };
+        let address = row.address()?;
         Some(StoredExtent { extent, frame: FramePlace { batch, address, meta_bytes: row.short()? } })
     };
-    row.0.is_empty().then(|| Arc::new(Stored { sequence, value, locations, extent, segment }))
+    row.is_empty().then(|| Arc::new(Stored { sequence, value, locations, extent, segment }))
 }
 
 /// The row's key of a change.
@@ -103,55 +103,22 @@ pub(super) fn encode_change(place: &ChangePlace) -> Vec<u8> {
 /// `None` when the row is no such place.
 pub(super) fn decode_change(key: &[u8], value: &[u8]) -> Option<ChangePlace> {
     let sequence = Sequence(u64::from_be_bytes(key.get(1..)?.try_into().ok()?));
-    let mut row = Reader(value);
+    let mut row = Fields::of(value);
     let place = ChangePlace {
         sequence,
         crc: row.long()?,
         segment: row.short()?,
         offset: row.short()?,
         length: row.short()?,
-        has_targets: row.take(1)?[0] != 0,
+        has_targets: row.byte()? != 0,
     };
-    row.0.is_empty().then_some(place)
-}
-
-fn push_short(bytes: &mut Vec<u8>, number: usize) {
-    let number = u32::try_from(number).expect("a commit is smaller than 4 GiB");
-    bytes.extend_from_slice(&number.to_le_bytes());
-}
-
-fn push_field(bytes: &mut Vec<u8>, field: &[u8]) {
-    push_short(bytes, field.len());
-    bytes.extend_from_slice(field);
-}
-
-/// Takes values off the front.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(taken)
-    }
-
-    fn short(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(self.take(4)?.try_into().ok()?))
-    }
-
-    fn long(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
-    }
-
-    fn field(&mut self) -> Option<&'a [u8]> {
-        let length = self.short()? as usize;
-        self.take(length)
-    }
+    row.is_empty().then_some(place)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Address;
 
     #[test]
     fn a_stored_value_is_read_back_from_its_row_and_not_from_a_part_of_it() {

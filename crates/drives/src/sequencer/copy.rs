@@ -96,14 +96,9 @@ impl Sequencer {
             Batch { kind: Kind::Copies, stream: Stream::Cold, metadata: &metadata, layout: &layout, span };
         match self.write_batch(&batch) {
             Ok(shared) => {
-                let frame = FramePlace {
-                    batch: shared.batch,
-                    address: shared.address,
-                    meta_bytes: shared.meta_bytes,
-                };
                 let mut index = self.set.index.write();
                 index
-                    .relocate(frame, &metadata, &request.below)
+                    .relocate(FramePlace::of(&shared), &metadata, &request.below)
                     .expect("metadata written here has the form that is read here");
                 drop(index);
                 checkpoint::when_full(&self.set, Some(&self.chain));

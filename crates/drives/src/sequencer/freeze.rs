@@ -74,7 +74,8 @@ impl Sequencer {
                 // Healing has it: it is not the drive that the decision names, or it lacks something.
                 continue;
             }
-            let present = match member.drive().and_then(|drive| drive.check_present()) {
+            let present = match self.set.patiently(member.position, |member| member.drive()?.check_present())
+            {
                 Err(_) if membership.voter && !member.is_used() => self.find_again(member, &identity),
                 present => present,
             };
@@ -89,17 +90,17 @@ impl Sequencer {
     /// Opens what is at the path of a voter by now, if that is the voter: the drive of that place, with a decision
     /// no later than the one that holds.
     fn find_again(&self, member: &Member, identity: &Identity) -> io::Result<()> {
-        let drive = member.look_again()?;
-        match look_at(&member.path, &*drive) {
-            Ok(Ok(Content::Ours(own)))
-                if own.set == self.set.id
-                    && own.drive() == identity.members[member.position].drive
-                    && own.rank() <= identity.rank() =>
-            {
-                drive.claim()
+        let (set, rank) = (self.set.id, identity.rank());
+        let id = identity.members[member.position].drive;
+        self.set.patiently(member.position, move |member| {
+            let drive = member.look_again()?;
+            match look_at(&member.path, &*drive) {
+                Ok(Ok(Content::Ours(own))) if own.set == set && own.drive() == id && own.rank() <= rank => {
+                    drive.claim()
+                }
+                _ => Err(io::Error::new(io::ErrorKind::NotFound, "another drive is at its path")),
             }
-            _ => Err(io::Error::new(io::ErrorKind::NotFound, "another drive is at its path")),
-        }
+        })
     }
 
     /// Waits until no frame is in flight; a drive that hangs is left behind. `false` when the engine stops.

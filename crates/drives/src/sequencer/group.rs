@@ -166,8 +166,7 @@ impl Sequencer {
     }
 
     fn acknowledge(&mut self, shared: &Shared, metadata: &[u8], answers: Answers) {
-        let place =
-            FramePlace { batch: shared.batch, address: shared.address, meta_bytes: shared.meta_bytes };
+        let place = FramePlace::of(shared);
         let mut accepted = answers.accepted;
         let mut below = Below::default();
         accepted.iter_mut().for_each(|(request, _)| below.absorb(std::mem::take(&mut request.below)));

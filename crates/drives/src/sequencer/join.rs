@@ -143,9 +143,9 @@ impl Sequencer {
 
     /// Writes the manifest to a drive that is about to be a voter.
     fn give_manifest(&self, position: usize) -> Result<(), String> {
-        let drive = self.set.members[position].drive();
-        drive
-            .and_then(|drive| drive.replace(MANIFEST_FILE, &self.keeping.file()))
+        let file = self.keeping.file();
+        self.set
+            .patiently(position, move |member| member.drive()?.replace(MANIFEST_FILE, &file))
             .map_err(|error| format!("its manifest could not be written: {error}"))
     }
 

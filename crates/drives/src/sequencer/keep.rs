@@ -147,7 +147,8 @@ impl Sequencer {
 
     /// A new segment was begun: the table changed, and a manifest is due.
     pub(super) fn note_new_segment(&mut self) {
-        self.set.measure_room();
+        self.set.note_segment_made();
+        self.watch.look();
         self.keeping.ask();
         self.publish_table();
     }

@@ -44,6 +44,7 @@ use crate::recovery::set_mode;
 use crate::replay::encode_epoch_start;
 use crate::segment::Preparer;
 use crate::set::{Mode, ROOM_SCARCE, Set};
+use crate::watch::Watch;
 use crate::writer::Writer;
 use group::{answer, takes_space};
 use inbox::Heed;
@@ -71,8 +72,7 @@ const REST_AFTER: Duration = Duration::from_secs(2);
 /// How long a batch that rides waits for another to ride on.
 const RIDE_MAX: Duration = Duration::from_millis(100);
 
-/// How often it is checked that the drives' directories are still there, while there is work; at least once in
-/// [`RETRY_AFTER`] without.
+/// How often the drives are looked at while there is work; without, once in [`RETRY_AFTER`].
 const PRESENCE_EVERY: Duration = Duration::from_millis(250);
 
 /// How much longer a frame takes for each segment of room that is missing when room is scarce.
@@ -146,6 +146,7 @@ pub(crate) struct Sequencer {
     preparer: Preparer,
     keeping: Keeping,
     compactor: Compactor,
+    watch: Watch,
     /// What compaction waits for.
     copies: Option<CopyRequest>,
     /// Bytes that copies may take while clients write.
@@ -159,8 +160,7 @@ pub(crate) struct Sequencer {
     /// Whether nothing was committed since the set came to rest.
     rested: bool,
     last_retry: Instant,
-    last_presence: Instant,
-    last_space: Instant,
+    last_look: Instant,
     last_tended: Instant,
     stopping: Option<(bool, Option<oneshot::Sender<()>>)>,
 }
@@ -181,6 +181,7 @@ impl Sequencer {
         });
         let keeping = Keeping::new(Keeper::start(Arc::clone(&set), sender.clone()), manifest);
         let compactor = Compactor::start(Arc::clone(&set), sender.clone());
+        let watch = Watch::start(Arc::clone(&set));
         let now = Instant::now();
         let drives = set.members.len();
         Sequencer {
@@ -199,6 +200,7 @@ impl Sequencer {
             preparer,
             keeping,
             compactor,
+            watch,
             copies: None,
             copy_credit: 0,
             sealed: true,
@@ -206,8 +208,7 @@ impl Sequencer {
             last_commit: now,
             rested: true,
             last_retry: now,
-            last_presence: now,
-            last_space: now,
+            last_look: now,
             last_tended: now,
             stopping: None,
         }
@@ -250,8 +251,7 @@ impl Sequencer {
                 return self.stop(clean, reply);
             }
             self.watch_lag();
-            self.watch_presence();
-            self.watch_space();
+            self.watch_drives();
             if !self.failed.is_empty()
                 && self.is_writable()
                 && let Err(frozen) = self.expel()
@@ -364,27 +364,14 @@ impl Sequencer {
         }
     }
 
-    /// A drive whose directory was taken away would go on taking writes into files that nobody finds again.
-    fn watch_presence(&mut self) {
-        if self.last_presence.elapsed() < PRESENCE_EVERY {
+    /// Has the drives looked at, more often while there is work, and lets compaction know when space is short.
+    fn watch_drives(&mut self) {
+        let every = if self.queue.is_empty() { RETRY_AFTER } else { PRESENCE_EVERY };
+        if self.last_look.elapsed() < every {
             return;
         }
-        self.last_presence = Instant::now();
-        let set = Arc::clone(&self.set);
-        for member in set.written() {
-            if let Err(error) = member.drive().and_then(|drive| drive.check_present()) {
-                self.note_failure(member.position, error.to_string());
-            }
-        }
-    }
-
-    /// Looks how much room is left; more often than that it does not change much.
-    fn watch_space(&mut self) {
-        if self.last_space.elapsed() < RETRY_AFTER {
-            return;
-        }
-        self.last_space = Instant::now();
-        self.set.measure_room();
+        self.last_look = Instant::now();
+        self.watch.look();
         if self.set.shortness() > 0.0 {
             self.compactor.wake();
         }
@@ -492,6 +479,7 @@ impl Sequencer {
         }
         drop(self.inbox);
         drop(self.compactor);
+        drop(self.watch);
         self.writers.clear();
         checkpoint::stop(&self.set, clean.then_some(&self.chain));
         drop(self.preparer);

@@ -143,7 +143,7 @@ impl Body {
     fn columns(&self) -> Vec<usize> {
         let doubtful = self.doubtful.load(Ordering::Relaxed);
         let is_in = |column: &usize| {
-            self.set.members.get(self.place.drive_of(*column)).is_some_and(Member::is_online)
+            self.set.members.get(self.place.drive_of(*column)).is_some_and(|member| member.is_online())
         };
         let mut columns: Vec<usize> = (0..self.place.geometry.drives()).filter(is_in).collect();
         columns.sort_by_key(|&column| {

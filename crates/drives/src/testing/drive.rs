@@ -22,6 +22,7 @@ pub(super) struct Faults {
     pub(super) refuse_writes: Option<io::ErrorKind>,
     pub(super) refuse_new_files: Option<io::ErrorKind>,
     pub(super) hanging: bool,
+    pub(super) hanging_whole: bool,
     pub(super) hanging_frames: bool,
     pub(super) hanging_reads: bool,
     pub(super) hanging_shards: bool,
@@ -217,6 +218,7 @@ impl FaultyDrive {
     }
 
     pub(super) fn check_found(&self) -> io::Result<()> {
+        self.wait_while(|faults| faults.hanging_whole);
         self.power.check()?;
         let is_gone = self.faults.0.lock().away || self.medium.lock().life != self.opened;
         if is_gone { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
@@ -254,6 +256,12 @@ impl FaultyDrive {
     /// Lets durable writes wait from now on, or no longer.
     pub fn hang(&self, hanging: bool) {
         self.faults.0.lock().hanging = hanging;
+        self.faults.1.notify_all();
+    }
+
+    /// Lets every call wait from now on, also those that ask how the drive is, or no longer.
+    pub fn hang_whole(&self, hanging: bool) {
+        self.faults.0.lock().hanging_whole = hanging;
         self.faults.1.notify_all();
     }
 
@@ -343,7 +351,7 @@ impl FaultyDrive {
     pub(super) fn check_write(&self) -> io::Result<()> {
         let (faults, freed) = &*self.faults;
         let mut faults = faults.lock();
-        while faults.hanging && !self.power.was_lost() {
+        while (faults.hanging || faults.hanging_whole) && !self.power.was_lost() {
             freed.wait_for(&mut faults, Duration::from_millis(5));
         }
         match (faults.refuse_writes, faults.writes_left) {
@@ -415,7 +423,7 @@ impl FaultyDrive {
     }
 
     pub(super) fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        self.wait_while(|faults| faults.hanging_reads);
+        self.wait_while(|faults| faults.hanging_reads || faults.hanging_whole);
         self.hold_read();
         self.power.check()?;
         self.faults.0.lock().reads += 1;

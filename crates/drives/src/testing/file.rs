@@ -56,6 +56,7 @@ impl Drive for FaultyDrive {
     }
 
     fn space(&self) -> io::Result<Space> {
+        self.check_found()?;
         let (total_bytes, free_bytes) = self.room();
         Ok(Space { total_bytes, free_bytes, inodes_used: 0, inodes_free: 1 << 20 })
     }

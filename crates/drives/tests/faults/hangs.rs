@@ -1,11 +1,12 @@
 //! Drives that hang on reads and on shards: nobody waits for them for ever, and they go out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use store::EngineError;
+use store::{EngineError, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{LocalEngine, Patience};
+use tidings_drives::{Healing, LocalEngine, Patience};
 
 use crate::support::{all_written, body, frames, get, offline, open_all, put, read, stage, told, wait_until};
 
@@ -61,6 +62,34 @@ async fn a_drive_that_hangs_on_reads_is_out_and_the_others_serve() {
     assert_eq!(told(&engine).await.len(), 30);
     assert_eq!(engine.damages().counts().told, 0, "to be late is no damage");
     drives[1].hang_reads(false);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_hangs_in_everything_holds_up_neither_commits_nor_reports_nor_recovery() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let healing = Healing { look_every: Duration::from_millis(5), ..Healing::default() };
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let engine = LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap();
+    put_all(&engine, &drives).await;
+    engine.set_patience(SHORT);
+
+    drives[1].hang_whole(true);
+    put(&engine, "while it hangs", body(100, 1)).await.unwrap();
+    // Nothing is committed meanwhile: it is missed by those who look after it.
+    wait_until(|| offline(&engine) == ["d2"]).await;
+    // A second one fails in the midst of a batch: what is left recovers while the first still hangs.
+    drives[2].refuse_writes(Some(std::io::ErrorKind::Other));
+    assert!(put(&engine, "short of a quorum", body(100, 2)).await.is_err());
+    drives[2].refuse_writes(None);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while put(&engine, "afterwards", body(100, 3)).await.is_err() {
+        assert!(Instant::now() < deadline, "it does not take writes again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(offline(&engine), ["d2"]);
+
+    drives[1].hang_whole(false);
+    wait_until(|| offline(&engine).is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
