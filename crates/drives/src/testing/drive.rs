@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::change::{Change, SECTOR_BYTES};
+use super::gate::{Gate, Waiting};
 use super::medium::Medium;
 use super::power::{Power, Step, mix, off};
 use crate::assemble::{Given, Reopen};
@@ -72,6 +73,7 @@ pub struct FaultyDrive {
     /// The life of the medium in which an engine opened it.
     pub(super) opened: u64,
     pub(super) indexes: Arc<Mutex<Indexes>>,
+    pub(super) gate: Arc<Gate>,
 }
 
 /// The index on a drive in memory. None is kept unless a test says so.
@@ -92,6 +94,7 @@ impl FaultyDrive {
             segment_bytes_max: u64::MAX,
             opened: 0,
             indexes: Arc::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -150,6 +153,7 @@ impl FaultyDrive {
             segment_bytes_max: self.segment_bytes_max,
             opened: 0,
             indexes: Arc::new(Mutex::new(Indexes { keeps, index })),
+            gate: Arc::default(),
         }
     }
 
@@ -167,6 +171,7 @@ impl FaultyDrive {
             segment_bytes_max: u64::MAX,
             opened: 0,
             indexes: Arc::default(),
+            gate: Arc::default(),
         }
     }
 
@@ -296,6 +301,21 @@ impl FaultyDrive {
     /// Lets zeroing take so long from now on, for each piece of a segment.
     pub fn slow_zeroes(&self, takes: Duration) {
         self.faults.0.lock().zeroing_takes = takes;
+    }
+
+    /// Lets every frame of commits wait until it is [decided](FaultyDrive::decide), from now on, or no longer.
+    pub fn gate_frames(&self, shut: bool) {
+        self.gate.shut(shut);
+    }
+
+    /// The frame that waits.
+    pub fn waiting(&self) -> Option<Waiting> {
+        self.gate.waiting()
+    }
+
+    /// Lets the frame that waits be written, or fail.
+    pub fn decide(&self, is_written: bool) {
+        self.gate.decide(is_written);
     }
 
     /// Lets syncs of shards alone wait from now on, or no longer.

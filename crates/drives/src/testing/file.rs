@@ -252,6 +252,7 @@ impl Segment for FaultyFile {
             }
             return Ok(());
         }
+        self.drive.gate.pass(&self.name, offset, bytes)?;
         self.drive.wait_while(|faults| faults.hanging_frames);
         self.drive.check_write()?;
         self.drive.faults.0.lock().written_bytes += bytes.len() as u64;

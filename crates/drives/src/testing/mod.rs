@@ -17,11 +17,13 @@
 mod change;
 mod drive;
 mod file;
+mod gate;
 mod medium;
 mod power;
 mod timeline;
 
 pub use crate::index::memory::MemoryIndex;
 pub use drive::FaultyDrive;
+pub use gate::Waiting;
 pub use power::Power;
 pub use timeline::{Moment, Timeline};

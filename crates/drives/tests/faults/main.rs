@@ -11,6 +11,7 @@ mod hangs;
 mod healing;
 mod history;
 mod model;
+mod orders;
 mod power;
 mod repair;
 mod rules;
