@@ -105,6 +105,7 @@ impl Sequencer {
                 self.copy_credit = self.copy_credit.saturating_sub(shared.slot_bytes as usize);
                 self.sealed = false;
                 self.last_work = Instant::now();
+                self.last_copy = Some(self.last_work);
                 if self.set.online().count() < self.set.geometry.drives() {
                     self.set.copied_short.fetch_add(u64::from(shared.slot_bytes), Ordering::Relaxed);
                 }

@@ -25,8 +25,11 @@ const COMMIT_BYTES_MAX: usize = FRAME_BYTES_MAX - 64 * 1024;
 /// A frame takes no more commits beyond this many bytes of metadata and of its fullest column.
 const FRAME_BYTES_GOAL: usize = FRAME_BYTES_MAX * 5 / 8;
 
-/// How long a commit that takes no space waits for some when there is none at all.
+/// How long a commit waits for space when there is none at all: one that takes none, or any while compaction goes on.
 const FULL_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long after its last copies compaction counts as going on: it reads and chooses in between.
+const COPIES_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long between attempts meanwhile.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(10);
@@ -42,6 +45,9 @@ impl Sequencer {
         }
         let group = self.gather();
         if group.accepted.is_empty() {
+            if group.waits {
+                self.hear_within(FULL_RETRY_AFTER, Heed::AllButCommits);
+            }
             return group.refuse();
         }
         let usable: Vec<bool> = self.usable_columns();
@@ -69,12 +75,16 @@ impl Sequencer {
         }
     }
 
-    /// Lets commits that take no space wait a moment for compaction to give some back; refuses others.
+    /// Whether a commit may wait for space: one that takes none, and any while compaction gives some back. So nobody is
+    /// refused only because compaction is behind.
+    fn may_wait(&self, request: &Request) -> bool {
+        let comes = self.last_copy.is_some_and(|copied| copied.elapsed() < COPIES_PAUSE_MAX);
+        (comes || !takes_space(&request.batch.mutations)) && request.since.elapsed() < FULL_WAIT_MAX
+    }
+
+    /// Lets commits wait a moment for compaction to give space back, if they may; refuses others.
     fn put_off(&mut self, parts: Answers) {
-        let may_wait = |(request, _): &(Request, Committed)| {
-            !takes_space(&request.batch.mutations) && request.since.elapsed() < FULL_WAIT_MAX
-        };
-        if !parts.accepted.iter().all(may_wait) {
+        if !parts.accepted.iter().all(|(request, _)| self.may_wait(request)) {
             return parts.fail(&EngineError::Full);
         }
         let deferred = parts.deferred.into_iter().map(|(request, _)| request);
@@ -98,7 +108,7 @@ impl Sequencer {
         let data = set.geometry.data;
         let (needed, online) = (set.geometry.write_quorum(), set.positions(Member::is_online));
         let columns = self.usable_columns()[..data].iter().filter(|usable| **usable).count().max(1);
-        let mut group = Group::new();
+        let (mut group, mut waiting) = (Group::new(), Vec::new());
         let mut last = index.last_sequence;
         let (mut meta_bytes, mut payload_bytes, mut largest_bytes) = (0, 0, 0);
         while let Some(mut request) = self.queue.pop_front() {
@@ -119,7 +129,11 @@ impl Sequencer {
                 break;
             }
             if full && takes_space(&request.batch.mutations) {
-                answer(request, Err(EngineError::Full));
+                if self.may_wait(&request) {
+                    waiting.push(request);
+                } else {
+                    answer(request, Err(EngineError::Full));
+                }
                 continue;
             }
             let holders = set.bodies.fewest_holders(&request.batch.mutations, online);
@@ -153,6 +167,8 @@ impl Sequencer {
             payload_bytes += payload;
             largest_bytes = largest_bytes.max(largest);
         }
+        group.waits = !waiting.is_empty();
+        waiting.into_iter().rev().for_each(|request| self.queue.push_front(request));
         group
     }
 
@@ -208,6 +224,8 @@ struct Group {
     overlay: Overlay,
     accepted: Vec<(Request, Committed)>,
     deferred: Vec<(Request, EngineError)>,
+    /// Whether others wait for space, in the queue again.
+    waits: bool,
 }
 
 impl Group {
@@ -217,6 +235,7 @@ impl Group {
             overlay: Overlay::default(),
             accepted: Vec::new(),
             deferred: Vec::new(),
+            waits: false,
         }
     }
 

@@ -157,6 +157,8 @@ pub(crate) struct Sequencer {
     sealed: bool,
     last_work: Instant,
     last_commit: Instant,
+    /// When copies were last written: what they free comes back soon.
+    last_copy: Option<Instant>,
     /// Whether nothing was committed since the set came to rest.
     rested: bool,
     last_retry: Instant,
@@ -206,6 +208,7 @@ impl Sequencer {
             sealed: true,
             last_work: now,
             last_commit: now,
+            last_copy: None,
             rested: true,
             last_retry: now,
             last_look: now,
