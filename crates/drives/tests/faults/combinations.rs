@@ -130,7 +130,7 @@ fn all_tails(count: usize) -> Vec<Vec<Tail>> {
 }
 
 fn open(drives: &[FaultyDrive], present: &[usize], parity: usize) -> Arc<LocalEngine> {
-    let healing = Healing { look_every: Duration::from_millis(2), ..Healing::default() };
+    let healing = Healing { look_every: Duration::from_millis(5), ..Healing::default() };
     LocalEngine::open_healing(given(drives, present), Some(parity), Arc::new(SystemClock), healing).unwrap()
 }
 
@@ -278,7 +278,7 @@ fn whichever_drives_are_lost_and_whatever_is_torn_nothing_acknowledged_is_lost_w
         let clean = runtime.block_on(made(drives, parity));
         let (cases, next) = (Case::all(drives, parity), AtomicUsize::new(0));
         std::thread::scope(|scope| {
-            for _ in 0..2 * std::thread::available_parallelism().map_or(2, usize::from) {
+            for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
                 scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
