@@ -131,6 +131,16 @@ impl DirectoryDrive {
         Ok(folder)
     }
 
+    /// How a shard is opened to be written: as the probe found for segments.
+    fn shard_options(&self) -> OpenOptions {
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if self.mode() == Mode::Direct {
+            options.custom_flags(direct_flag());
+        }
+        options
+    }
+
     /// Opens both descriptors of an existing segment.
     fn segment_at(&self, path: &Path) -> io::Result<Arc<dyn Segment>> {
         let buffered = OpenOptions::new().read(true).write(true).open(path)?;
@@ -361,17 +371,16 @@ impl Drive for DirectoryDrive {
 
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
         let folder = self.shard_folder(id)?;
-        let file = OpenOptions::new().create_new(true).write(true).open(self.shard_path(id))?;
-        Ok(Box::new(ShardFile { file, folder, end: 0, named: false, rename: None }))
+        let file = self.shard_options().create_new(true).open(self.shard_path(id))?;
+        Ok(Box::new(ShardFile::new(file, self.mode() == Mode::Direct, folder, None)))
     }
 
     fn replace_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
         let folder = self.shard_folder(id)?;
         let path = self.shard_path(id);
         let unfinished = path.with_extension(UNFINISHED);
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
-        let rename = Some((unfinished, path));
-        Ok(Box::new(ShardFile { file, folder, end: 0, named: false, rename }))
+        let file = self.shard_options().create(true).truncate(true).open(&unfinished)?;
+        Ok(Box::new(ShardFile::new(file, self.mode() == Mode::Direct, folder, Some((unfinished, path)))))
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
@@ -481,8 +490,13 @@ fn remove_file(path: &Path) -> io::Result<()> {
 }
 
 fn open_direct(path: &Path, create: bool) -> io::Result<File> {
-    let flags = i32::try_from(OFlags::DIRECT.bits()).expect("open flags are small");
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(create).truncate(false).custom_flags(direct_flag()).open(path)
+}
+
+/// The flag of `open(2)` for what is read or written past the page cache.
+fn direct_flag() -> i32 {
+    i32::try_from(OFlags::DIRECT.bits()).expect("open flags are small")
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
