@@ -16,6 +16,7 @@ mod connection;
 mod echo;
 mod limits;
 mod load;
+mod million;
 mod options;
 mod requests;
 mod server;
@@ -60,6 +61,10 @@ async fn run(arguments: &[String]) -> Outcome<()> {
     table::machine(&options)?;
     if options.wants("start") && options.endpoint.is_none() {
         start::measure(&options, &mut report).await?;
+    }
+    // Five minutes of writing: not among the quick ones.
+    if options.wants("million") && options.endpoint.is_none() && !options.quick {
+        million::measure(&options, &mut report).await?;
     }
     if options.wants("limits") {
         limits::measure(&options, &mut report).await?;

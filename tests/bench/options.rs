@@ -12,8 +12,8 @@ pub(crate) const SIZES: [(&str, usize); 5] =
 pub(crate) const LARGE: usize = 64 << 20;
 
 /// What there is to measure.
-const SUBJECTS: [&str; 10] =
-    ["start", "limits", "put", "head", "get", "cold", "list", "delete", "bulk", "multipart"];
+const SUBJECTS: [&str; 11] =
+    ["start", "million", "limits", "put", "head", "get", "cold", "list", "delete", "bulk", "multipart"];
 
 /// What a run measures.
 pub(crate) struct Options {

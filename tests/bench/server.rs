@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
@@ -90,21 +90,37 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("tidings-bench").tempdir_in(&options.folder)?;
         let port = free_port()?;
         let authority = format!("127.0.0.1:{port}");
-        let log = File::create(folder.path().join("server.log"))?;
-        let child = Command::new(binary(options)?)
-            .args(["server", "--address", &authority])
-            .arg(folder.path().join("d{1...4}"))
-            .env_clear()
-            .env("HOME", folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?;
+        let child = spawn(options, folder.path(), &authority)?;
         let process = Some(Process(child.id()));
         let signer = Signer::new(&authority);
         let mut server = Server { authority, signer, process, own: Some(Own { child, folder }) };
         server.answers().await?;
         Ok(server)
+    }
+
+    /// Ends it by a signal and starts it again over the same drives, to which `meanwhile` may do something: how long
+    /// until it answers a signed request.
+    ///
+    /// # Errors
+    ///
+    /// It does not end or does not answer, or this run did not start it.
+    pub(crate) async fn restart(
+        &mut self,
+        options: &Options,
+        signal: Signal,
+        meanwhile: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> Outcome<Duration> {
+        let own = self.own.as_mut().ok_or("a server that ran already is not restarted")?;
+        let status = own.end(signal)?;
+        if signal == Signal::TERM && !status.success() {
+            return Err(format!("the server ended with {status}").into());
+        }
+        meanwhile(own.folder.path())?;
+        let began = Instant::now();
+        own.child = spawn(options, own.folder.path(), &self.authority)?;
+        self.process = Some(Process(own.child.id()));
+        self.answers().await?;
+        Ok(began.elapsed())
     }
 
     /// Waits until it answers a signed request.
@@ -160,18 +176,41 @@ impl Server {
         let Some(own) = &mut self.own else {
             return Ok(());
         };
-        let pid = Pid::from_raw(own.child.id().cast_signed()).ok_or("a process id is not 0")?;
-        kill_process(pid, Signal::TERM)?;
+        match own.end(Signal::TERM)? {
+            status if status.success() => Ok(()),
+            status => Err(format!("the server ended with {status}").into()),
+        }
+    }
+}
+
+impl Own {
+    /// Sends a signal and waits until the process ended.
+    fn end(&mut self, signal: Signal) -> Outcome<ExitStatus> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).ok_or("a process id is not 0")?;
+        kill_process(pid, signal)?;
         let gives_up = Instant::now() + PATIENCE;
         while Instant::now() < gives_up {
-            match own.child.try_wait()? {
-                Some(status) if status.success() => return Ok(()),
-                Some(status) => return Err(format!("the server ended with {status}").into()),
-                None => std::thread::sleep(Duration::from_millis(5)),
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
         Err("the server does not end".into())
     }
+}
+
+/// Starts the process over the drives in a folder.
+fn spawn(options: &Options, folder: &Path, authority: &str) -> Outcome<Child> {
+    let child = Command::new(binary(options)?)
+        .args(["server", "--address", authority])
+        .arg(folder.join("d{1...4}"))
+        .env_clear()
+        .env("HOME", folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(File::create(folder.join("server.log"))?)
+        .spawn()?;
+    Ok(child)
 }
 
 impl Drop for Own {
