@@ -1,23 +1,39 @@
-//! Commits of 1 KiB objects on four directories: what group commit makes of more writers.
+//! Commits of 1 KiB objects on four directories: what group commit makes of more writers, through io_uring and by
+//! threads.
+//!
+//! `cargo bench -p tidings-drives --bench commit -- [ROUNDS [SECONDS [DIRECTORY…]]]` takes turns, so that whatever else
+//! the machine does meets both: in each of ROUNDS (3) every number of writers commits for SECONDS (3) each way. The
+//! drives of each way lie in these directories, or in four of the system's for temporary files. A row gives the
+//! commits a second, of each way, and the processor time for one: of the process, and with the threads of the kernel,
+//! whose work for others is in it too. The last rows give the medians of the ratios.
 
+#![allow(clippy::print_stdout, reason = "what it prints is its result")]
+#![allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use store::{Batch, Engine, Mutation, PartitionId, Put, SystemClock};
-use tidings_drives::{LocalEngine, Options};
+use store::{Batch, Clock, Engine, Mutation, PartitionId, Put, SystemClock};
+use tempfile::TempDir;
+use tidings_drives::{Io, Sets};
+use tokio::runtime::Runtime;
 
 const OBJECT_BYTES: usize = 1024;
 
-/// Commits `count` objects from `writers` tasks, each waiting for its own.
-async fn commit(engine: &Arc<LocalEngine>, writers: u64, count: u64) -> Duration {
-    let start = Instant::now();
+const WRITERS: [u64; 3] = [1, 16, 64];
+
+/// Commits from so many tasks, each waiting for its own, for so long; answers how many.
+async fn commit(engine: &Arc<Sets>, writers: u64, duration: Duration) -> u64 {
+    let (over, total) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let tasks: Vec<_> = (0..writers)
         .map(|writer| {
-            let engine = Arc::clone(engine);
+            let (engine, over, total) = (Arc::clone(engine), Arc::clone(&over), Arc::clone(&total));
             tokio::spawn(async move {
-                for number in (writer..count).step_by(usize::try_from(writers).expect("few writers")) {
+                while !over.load(Ordering::Relaxed) {
+                    let number = total.fetch_add(1, Ordering::Relaxed);
                     let put = Put {
                         // Few keys: what is measured is the journal, not the growth of the index.
                         key: Bytes::from(format!("{writer}/{}", number % 64)),
@@ -30,28 +46,113 @@ async fn commit(engine: &Arc<LocalEngine>, writers: u64, count: u64) -> Duration
             })
         })
         .collect();
+    tokio::time::sleep(duration).await;
+    over.store(true, Ordering::Relaxed);
     for task in tasks {
         task.await.expect("a writer does not panic");
     }
-    start.elapsed()
+    total.load(Ordering::Relaxed)
 }
 
-fn commits(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Runtime::new().expect("the system gives threads");
-    let folder = tempfile::tempdir().expect("there is room for temporary files");
-    let drives = (1..=4).map(|number| folder.path().join(format!("d{number}"))).collect();
-    let engine = LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) })
-        .expect("a new set on empty directories");
-    let mut group = criterion.benchmark_group("commit 1 KiB on 2+2");
-    group.throughput(Throughput::Elements(1)).sample_size(10).measurement_time(Duration::from_secs(3));
-    for writers in [1, 16, 64] {
-        group.bench_function(format!("{writers} writers"), |bencher| {
-            bencher.iter_custom(|count| runtime.block_on(commit(&engine, writers, count)));
-        });
+/// The fields of a `stat` behind the name, from the third on: `proc(5)`.
+fn fields(stat: &str) -> Vec<u64> {
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    behind.split_whitespace().map(|field| field.parse().unwrap_or_default()).collect()
+}
+
+/// Processor time of this process, in user and kernel, and of the threads of the kernel, which end the writes that
+/// nobody waits for in a thread of his own. In hundredths of a second.
+fn processor_time() -> (u64, u64) {
+    let busy = |fields: &[u64]| fields[11] + fields[12];
+    let own = std::fs::read_to_string("/proc/self/stat").expect("the system has a proc");
+    let processes = std::fs::read_dir("/proc").expect("the system has a proc");
+    let kernel = processes
+        .filter_map(|process| std::fs::read_to_string(process.ok()?.path().join("stat")).ok())
+        .map(|stat| fields(&stat))
+        // What the second process begot is the kernel's.
+        .filter(|fields| fields.get(1) == Some(&2))
+        .map(|fields| busy(&fields))
+        .sum();
+    (busy(&fields(&own)), kernel)
+}
+
+/// One way, measured.
+struct Measured {
+    commits_per_second: f64,
+    /// Microseconds of processor time for a commit, in the process and in all.
+    own: f64,
+    all: f64,
+}
+
+fn measure(runtime: &Runtime, engine: &Arc<Sets>, writers: u64, duration: Duration) -> Measured {
+    let (own_before, kernel_before) = processor_time();
+    let began = Instant::now();
+    let count = runtime.block_on(commit(engine, writers, duration));
+    let elapsed = began.elapsed();
+    let (own, kernel) = processor_time();
+    let per_commit = |hundredths: u64| hundredths as f64 * 10_000.0 / count as f64;
+    Measured {
+        commits_per_second: count as f64 / elapsed.as_secs_f64(),
+        own: per_commit(own - own_before),
+        all: per_commit(own - own_before + kernel.saturating_sub(kernel_before)),
     }
-    group.finish();
-    runtime.block_on(engine.shutdown());
 }
 
-criterion_group!(benches, commits);
-criterion_main!(benches);
+fn open(folders: &[TempDir], name: &str, io: Io) -> Arc<Sets> {
+    let drives = folders.iter().map(|folder| folder.path().join(name)).collect();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Sets::open_through(&[drives], None, &clock, io).expect("a new set on empty directories")
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_by(f64::total_cmp);
+    of[of.len() / 2]
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let mut number = |default: u64| arguments.next().map_or(default, |word| word.parse().expect("a number"));
+    let (rounds, duration) = (number(3), Duration::from_secs(number(3)));
+    let runtime = Runtime::new().expect("the system gives threads");
+    let mut directories: Vec<PathBuf> = arguments.map(PathBuf::from).collect();
+    if directories.is_empty() {
+        directories = vec![std::env::temp_dir(); 4];
+    }
+    let folders: Vec<TempDir> = directories
+        .iter()
+        .map(|directory| tempfile::tempdir_in(directory).expect("there is room for temporary files"))
+        .collect();
+    let ring = open(&folders, "ring", Io::Uring);
+    let threads = open(&folders, "threads", Io::Threads);
+    for engine in [&ring, &threads] {
+        // Past its first segments, which are being zeroed.
+        runtime.block_on(commit(engine, 64, Duration::from_secs(1)));
+    }
+    let mut ratios: Vec<[Vec<f64>; 3]> = vec![Default::default(); WRITERS.len()];
+    println!(
+        "| round | writers | ring /s | threads /s | ratio | ring µs | threads µs | ratio | ring µs, all | threads µs, all | ratio |"
+    );
+    for round in 1..=rounds {
+        for (writers, ratios) in WRITERS.into_iter().zip(&mut ratios) {
+            let ring = measure(&runtime, &ring, writers, duration);
+            let threads = measure(&runtime, &threads, writers, duration);
+            let pairs = [
+                (ring.commits_per_second, threads.commits_per_second),
+                (ring.own, threads.own),
+                (ring.all, threads.all),
+            ];
+            print!("| {round} | {writers} |");
+            for ((ring, threads), ratios) in pairs.into_iter().zip(ratios) {
+                print!(" {ring:.1} | {threads:.1} | {:.2} |", ring / threads);
+                ratios.push(ring / threads);
+            }
+            println!();
+        }
+    }
+    for (writers, ratios) in WRITERS.into_iter().zip(ratios) {
+        let [speed, own, all] = ratios.map(median);
+        println!("| median | {writers} | | | {speed:.2} | | | {own:.2} | | | {all:.2} |");
+    }
+    runtime.block_on(ring.shutdown());
+    runtime.block_on(threads.shutdown());
+}

@@ -13,6 +13,7 @@ use crate::drive::Drive;
 use crate::error::OpenError;
 use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Membership, Nonce};
 use crate::lineup::Lineup;
+use crate::manifest::{self, MANIFEST_FILE, Manifest};
 use crate::quorum::Geometry;
 use crate::segment;
 
@@ -158,10 +159,17 @@ pub(crate) fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Conten
     if names.iter().any(|name| name == ".minio.sys") {
         return Err(OpenError::MinioDrive { path: path.into() });
     }
-    match names.into_iter().find(|name| !is_ignored(name)) {
+    let is_ours = |name: &str| name == MANIFEST_FILE && holds_manifest(drive);
+    match names.into_iter().find(|name| !is_ignored(name) && !is_ours(name)) {
         Some(found) => Err(OpenError::Foreign { path: path.into(), found }),
         None => Ok(Ok(Content::Blank)),
     }
+}
+
+/// Whether the file of that name is a manifest: one was under way when the directory was emptied.
+fn holds_manifest(drive: &dyn Drive) -> bool {
+    let file = drive.load(MANIFEST_FILE).ok().flatten();
+    file.is_some_and(|file| matches!(Manifest::decode(&file), manifest::Found::Sound(_)))
 }
 
 /// Refuses drives of several sets, drives given twice, and another count or parity than the set was made with.

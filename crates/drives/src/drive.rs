@@ -11,6 +11,7 @@
 //! 3. After an error nothing is promised of the bytes concerned, and the call is not repeated.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -143,6 +144,12 @@ pub trait Segment: Send + Sync {
     /// Writes whole blocks and returns when they are durable. `bytes` is aligned as [`AlignedBytes`] is.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// The descriptor to which one write with `RWF_DSYNC` is what [`Segment::write_at`] is; `None` where there is no
+    /// such write. It stays open as long as the segment.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// Reads through the page cache; fails with `UnexpectedEof` beyond the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 
@@ -185,6 +192,11 @@ pub fn is_full(error: &io::Error) -> bool {
 pub fn is_shortage(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     error.kind() == io::ErrorKind::OutOfMemory || matches!(code, Some(Errno::MFILE | Errno::NFILE))
+}
+
+/// Whether the error says that a call is to be made again, having done nothing.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
 }
 
 /// Bytes that begin at a multiple of [`BLOCK_BYTES`] in memory and fill whole blocks, as O_DIRECT needs.

@@ -1,9 +1,10 @@
 //! The local engine: one set of drives behind the engine trait.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 use std::{io, ops::Range};
 
@@ -48,7 +49,9 @@ pub struct LocalEngine {
     events: EventSender,
     permits: Arc<Semaphore>,
     pins: Arc<Pins>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Disconnected when the sequencer ended. Its thread may stay behind: the kernel ends it when no write of its ring
+    /// hangs any more.
+    ended: Mutex<Option<Receiver<Infallible>>>,
     tally: Arc<Tally>,
     healer: Mutex<Healer>,
     /// Bytes read back on each drive while the set is verified.
@@ -127,11 +130,14 @@ impl LocalEngine {
         let (events, incoming) = inbox();
         let healing = tuning.healing.clone();
         let verified_per_second = healing.bytes_per_second;
-        let (set, sequencer) = open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
-        let thread = std::thread::Builder::new()
-            .name("sequencer".into())
-            .spawn(move || sequencer.run())
-            .expect("the system gives a thread");
+        let (set, sequencer, ring) =
+            open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
+        let (ending, ended) = channel();
+        let run = move || {
+            sequencer.run(ring);
+            drop(ending);
+        };
+        std::thread::Builder::new().name("sequencer".into()).spawn(run).expect("the system gives a thread");
         let (pins, tally) = (Arc::new(Pins::default()), Arc::new(Tally::default()));
         let healer =
             Healer::start(Arc::clone(&set), Arc::clone(&pins), Arc::clone(&tally), events.clone(), healing);
@@ -140,7 +146,7 @@ impl LocalEngine {
             events,
             permits: Arc::new(Semaphore::new(COMMITS_WAITING_MAX)),
             pins,
-            thread: Mutex::new(Some(thread)),
+            ended: Mutex::new(Some(ended)),
             tally,
             healer: Mutex::new(healer),
             verified_per_second,
@@ -217,9 +223,9 @@ impl LocalEngine {
     }
 
     fn join(&self) {
-        if let Some(thread) = self.thread.lock().take() {
-            // It panics only by a bug, and then its panic was printed; stopping goes on.
-            let _ = thread.join();
+        if let Some(ended) = self.ended.lock().take() {
+            // Nothing is ever sent: it waits for the end.
+            let _ = ended.recv();
         }
     }
 

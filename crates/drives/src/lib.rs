@@ -71,3 +71,4 @@ pub use offline::{verify_directories, verify_drives};
 pub use open::Tuning;
 pub use quorum::Geometry;
 pub use sets::Sets;
+pub use writer::Io;

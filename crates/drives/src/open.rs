@@ -30,8 +30,9 @@ use crate::sequencer::{EventSender, Inbox, Sequencer, inbox};
 use crate::set::{Mode, Set};
 use crate::table::Closed;
 use crate::time::StepWatch;
+use crate::writer::{Io, RestingRing};
 
-/// What tests of a small set change.
+/// What operators and tests change.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
     /// Size of every segment, in bytes: at least that of the largest frame, and a block.
@@ -42,9 +43,12 @@ pub struct Tuning {
     pub retained_bytes: Option<u64>,
     /// How it heals.
     pub healing: Healing,
+    /// How its journal is written.
+    pub io: Io,
 }
 
-/// Opens the set, recovers it, and begins an epoch if enough drives are there.
+/// Opens the set, recovers it, and begins an epoch if enough drives are there. The ring is for the thread that runs the
+/// sequencer.
 pub(crate) fn open_set(
     given: Vec<Given>,
     parity: Option<usize>,
@@ -53,11 +57,12 @@ pub(crate) fn open_set(
     tuning: Tuning,
     incoming: Inbox,
     events: EventSender,
-) -> Result<(Arc<Set>, Sequencer), OpenError> {
+) -> Result<(Arc<Set>, Sequencer, Option<RestingRing>), OpenError> {
     let assembly = assemble(given, parity, Some(&lineup))?;
     let set = Arc::new(set_of(assembly, lineup.recorded(), clock, events.clone(), &tuning, Drive::claim)?);
     check_readable(&set)?;
     tell(&set);
+    let ring = tuning.io.ring(&set);
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
     let chain = replay(&set, &identity, manifest.as_ref())?;
@@ -78,7 +83,7 @@ pub(crate) fn open_set(
             Sequencer::new(Arc::clone(&set), *chain, manifest, incoming, events)
         }
     };
-    Ok((set, sequencer))
+    Ok((set, sequencer, ring))
 }
 
 /// Reads what the drives hold and changes nothing, not even the last batch, which is taken where it is as good as

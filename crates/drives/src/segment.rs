@@ -107,6 +107,16 @@ impl OpenSegment {
         self.file.write_at(offset, bytes)
     }
 
+    /// Claims the place of a frame that is then written to [`OpenSegment::file`] by its descriptor; `false` while
+    /// zeroes are being written to the segment.
+    pub(crate) fn claim(&self, offset: u64, frame_bytes: usize) -> bool {
+        let Some(mut frontier) = self.frontier.try_lock() else {
+            return false;
+        };
+        *frontier = (*frontier).max(offset + frame_bytes as u64);
+        true
+    }
+
     /// Writes zeroes at `offset` unless frames reached it; answers where to go on, `None` at the end.
     fn zero_from(&self, offset: u64, zeroes: &AlignedBytes) -> io::Result<Option<u64>> {
         let mut frontier = self.frontier.lock();

@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 use store::{Clock, Engine, SystemClock};
 use tempfile::TempDir;
 use tidings_drives::directory::DirectoryDrive;
-use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Given, Healing, LocalEngine, Options, Reopen, Sets, Tuning};
+use tidings_drives::testing::{FaultyDrive, Power, ring_here};
+use tidings_drives::{Given, Healing, Io, LocalEngine, Reopen, Sets, Tuning};
 
 thread_local! {
     /// Folders of the test that runs on this thread; gone when it ends.
     static FOLDERS: RefCell<Vec<TempDir>> = const { RefCell::new(Vec::new()) };
 }
 
-fn on_directories(drives: usize) -> Arc<dyn Engine> {
-    let folder = tempfile::tempdir().unwrap();
-    let drives = (1..=drives).map(|drive| folder.path().join(format!("d{drive}"))).collect();
-    let engine = LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) }).unwrap();
-    FOLDERS.with_borrow_mut(|folders| folders.push(folder));
-    engine
+fn on_directories(drives: usize, io: Io) -> Arc<dyn Engine> {
+    open_tuned(drives, Tuning { io, ..Tuning::default() })
 }
 
 /// As [`on_directories`], with a memtable of few kilobytes: most of what is asked for lies in the index on drives.
 fn with_a_tiny_memtable(drives: usize) -> Arc<dyn Engine> {
+    open_tuned(drives, Tuning { memtable_bytes: Some(3_000), ..Tuning::default() })
+}
+
+fn open_tuned(drives: usize, tuning: Tuning) -> Arc<dyn Engine> {
     let folder = tempfile::tempdir().unwrap();
     let given = (1..=drives).map(|drive| {
         let path = folder.path().join(format!("d{drive}"));
@@ -35,13 +35,7 @@ fn with_a_tiny_memtable(drives: usize) -> Arc<dyn Engine> {
         let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&root)?) as Arc<_>));
         Given { path: path.display().to_string(), drive: reopen(), reopen }
     });
-    let engine = LocalEngine::open_tuned(
-        given.collect(),
-        None,
-        Arc::new(SystemClock),
-        Tuning { memtable_bytes: Some(3_000), ..Tuning::default() },
-    )
-    .unwrap();
+    let engine = LocalEngine::open_tuned(given.collect(), None, Arc::new(SystemClock), tuning).unwrap();
     FOLDERS.with_borrow_mut(|folders| folders.push(folder));
     engine
 }
@@ -54,12 +48,16 @@ mod one_drive_with_a_tiny_memtable {
     store::engine_contract!(async || super::with_a_tiny_memtable(1));
 }
 
-mod four_drives {
-    store::engine_contract!(async || super::on_directories(4));
+mod four_drives_through_io_uring {
+    store::engine_contract!(async || super::on_directories(4, super::ring_here()));
+}
+
+mod four_drives_by_threads {
+    store::engine_contract!(async || super::on_directories(4, super::Io::Threads));
 }
 
 mod one_drive {
-    store::engine_contract!(async || super::on_directories(1));
+    store::engine_contract!(async || super::on_directories(1, super::Io::default()));
 }
 
 /// A set in memory that was made whole, and opened again without the drives from `present` on.

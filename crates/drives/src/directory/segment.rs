@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Mode;
-use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment};
+use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_passing};
 
 /// A segment with its two descriptors.
 pub(super) struct SegmentFile {
@@ -30,6 +31,14 @@ impl Segment for SegmentFile {
                 self.buffered.sync_data()
             }
             (None, _) => write_fully(bytes, offset, |rest, at| pwritev2(&self.buffered, rest, at)),
+        }
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match (&self.direct, self.mode) {
+            (Some(direct), _) => Some(direct.as_fd()),
+            (None, Mode::Flushed) => None,
+            (None, _) => Some(self.buffered.as_fd()),
         }
     }
 
@@ -80,7 +89,7 @@ pub(super) fn write_fully(
             Ok(count) if written + count == bytes.len() => return Ok(()),
             Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => written += count - count % BLOCK_BYTES,
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
         }
     }

@@ -42,7 +42,7 @@ impl Sequencer {
         }
         self.end_joinings("the set recovered while it was healed");
         self.failed.clear();
-        self.writers.iter_mut().for_each(|writer| *writer = None);
+        self.writers.stop();
         let mode = match recovery::settle(&self.set, self.chain.clone()) {
             Ok(Outcome::Writable(chain)) => {
                 self.chain = *chain;
@@ -128,9 +128,7 @@ impl Sequencer {
             }
             self.set.members[position].leave_behind("it hangs with a frame in flight");
             self.flights[position].clear();
-            if let Some(writer) = self.writers[position].take() {
-                writer.abandon();
-            }
+            self.writers.abandon(position);
         }
     }
 }

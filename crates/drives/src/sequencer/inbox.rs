@@ -34,7 +34,8 @@ pub(crate) struct Bell {
 }
 
 impl Bell {
-    fn ring(&self) {
+    /// Rings it.
+    pub(crate) fn ring(&self) {
         // It fails only when it would overflow, and then it was heard often enough.
         let _ = rustix::io::write(&self.rings, &1u64.to_ne_bytes());
     }
@@ -98,6 +99,11 @@ pub(crate) fn inbox() -> (EventSender, Inbox) {
 }
 
 impl Inbox {
+    /// What rings while [`Inbox::sleep`] sleeps.
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        Arc::clone(&self.bell)
+    }
+
     /// The next event that is there.
     pub(super) fn take(&self) -> Option<Event> {
         self.queue.try_recv().ok()

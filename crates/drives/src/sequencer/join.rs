@@ -15,7 +15,6 @@ use super::{Event, Sequencer};
 use crate::format::{Identity, Membership};
 use crate::manifest::MANIFEST_FILE;
 use crate::table::SegmentTable;
-use crate::writer::Writer;
 
 /// How long a drive may take for the frames in flight on it before it is made a voter. Commits wait meanwhile.
 const ADMISSION_MAX: Duration = Duration::from_millis(500);
@@ -103,8 +102,7 @@ impl Sequencer {
         self.set.join(position, self.chain.next_batch - 1);
         self.joined[position] = self.chain.next_batch;
         self.flights[position].clear();
-        self.writers[position] =
-            Some(Writer::start(std::sync::Arc::clone(&self.set), position, self.sender.clone()));
+        self.writers.start(position);
         Ok(())
     }
 
@@ -241,7 +239,7 @@ impl Sequencer {
 
     /// Ends all joinings.
     pub(super) fn end_joinings(&mut self, reason: &str) {
-        for position in 0..self.writers.len() {
+        for position in 0..self.flights.len() {
             if self.set.members[position].is_joining() {
                 self.end_joining(position, reason);
             }
@@ -250,12 +248,10 @@ impl Sequencer {
 
     /// Lets go of the threads of drives that are out.
     pub(super) fn drop_writers(&mut self) {
-        for position in 0..self.writers.len() {
+        for position in 0..self.flights.len() {
             if !self.set.members[position].is_written() {
                 self.flights[position].clear();
-                if let Some(writer) = self.writers[position].take() {
-                    writer.abandon();
-                }
+                self.writers.abandon(position);
             }
         }
     }

@@ -45,10 +45,10 @@ use crate::replay::encode_epoch_start;
 use crate::segment::Preparer;
 use crate::set::{Mode, ROOM_SCARCE, Set};
 use crate::watch::Watch;
-use crate::writer::Writer;
+use crate::writer::{RestingRing, Writers};
 use group::{answer, takes_space};
 use inbox::Heed;
-pub(crate) use inbox::{EventSender, Inbox, inbox};
+pub(crate) use inbox::{Bell, EventSender, Inbox, inbox};
 use join::Answer;
 pub(crate) use join::{Granted, Wish};
 use keep::Keeping;
@@ -134,9 +134,8 @@ pub(crate) struct Sequencer {
     set: Arc<Set>,
     chain: Chain,
     inbox: Inbox,
-    sender: EventSender,
     queue: VecDeque<Request>,
-    writers: Vec<Option<Writer>>,
+    writers: Writers,
     flights: Vec<VecDeque<Flight>>,
     /// By position, the first batch that a drive was written since it joined.
     joined: Vec<u64>,
@@ -189,12 +188,11 @@ impl Sequencer {
         Sequencer {
             prepared: chain.heads.newest,
             last_stream: Stream::Hot,
+            writers: Writers::new(Arc::clone(&set), sender),
             set,
             chain,
             inbox,
-            sender,
             queue: VecDeque::new(),
-            writers: (0..drives).map(|_| None).collect(),
             flights: (0..drives).map(|_| VecDeque::new()).collect(),
             joined: vec![0; drives],
             wishes: VecDeque::new(),
@@ -219,16 +217,10 @@ impl Sequencer {
 
     /// Writes the first frame of the epoch; the set takes writes when it is durable on the write quorum.
     pub(crate) fn begin_epoch(&mut self) -> Result<(), String> {
-        self.writers = self
-            .set
-            .members
-            .iter()
-            .map(|member| {
-                member
-                    .is_online()
-                    .then(|| Writer::start(Arc::clone(&self.set), member.position, self.sender.clone()))
-            })
-            .collect();
+        self.writers.stop();
+        for member in self.set.online() {
+            self.writers.start(member.position);
+        }
         let metadata = encode_epoch_start(self.chain.previous);
         self.write_plain(Kind::EpochStart, &metadata).map_err(|Frozen(reason)| reason)?;
         self.preparer.ask(self.chain.heads.newest, self.set.segment_bytes(self.chain.heads.newest));
@@ -244,10 +236,15 @@ impl Sequencer {
         Ok(())
     }
 
-    /// Runs until the engine stops.
-    pub(crate) fn run(mut self) {
+    /// Runs until the engine stops, writing through the ring if there is one.
+    pub(crate) fn run(mut self, ring: Option<RestingRing>) {
+        match ring.map(|ring| ring.wake(self.inbox.bell())).transpose() {
+            Ok(ring) => self.writers.take_ring(ring),
+            Err(error) => tracing::error!(%error, "The ring cannot be used: threads take over."),
+        }
         loop {
-            while let Some(event) = self.inbox.take() {
+            self.writers.poll();
+            while let Some(event) = self.next_event() {
                 self.hear(event);
             }
             if let Some((clean, reply)) = self.stopping.take() {
@@ -281,9 +278,23 @@ impl Sequencer {
         }
     }
 
+    /// An event that is there.
+    fn next_event(&mut self) -> Option<Event> {
+        self.writers.take_written().or_else(|| self.inbox.take())
+    }
+
     /// Hears the next event, or sleeps for at most `patience` until there may be one that it heeds.
     fn hear_within(&mut self, patience: Duration, heed: Heed) {
-        let event = self.inbox.take().or_else(|| self.inbox.sleep(heed, |bell| bell.wait(patience)));
+        self.hear_written(1, patience, heed);
+    }
+
+    /// As [`Sequencer::hear_within`], and sleeps until `frames` were written where it is the ring that writes them.
+    fn hear_written(&mut self, frames: usize, patience: Duration, heed: Heed) {
+        let mut event = self.next_event();
+        if event.is_none() {
+            let writers = &mut self.writers;
+            event = self.inbox.sleep(heed, |bell| writers.sleep(frames, bell, patience));
+        }
         if let Some(event) = event {
             self.hear(event);
         }
@@ -310,6 +321,7 @@ impl Sequencer {
 
     fn note_written(&mut self, position: usize, batch: u64, result: std::io::Result<()>) {
         self.flights[position].pop_front();
+        self.writers.note_heard(position, batch, result.is_err());
         match result {
             Ok(()) => self.set.members[position].written.store(batch, Ordering::Release),
             Err(error) => {
@@ -476,14 +488,14 @@ impl Sequencer {
         }
         // Compaction waits for an answer, and may be sending its next request.
         self.refuse_copies();
-        while let Some(event) = self.inbox.take() {
+        while let Some(event) = self.next_event() {
             self.hear(event);
             self.refuse_copies();
         }
         drop(self.inbox);
         drop(self.compactor);
         drop(self.watch);
-        self.writers.clear();
+        self.writers.stop();
         checkpoint::stop(&self.set, clean.then_some(&self.chain));
         drop(self.preparer);
         drop(self.keeping);

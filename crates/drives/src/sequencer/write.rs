@@ -133,11 +133,11 @@ impl Sequencer {
     }
 
     fn dispatch(&mut self, shared: &Shared, metadata: &[u8], layout: &Layout) {
-        for position in 0..self.writers.len() {
+        for position in 0..self.flights.len() {
             let failed = self.failed.iter().any(|(failed, _)| *failed == position);
-            let Some(writer) = self.writers[position].as_ref().filter(|_| !failed) else {
+            if failed || !self.writers.takes(position) {
                 continue;
-            };
+            }
             let column: &[u8] = match layout.form {
                 Form::Empty => &[],
                 Form::Replicated => &layout.columns[0],
@@ -155,8 +155,9 @@ impl Sequencer {
                 bytes: frame.len(),
                 since: Instant::now(),
             });
-            writer.write(Job { batch: shared.batch, address: shared.address, frame });
+            self.writers.write(position, Job { batch: shared.batch, address: shared.address, frame });
         }
+        self.writers.poll();
     }
 
     /// Waits until q voters hold the batch, and takes out those that failed meanwhile.
@@ -175,7 +176,8 @@ impl Sequencer {
                     && self.set.members[*position].written.load(Ordering::Acquire) >= batch
                     && !self.failed.iter().any(|(failed, _)| failed == position)
             };
-            if (0..self.writers.len()).filter(holds).count() >= quorum {
+            let holders = (0..self.flights.len()).filter(holds).count();
+            if holders >= quorum {
                 if failed == 0 {
                     return Ok(());
                 }
@@ -186,7 +188,7 @@ impl Sequencer {
             if self.set.is_stalled() && began.elapsed() > FULL_MAX {
                 return Err(Frozen(format!("the drives have no space for batch {batch}")));
             }
-            self.hear_within(LAG_MAX / 10, Heed::AllButCommits);
+            self.hear_written(quorum - holders, LAG_MAX / 10, Heed::AllButCommits);
         }
     }
 

@@ -24,6 +24,7 @@ mod power;
 mod timeline;
 
 pub use crate::index::memory::MemoryIndex;
+pub use crate::writer::ring_here;
 pub use drive::FaultyDrive;
 pub use gate::Waiting;
 pub use limited::{LimitedDrive, Written};

@@ -1,18 +1,18 @@
 //! A set on real directories: closed and opened again, with drives missing, and refused where it must be.
 
-#![allow(clippy::unwrap_used, reason = "all of this is a test")]
-
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use store::{
-    Batch, DriveState, Engine, EngineError, KeyRange, Location, Mutation, PartitionId, Put, Sequence,
+    Batch, Clock, DriveState, Engine, EngineError, KeyRange, Location, Mutation, PartitionId, Put, Sequence,
     StageHint, SystemClock,
 };
 use tempfile::TempDir;
-use tidings_drives::{LocalEngine, OpenError, Options};
+use tidings_drives::{LocalEngine, OpenError, Options, Sets};
+
+use super::io;
 
 const SET: PartitionId = PartitionId(0);
 
@@ -32,7 +32,8 @@ impl Folder {
 
     fn open(&self) -> Result<Arc<LocalEngine>, OpenError> {
         let drives = (1..=self.drives).map(|number| self.drive(number)).collect();
-        LocalEngine::open(Options { drives, parity: None, clock: Arc::new(SystemClock) })
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        Ok(Arc::clone(&Sets::open_through(&[drives], None, &clock, io())?.sets()[0]))
     }
 
     fn remove(&self, number: usize) {
@@ -173,6 +174,29 @@ async fn a_drive_that_missed_writes_is_brought_up_when_it_returns_and_then_stand
     let engine = folder.open().unwrap();
     assert_eq!(get(&engine, "rose").await, Some(body(30_000, 2)));
     assert_eq!(read(&engine, &location, 0..3_000_000).await, large);
+}
+
+/// A manifest may be written to a directory just when it is emptied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_was_emptied_but_for_a_manifest_is_blank_and_one_with_another_file_of_that_name_is_not()
+ {
+    let folder = Folder::new(4);
+    let engine = folder.open().unwrap();
+    put(&engine, "rose", body(30_000, 1)).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let manifest = folder.drive(4).join("manifest");
+    let bytes = std::fs::read(&manifest).unwrap();
+    std::fs::remove_dir_all(folder.drive(4)).unwrap();
+    std::fs::create_dir(folder.drive(4)).unwrap();
+    std::fs::write(&manifest, "of a ship").unwrap();
+    let error = folder.open().err().unwrap();
+    assert!(matches!(&error, OpenError::Foreign { found, .. } if found == "manifest"), "{error}");
+
+    std::fs::write(&manifest, bytes).unwrap();
+    let engine = folder.open().unwrap();
+    all_online(&engine).await;
+    assert_eq!(get(&engine, "rose").await, Some(body(30_000, 1)));
 }
 
 /// A directory is emptied while the server runs, and one is replaced by a new empty directory: both are healed

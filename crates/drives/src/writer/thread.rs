@@ -1,7 +1,4 @@
-//! A writer: one thread per drive, one frame in flight on it.
-//!
-//! A drive gets a frame only after the one before completed, so that only its last frame can be torn. A
-//! frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound.
+//! The thread of a drive: writes frames one after the other, and waits for space where there is none.
 
 use std::io;
 use std::sync::Arc;
@@ -10,31 +7,24 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::drive::{AlignedBytes, is_full};
-use crate::frame::Address;
+use super::Job;
+use crate::drive::is_full;
 use crate::sequencer::{Event, EventSender};
 use crate::set::{Mode, Set};
 
 /// How long between attempts at a frame that a drive has no space for.
 const FULL_RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// A frame on its way to one drive.
-pub(crate) struct Job {
-    pub batch: u64,
-    pub address: Address,
-    pub frame: AlignedBytes,
-}
-
 /// The thread of one drive.
-pub(crate) struct Writer {
+pub(super) struct ThreadWriter {
     jobs: Option<Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl ThreadWriter {
     /// Starts the thread. Every job is answered by [`Event::Written`]. After a failure it writes nothing more:
     /// the frames behind the failed one would stand after a hole.
-    pub(crate) fn start(set: Arc<Set>, position: usize, events: EventSender) -> Writer {
+    pub(super) fn start(set: Arc<Set>, position: usize, events: EventSender) -> ThreadWriter {
         let (jobs, incoming) = channel::<Job>();
         let user = set.members[position].user();
         let run = move || {
@@ -57,18 +47,18 @@ impl Writer {
             .name(format!("drive-{position}"))
             .spawn(run)
             .expect("the system gives a thread");
-        Writer { jobs: Some(jobs), thread: Some(thread) }
+        ThreadWriter { jobs: Some(jobs), thread: Some(thread) }
     }
 
     /// Hands a frame over; returns at once.
-    pub(crate) fn write(&self, job: Job) {
+    pub(super) fn write(&self, job: Job) {
         let jobs = self.jobs.as_ref().expect("a writer takes jobs until it is dropped");
         // The thread ends only with us, or when nobody listens to it any more.
         let _ = jobs.send(job);
     }
 
     /// Stops without waiting: the drive may hang.
-    pub(crate) fn abandon(mut self) {
+    pub(super) fn abandon(mut self) {
         self.jobs = None;
         self.thread = None;
     }
@@ -111,7 +101,7 @@ fn write(set: &Set, position: usize, job: &Job) -> io::Result<()> {
     }
 }
 
-impl Drop for Writer {
+impl Drop for ThreadWriter {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
