@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_drives::Io;
 use tidings_iam as iam;
 
 use crate::cli::Flags;
@@ -37,6 +38,8 @@ pub struct Settings {
     pub sets: Vec<Vec<PathBuf>>,
     /// Parity of new sets when the operator chose it; otherwise it follows the number of drives.
     pub parity: Option<usize>,
+    /// How the journals are written.
+    pub io: Io,
     /// Where to listen.
     pub address: Address,
     /// Who exists: root, with the keys of the environment.
@@ -178,6 +181,7 @@ impl Settings {
         let parity = parity(&environment, smallest)?;
         Ok(Some(Settings {
             parity,
+            io: io(&environment)?,
             sets,
             address: address(flags, &environment)?,
             directory: root_keys(&environment)?,
@@ -215,6 +219,20 @@ fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
         _ => Err(Fatal::new(format!("Invalid value in {name}"), format!("'{text}' is no set size")).remedy(
             format!("Give the number of drives, at most {}, or leave it out.", ellipses::SET_DRIVES_MAX),
         )),
+    }
+}
+
+/// How the journals are written. MinIO has no such name; it stands here as every other does.
+fn io(environment: &Variables) -> Result<Io, Fatal> {
+    match first(environment, &["MINIO_IO"]) {
+        None | Some("auto") => Ok(Io::default()),
+        Some("threads") => Ok(Io::Threads),
+        Some("uring") => Ok(Io::Uring),
+        Some(text) => {
+            let reason = format!("'{text}' is none of auto, threads and uring");
+            let fatal = Fatal::new("Invalid value in TIDINGS_IO", reason);
+            Err(fatal.remedy("Give one of them, or leave it out."))
+        }
     }
 }
 
@@ -424,6 +442,17 @@ mod tests {
         assert_eq!(with("EC:0").unwrap().parity, Some(0));
         assert_eq!(with("EC:3").unwrap_err().reason, "parity 3 is more than half of 4 drives");
         assert_eq!(with("4").unwrap_err().reason, "'4' is not of the form EC:n");
+    }
+
+    #[test]
+    fn the_journal_is_written_by_threads_unless_the_environment_says_otherwise() {
+        let with = |pairs: &[(&str, &str)]| settings(&Flags::default(), pairs);
+        for (value, io) in [("auto", Io::default()), ("threads", Io::Threads), ("uring", Io::Uring)] {
+            assert_eq!(with(&[("MINIO_IO", value)]).unwrap().io, io);
+        }
+        assert_eq!(with(&[]).unwrap().io, Io::Threads);
+        let reason = "'sqpoll' is none of auto, threads and uring";
+        assert_eq!(with(&[("MINIO_IO", "sqpoll")]).unwrap_err().reason, reason);
     }
 
     #[test]

@@ -159,8 +159,8 @@ fn load_certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, F
 }
 
 async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<Sets>, Fatal> {
-    let (sets, parity) = (settings.sets.clone(), settings.parity);
-    let opened = tokio::task::spawn_blocking(move || Sets::open(&sets, parity, &clock)).await;
+    let (sets, parity, io) = (settings.sets.clone(), settings.parity, settings.io);
+    let opened = tokio::task::spawn_blocking(move || Sets::open_through(&sets, parity, &clock, io)).await;
     opened.expect("opening does not panic").map_err(|error| {
         let fatal = Fatal::new("Unable to use the drives", &error);
         match error {
