@@ -38,16 +38,19 @@ pub struct Patience {
     pub read: Duration,
     /// For a read, before the others are asked as well.
     pub hedge: Duration,
+    /// For a frame of the journal, before the drive is out.
+    pub frame: Duration,
     /// For making a shard, an append to it or its sync, before the drive is out.
     pub write: Duration,
 }
 
 impl Patience {
-    /// Five seconds for a read, hedged after 50 milliseconds; ten for a write, behind which a device may first have to
+    /// Five seconds for a read, hedged after 50 milliseconds, and for a frame; ten for a write, behind which a device may first have to
     /// finish what others wrote.
     pub const DEFAULT: Patience = Patience {
         read: Duration::from_secs(5),
         hedge: Duration::from_millis(50),
+        frame: Duration::from_secs(5),
         write: Duration::from_secs(10),
     };
 }

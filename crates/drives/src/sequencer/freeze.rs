@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::inbox::Heed;
 use super::write::Frozen;
-use super::{LAG_MAX, SEAL_AFTER, Sequencer};
+use super::{SEAL_AFTER, Sequencer};
 use crate::assemble::{Content, look_at};
 use crate::error::OpenError;
 use crate::format::Identity;
@@ -105,7 +105,7 @@ impl Sequencer {
 
     /// Waits until no frame is in flight; a drive that hangs is left behind. `false` when the engine stops.
     pub(super) fn drain_flights(&mut self) -> bool {
-        let deadline = Instant::now() + LAG_MAX;
+        let deadline = Instant::now() + self.set.patience.read().frame;
         while self.flights.iter().any(|flights| !flights.is_empty()) {
             if Instant::now() > deadline {
                 self.leave_hanging();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::inbox::Heed;
-use super::{LAG_MAX, RETRY_AFTER, SEAL_AFTER, Sequencer};
+use super::{RETRY_AFTER, SEAL_AFTER, Sequencer};
 use crate::chain::Stream;
 use crate::compaction::FILL_MIN;
 use crate::keeper::{Job, Keeper, RETIRED_KEPT};
@@ -189,7 +189,7 @@ impl Sequencer {
 
     /// Writes a manifest at a clean stop, so that the next start has nothing to follow.
     pub(super) fn keep_at_stop(&mut self) {
-        let deadline = Instant::now() + LAG_MAX;
+        let deadline = Instant::now() + self.set.patience.read().frame;
         self.keeping.ask();
         while self.is_writable()
             && (self.keeping.due || self.keeping.draft.is_some() || self.keeping.under_way.is_some())

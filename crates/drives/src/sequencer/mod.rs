@@ -15,7 +15,7 @@
 //! What is here is the loop; the parts are [`group`] (building a frame), [`write`], [`freeze`] and [`join`].
 //!
 //! Bounds: [`COMMITS_WAITING_MAX`] commits wait (more wait to be let in), a drive may lag by
-//! [`LAG_BYTES_MAX`] or [`LAG_MAX`].
+//! [`LAG_BYTES_MAX`] or [`Patience::frame`](crate::Patience::frame).
 
 mod copy;
 mod freeze;
@@ -59,9 +59,6 @@ pub(crate) const COMMITS_WAITING_MAX: usize = 8192;
 
 /// Bytes a drive may lag behind before it is out: 64 MiB.
 const LAG_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// Time a drive may take for one frame before it is out.
-const LAG_MAX: Duration = Duration::from_secs(5);
 
 /// How long the set is idle before a seal frame states what is durable.
 const SEAL_AFTER: Duration = Duration::from_millis(200);
@@ -371,7 +368,8 @@ impl Sequencer {
             }
             let flights = &self.flights[position];
             let bytes: usize = flights.iter().map(|flight| flight.bytes).sum();
-            let late = flights.front().is_some_and(|flight| flight.since.elapsed() > LAG_MAX);
+            let late =
+                flights.front().is_some_and(|flight| flight.since.elapsed() > self.set.patience.read().frame);
             if late || bytes > LAG_BYTES_MAX {
                 let batch = flights.front().map_or(0, |flight| flight.batch);
                 self.note_failure(position, format!("it lags by {bytes} bytes, since batch {batch}"));

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use super::inbox::Heed;
-use super::{Flight, LAG_MAX, Sequencer};
+use super::{Flight, Sequencer};
 use crate::chain::Stream;
 use crate::columns::{Layout, column_on};
 use crate::digest::crc64;
@@ -111,7 +111,7 @@ impl Sequencer {
                 let _ = answers.send((position, made));
             });
         }
-        let deadline = Instant::now() + LAG_MAX;
+        let deadline = Instant::now() + self.set.patience.read().frame;
         let mut full = false;
         while !asked.is_empty() {
             let Ok((position, made)) =
@@ -188,7 +188,8 @@ impl Sequencer {
             if self.set.is_stalled() && began.elapsed() > FULL_MAX {
                 return Err(Frozen(format!("the drives have no space for batch {batch}")));
             }
-            self.hear_written(quorum - holders, LAG_MAX / 10, Heed::AllButCommits);
+            let patience = self.set.patience.read().frame / 10;
+            self.hear_written(quorum - holders, patience, Heed::AllButCommits);
         }
     }
 

@@ -14,6 +14,7 @@ use crate::support::{all_written, body, frames, get, offline, open_all, put, rea
 const SHORT: Patience = Patience {
     read: Duration::from_millis(400),
     hedge: Duration::from_millis(10),
+    frame: Duration::from_secs(5),
     write: Duration::from_millis(400),
 };
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::poll;
 use store::{EngineError, Sequence};
-use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{LocalEngine, Patience};
 use tokio::task::JoinHandle;
 
 use crate::support::{
@@ -136,6 +136,8 @@ impl Run {
     async fn begin() -> Run {
         let drives = with_small_segments(FaultyDrive::machine(DRIVES, &Power::steady()));
         let engine = open_all(&drives).unwrap();
+        // A frame waits at its gate while crashes are looked at, on a busy machine for longer than a drive may take.
+        engine.set_patience(Patience { frame: Duration::from_secs(600), ..Patience::DEFAULT });
         drives.iter().for_each(|drive| drive.gate_frames(true));
         let first = Arc::clone(&engine);
         let mut answers = vec![send(async move { put(&first, KEYS[0], body(20_000, 0)).await }).await];
