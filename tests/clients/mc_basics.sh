@@ -12,6 +12,10 @@ info=$(mc admin info home)
 expect_contains "mc admin info" "8 drives online" "$info"
 expect_contains "mc admin info" "EC:4" "$info"
 
+step "mc admin heal tells that nothing is being healed, and of every drive that it is whole"
+expect_contains "mc admin heal" "No active healing is detected" "$(mc admin heal home)"
+expect_equal "drives of mc admin heal" 8 "$(mc admin heal --all-drives --verbose home | grep -c ': OK')"
+
 step "a bucket is made once; -p does not mind that it exists"
 mc mb home/basics >/dev/null
 if mc mb home/basics >/dev/null 2>&1; then say "a second mc mb succeeded"; false; fi

@@ -4,6 +4,7 @@ mod brokers;
 mod drives;
 mod growing;
 mod lifecycle;
+mod redundancy;
 mod streaming;
 mod verify;
 mod webhook;

@@ -134,9 +134,15 @@ impl Bodies {
         self.shorts.lock().dropped |= lacking;
     }
 
-    /// Bodies that wait to be healed.
-    pub(crate) fn shorts(&self) -> usize {
-        self.shorts.lock().waiting.len()
+    /// How many bodies wait to be healed, by how many drives lack them; and the drives that may lack more than is
+    /// kept count of.
+    pub(crate) fn shorts(&self) -> ([u64; 17], Positions) {
+        let shorts = self.shorts.lock();
+        let mut counts = [0; 17];
+        for (_, lacking) in &shorts.waiting {
+            counts[lacking.count_ones() as usize] += 1;
+        }
+        (counts, shorts.dropped)
     }
 
     /// The drives of which bodies were dropped since the last call: all bodies are to be looked through for them.
@@ -222,7 +228,7 @@ mod tests {
         for number in 0..=SHORTS_MAX {
             bodies.tell_short(place(number as u64, 0), 0b0010);
         }
-        assert_eq!(bodies.shorts(), SHORTS_MAX);
+        assert_eq!(bodies.shorts().0[1], SHORTS_MAX as u64);
         assert!(bodies.is_short_on(1));
         assert_eq!((bodies.take_dropped(), bodies.take_dropped()), (0b0010, 0));
     }

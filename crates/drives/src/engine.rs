@@ -161,7 +161,7 @@ impl LocalEngine {
 
     /// How the drives are.
     pub fn report(&self) -> SetReport {
-        self.set.report()
+        self.set.report(self.heal_report())
     }
 
     /// Whether the epoch that holds lists these sets, and why it takes no writes if it takes none.

@@ -243,6 +243,13 @@ pub(crate) fn decode(metadata: &[u8]) -> Option<Vec<Commit<'_>>> {
     fields.is_empty().then_some(commits)
 }
 
+/// How many values a metadata part puts.
+pub(crate) fn puts(metadata: &[u8]) -> u64 {
+    let commits = decode(metadata).unwrap_or_default();
+    let mutations = commits.iter().flat_map(|commit| &commit.mutations);
+    mutations.filter(|mutation| matches!(mutation, Recorded::Put { .. })).count() as u64
+}
+
 /// Whether an encoded change names targets: they are its last field, and an empty list ends in its length, zero, which
 /// no name of a target ends in.
 pub(crate) fn names_targets(change: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
-use store::{Clock, DriveReport, DriveState, EngineError, Sequence, SetReport};
+use store::{Clock, DriveReport, DriveState, EngineError, HealReport, Sequence, SetReport};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -301,7 +301,7 @@ impl Set {
     }
 
     /// What the drives report of themselves.
-    pub(crate) fn report(&self) -> SetReport {
+    pub(crate) fn report(&self, heal: HealReport) -> SetReport {
         let drives: Vec<DriveReport> = self
             .members
             .iter()
@@ -311,7 +311,11 @@ impl Set {
                 DriveReport {
                     path: member.path.clone(),
                     id: drive.as_ref().map(|_| member.id().to_string()).unwrap_or_default(),
-                    state: if member.is_online() { DriveState::Online } else { DriveState::Offline },
+                    state: match (member.is_online(), member.is_joining()) {
+                        (true, _) => DriveState::Online,
+                        (false, true) => DriveState::Healing,
+                        (false, false) => DriveState::Offline,
+                    },
                     reason: member.reason(),
                     total_bytes: space.total_bytes,
                     free_bytes: space.free_bytes,
@@ -334,6 +338,7 @@ impl Set {
             read_quorum: self.geometry.read_quorum(),
             writable: *self.mode.read() == Mode::Writable,
             readable,
+            heal,
         }
     }
 }

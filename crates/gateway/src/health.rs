@@ -15,6 +15,7 @@ use crate::{Gateway, ResponseBody, respond as replies};
 
 const WRITE_QUORUM: HeaderName = HeaderName::from_static("x-minio-write-quorum");
 const READ_QUORUM: HeaderName = HeaderName::from_static("x-minio-read-quorum");
+const HEALING_DRIVES: HeaderName = HeaderName::from_static("x-minio-healing-drives");
 const CLASS_DEFAULTS: HeaderName = HeaderName::from_static("x-minio-storage-class-defaults");
 
 /// Answers what is below `/minio/health/`, to GET and HEAD and without a signature.
@@ -30,12 +31,17 @@ pub(crate) fn respond(gateway: &Gateway, head: &request::Parts) -> Response<Resp
         reply.headers_mut().insert(name, HeaderValue::from(number));
         reply.headers_mut().insert(CLASS_DEFAULTS, HeaderValue::from_static("false"));
     }
+    if answer.healing > 0 {
+        reply.headers_mut().insert(HEALING_DRIVES, HeaderValue::from(answer.healing));
+    }
     reply
 }
 
 struct Answer {
     status: StatusCode,
     quorum: Option<(HeaderName, usize)>,
+    /// Drives that are being healed.
+    healing: usize,
 }
 
 fn answer(path: &str, wants_maintenance: bool, reports: &dyn Fn() -> Vec<SetReport>) -> Answer {
@@ -47,20 +53,22 @@ fn answer(path: &str, wants_maintenance: bool, reports: &dyn Fn() -> Vec<SetRepo
             true if wants_maintenance && drives::count(&sets).0 > 0 => StatusCode::PRECONDITION_FAILED,
             true => StatusCode::OK,
         };
-        Answer { status, quorum: Some((name, sets.iter().map(needed).max().unwrap_or_default())) }
+        let needed = sets.iter().map(needed).max().unwrap_or_default();
+        Answer { status, quorum: Some((name, needed)), healing: drives::healing(&sets) }
     };
+    let bare = |status| Answer { status, quorum: None, healing: 0 };
     match path {
-        "/minio/health/live" | "/minio/health/ready" => Answer { status: StatusCode::OK, quorum: None },
+        "/minio/health/live" | "/minio/health/ready" => bare(StatusCode::OK),
         "/minio/health/cluster" => quorum(WRITE_QUORUM, |set| set.writable, |set| set.write_quorum),
         "/minio/health/cluster/read" => quorum(READ_QUORUM, |set| set.readable, |set| set.read_quorum),
-        _ => Answer { status: StatusCode::NOT_FOUND, quorum: None },
+        _ => bare(StatusCode::NOT_FOUND),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{READ_QUORUM, WRITE_QUORUM, answer};
-    use crate::admin::drives::{sample, samples};
+    use super::{READ_QUORUM, SetReport, WRITE_QUORUM, answer};
+    use crate::admin::drives::{healing_sample, sample, samples};
 
     #[test]
     fn the_cluster_is_healthy_while_it_takes_writes() {
@@ -90,5 +98,11 @@ mod tests {
         assert_eq!(quorum("/minio/health/cluster"), Some((WRITE_QUORUM, 5)));
         assert_eq!(quorum("/minio/health/cluster/read"), Some((READ_QUORUM, 4)));
         assert_eq!(quorum("/minio/health/live"), None);
+    }
+
+    #[test]
+    fn the_drives_that_are_being_healed_are_counted() {
+        let healing = |sets: fn() -> Vec<SetReport>| answer("/minio/health/cluster", false, &sets).healing;
+        assert_eq!((healing(|| vec![healing_sample()]), healing(samples)), (1, 0));
     }
 }

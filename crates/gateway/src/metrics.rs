@@ -2,8 +2,8 @@
 //!
 //! | path | series |
 //! |---|---|
-//! | `/minio/v2/metrics/cluster` | capacity, drives, usage, requests, notification targets |
-//! | `/minio/v2/metrics/node`, `/resource` | drives and this process |
+//! | `/minio/v2/metrics/cluster` | capacity, drives, healing, usage, requests, notification targets |
+//! | `/minio/v2/metrics/node`, `/resource` | drives, healing and this process |
 //! | `/minio/v2/metrics/bucket` | usage by bucket |
 //! | `/minio/metrics/v3/` `notification`, `cluster/…`, `api/requests` | the newer names, also by prefix |
 //! | `/minio/prometheus/metrics` | the oldest names |
@@ -11,12 +11,13 @@
 //! A scraper shows a token ([`token`]), unless `MINIO_PROMETHEUS_AUTH_TYPE=public`. Usage is a count that may
 //! be older than the last change; its families are missing until the first count is done.
 //!
-//! What is not here: series of what this build does not have (replication, heal, key servers), and requests
+//! What is not here: series of what this build does not have (replication, key servers), and requests
 //! by bucket.
 
 mod counters;
 mod exposition;
 mod families;
+mod healing;
 mod process;
 mod token;
 
@@ -60,8 +61,9 @@ struct Snapshot {
 type Write = fn(&mut Page, &Snapshot);
 
 /// The newer paths, below [`V3`].
-const V3_PAGES: [(&str, Write); 5] = [
+const V3_PAGES: [(&str, Write); 6] = [
     ("/api/requests", families::v3_requests),
+    ("/cluster/erasure-set", healing::v3_erasure_set),
     ("/cluster/health", families::v3_health),
     ("/cluster/usage/buckets", families::v3_usage_buckets),
     ("/cluster/usage/objects", families::v3_usage_objects),
@@ -155,8 +157,8 @@ mod tests {
     #[test]
     fn a_prefix_of_the_newer_paths_gives_all_below_it_and_another_path_nothing() {
         let count = |path| pages(path).len();
-        assert_eq!(count("/minio/metrics/v3"), 5);
-        assert_eq!(count("/minio/metrics/v3/cluster"), 3);
+        assert_eq!(count("/minio/metrics/v3"), 6);
+        assert_eq!(count("/minio/metrics/v3/cluster"), 4);
         assert_eq!(count("/minio/metrics/v3/cluster/usage/buckets"), 1);
         assert_eq!(count("/minio/metrics/v3/clu"), 0);
         assert_eq!(count("/minio/metrics/v3/other"), 0);

@@ -151,6 +151,7 @@ fn report() -> SetReport {
         read_quorum: 1,
         writable: true,
         readable: true,
+        heal: store::HealReport::default(),
     }
 }
 

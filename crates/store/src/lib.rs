@@ -54,7 +54,7 @@ pub use engine::{
     Stage, StageHint,
 };
 pub use error::Error;
-pub use heal::HealReport;
+pub use heal::{HealReport, Share};
 pub use names::{BucketName, ObjectKey, UploadId, VersionId};
 pub use object::{ETag, Object, ObjectHeaders};
 pub use precondition::{EntityMatch, WriteCondition};

@@ -2,11 +2,15 @@
 //!
 //! Values only: the engine that has drives fills them in, surfaces show them.
 
+use crate::heal::HealReport;
+
 /// How one drive is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriveState {
     /// Written and read.
     Online,
+    /// Written, and not read before it holds everything. It counts for no quorum.
+    Healing,
     /// Absent, or out after a failed write or a missed frame; never read as current.
     Offline,
 }
@@ -20,7 +24,7 @@ pub struct DriveReport {
     pub id: String,
     /// Whether it takes part.
     pub state: DriveState,
-    /// Why it is offline, a clause for the operator; empty when online.
+    /// Why it is not online, a clause for the operator; empty when it is.
     pub reason: String,
     /// Size of its file system in bytes.
     pub total_bytes: u64,
@@ -52,4 +56,6 @@ pub struct SetReport {
     pub writable: bool,
     /// Whether everything can be read at the moment.
     pub readable: bool,
+    /// What is short of its parts, and what is done about it.
+    pub heal: HealReport,
 }

@@ -85,7 +85,9 @@ fn set_lines(name: &str, set: &SetReport, lines: &mut Vec<String>) -> (usize, us
     for drive in &set.drives {
         let path = &drive.path;
         match drive.state {
-            DriveState::Offline => lines.push(format!("  {path}: offline, {}", drive.reason)),
+            DriveState::Offline | DriveState::Healing => {
+                lines.push(format!("  {path}: offline, {}", drive.reason))
+            }
             DriveState::Online if !drive.durable => {
                 lines.push(format!(
                     "  {path}: online, but a completed write may not survive a power cut there"
@@ -123,7 +125,7 @@ fn outward_address() -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use tidings_store::DriveReport;
+    use tidings_store::{DriveReport, HealReport};
 
     use super::*;
 
@@ -156,6 +158,7 @@ mod tests {
                 read_quorum: 1,
                 writable: false,
                 readable: true,
+                heal: HealReport::default(),
             }],
             arns: vec!["arn:minio:sqs::PRIMARY:webhook".to_owned()],
             without_effect: Vec::new(),

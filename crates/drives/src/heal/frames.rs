@@ -14,6 +14,7 @@ use crate::drive::{AlignedBytes, BLOCK_BYTES};
 use crate::frame::{Address, Frame, Shared};
 use crate::member::Member;
 use crate::rebuild::{Rebuilt, Sources, rebuild};
+use crate::record;
 use crate::segment::first_address;
 use crate::windows::Windows;
 
@@ -170,6 +171,8 @@ impl Walk<'_> {
         match rebuild(&set.codec, &Sources { shared, frames: &frames }, lacking) {
             Rebuilt::Whole(rebuilt) => {
                 self.note_damage(lacking, &what, true);
+                let metadata = frames.iter().find_map(|(_, frame)| frame.metadata.as_deref());
+                Tally::add(&self.tally.objects_healed, metadata.map_or(0, record::puts));
                 for (position, frame) in rebuilt {
                     self.append(position, shared, &frame);
                 }

@@ -29,12 +29,11 @@ mod verify;
 mod walk;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use store::Sequence;
+use store::{Sequence, Share};
 
 use crate::bodies::Positions;
 use crate::damage::Damage;
@@ -45,6 +44,7 @@ use crate::shards::Pins;
 use pace::{Ended, Pace, pause};
 use returning::Returning;
 use scrub::Scrub;
+use tally::Run;
 pub(crate) use tally::Tally;
 pub(crate) use verify::verify;
 use walk::{Cursor, Target, Walk};
@@ -97,6 +97,8 @@ impl Healer {
         events: EventSender,
         options: Healing,
     ) -> Healer {
+        // Where the scrub is is known when it goes on.
+        *tally.scrub.lock() = (Share { done: 0, total: 1 }, 0);
         let (stop, stopped) = channel();
         let heal = Heal {
             returning: Returning::new(set.members.len(), options.look_every),
@@ -206,12 +208,16 @@ impl Heal {
         let Ok(mut walk) = self.walk(targets.clone()) else {
             return Ok(());
         };
+        let mut run =
+            Run { began_ns: self.set.clock.now_ns(), walks: targets.len() as u64, ..Run::default() };
         for degree in (1..=targets.len()).rev() {
             walk.degree = degree;
-            self.tally.objects_done.store(0, Ordering::Relaxed);
-            self.tally.bytes_done.store(0, Ordering::Relaxed);
+            *self.tally.run.lock() = run;
             self.go_over(&mut walk, Cursor::start())?;
+            run.share = walk.share(&Cursor::End);
+            run.walked += 1;
         }
+        *self.tally.run.lock() = run;
         self.sweep(&targets)?;
         if self.is_writable() {
             for target in &targets {
@@ -248,7 +254,7 @@ impl Heal {
         let mut cursor = from;
         while cursor != Cursor::End {
             cursor = walk.step(cursor)?;
-            Tally::add(&self.tally.bytes_done, walk.stepped());
+            self.tally.run.lock().advance(walk, &cursor);
             pace.pass(walk.stepped(), &self.stop)?;
             self.look();
             if self.joining() != joining {
@@ -297,7 +303,7 @@ impl Heal {
             return Ok(());
         };
         walk.since = since;
-        let looked_through = self.go_over(&mut walk, Cursor::Keys(bytes::Bytes::new()));
+        let looked_through = self.go_over(&mut walk, Cursor::keys());
         if looked_through.is_err() {
             self.set.bodies.drop_short(dropped);
         }

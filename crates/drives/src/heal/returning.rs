@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::Heal;
+use super::{Heal, Run};
 use crate::assemble::{Content, look_at};
 use crate::drive::Drive;
 use crate::format::{FORMAT_FILE, Membership};
@@ -137,6 +137,8 @@ impl Heal {
         drive.claim().map_err(failed)?;
         member.exchange(id, Some(Arc::clone(&drive)));
         self.remove_unknown_segments(position, &*drive).map_err(failed)?;
+        // From its joining on nothing counts as whole before it was walked over.
+        *self.tally.run.lock() = Run { began_ns: set.clock.now_ns(), walks: 1, ..Run::default() };
         let wish = if writable { Wish::Join { position } } else { Wish::Shelter { position } };
         let granted = self.ask(wish).map_err(|_| Obstacle::NotNow)?;
         self.joined[position] = granted.next_batch;

@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use store::Share;
 
 use super::Heal;
 use super::pace::Ended;
@@ -48,6 +49,8 @@ struct State {
     /// Seconds since 1970.
     began: u64,
     cursor: Cursor,
+    /// When a round was last over, seconds since 1970; zero if none ever was.
+    ended: u64,
 }
 
 impl Heal {
@@ -61,10 +64,11 @@ impl Heal {
         };
         let ended = state.cursor == Cursor::End;
         if ended && now < state.began.saturating_add(round) {
+            *self.tally.scrub.lock() = (Share::default(), state.ended);
             self.scrub.state = Some(state);
             return Ok(());
         }
-        let mut state = if ended { State { began: now, cursor: Cursor::start() } } else { state };
+        let mut state = if ended { State { began: now, cursor: Cursor::start(), ..state } } else { state };
         let rate = self.scrub_rate();
         let since = *self.scrub.done.get_or_insert_with(Instant::now);
         let mut due = (since.elapsed().as_secs_f64() * rate as f64) as u64;
@@ -80,6 +84,10 @@ impl Heal {
         // What was done too much is done less the next time.
         let ahead = Duration::from_secs_f64(walk.ahead as f64 / rate as f64);
         self.scrub.done = self.scrub.done.map(|done| done + ahead);
+        if state.cursor == Cursor::End {
+            state.ended = now;
+        }
+        *self.tally.scrub.lock() = (walk.share(&state.cursor), state.ended);
         self.save_scrub(&state);
         self.scrub.state = Some(state);
         result
@@ -132,7 +140,7 @@ impl Heal {
             let file = self.set.patiently(member.position, load).ok()??;
             sound_copies(&file, MAGIC, COPY_BYTES).find_map(decode)
         });
-        saved.unwrap_or(State { began: now, cursor: Cursor::start() })
+        saved.unwrap_or(State { began: now, cursor: Cursor::start(), ended: 0 })
     }
 
     fn save_scrub(&mut self, state: &State) {
@@ -166,7 +174,7 @@ fn encode(state: &State) -> Vec<u8> {
             let place = u64::from(address.segment) << 32 | u64::from(address.offset);
             (0, [place, batch.unwrap_or(0)], &[])
         }
-        Cursor::Keys(key) => (1, [0, 0], key),
+        Cursor::Keys { start, seen } => (1, [*seen, 0], start),
         Cursor::End => (2, [0, 0], &[]),
     };
     bytes.extend_from_slice(&kind.to_le_bytes());
@@ -175,8 +183,9 @@ fn encode(state: &State) -> Vec<u8> {
         bytes.extend_from_slice(&number.to_le_bytes());
     }
     // A key that has no room is begun with again: its front sorts before it.
-    let room = COPY_BYTES - 8 - bytes.len() - 4;
+    let room = COPY_BYTES - 8 - bytes.len() - 4 - 8;
     push_field(&mut bytes, &key[..key.len().min(room)]);
+    bytes.extend_from_slice(&state.ended.to_le_bytes());
     seal(bytes, COPY_BYTES)
 }
 
@@ -194,11 +203,12 @@ fn decode(said: &[u8]) -> Option<State> {
             let address = Address { segment: (place >> 32) as u32, offset: place as u32 };
             Cursor::Frames { address, batch: (batch != 0).then_some(batch) }
         }
-        1 => Cursor::Keys(Bytes::copy_from_slice(key)),
+        1 => Cursor::Keys { start: Bytes::copy_from_slice(key), seen: place },
         2 => Cursor::End,
         _ => return None,
     };
-    Some(State { began, cursor })
+    // Zeroes where it was not written yet.
+    Some(State { began, cursor, ended: fields.long()? })
 }
 
 #[cfg(test)]
@@ -210,11 +220,11 @@ mod tests {
         let places = [
             Cursor::start(),
             Cursor::Frames { address: Address { segment: 7, offset: 8192 }, batch: Some(9) },
-            Cursor::Keys(Bytes::from_static(b"oalbum\0rose")),
+            Cursor::Keys { start: Bytes::from_static(b"oalbum\0rose"), seen: 12 },
             Cursor::End,
         ];
         for cursor in places {
-            let state = State { began: 1_700_000_000, cursor };
+            let state = State { began: 1_700_000_000, cursor, ended: 1_690_000_000 };
             let file = encode(&state);
             let read: Vec<_> = sound_copies(&file, MAGIC, COPY_BYTES).map(decode).collect();
             assert_eq!(read, [Some(state.clone()), Some(state)]);

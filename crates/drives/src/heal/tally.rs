@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use store::{Clock, HealReport};
+use store::{Clock, HealReport, Share};
 
+use super::walk::{Cursor, Walk};
 use crate::set::Set;
 
 /// Names of what cannot be read any more that are kept for the operator; more are counted.
@@ -16,12 +17,11 @@ const DAMAGES_TOLD: u64 = 100;
 /// Counters; each is a sum since the set was opened unless it says otherwise.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Objects found by the last whole walk.
-    pub objects: AtomicU64,
-    /// Of the heal that runs: objects that were looked at.
-    pub objects_done: AtomicU64,
-    /// Of the heal that runs: bytes that were looked at on the drives being healed.
-    pub bytes_done: AtomicU64,
+    /// The heal that runs, or ran last.
+    pub run: Mutex<Run>,
+    /// How far the scrub is, and when it last ended, seconds since 1970.
+    pub scrub: Mutex<(Share, u64)>,
+    pub objects_seen: AtomicU64,
     pub objects_healed: AtomicU64,
     pub bytes_healed: AtomicU64,
     pub bytes_scrubbed: AtomicU64,
@@ -35,6 +35,47 @@ pub(crate) struct Tally {
     /// Nanoseconds since 1970 of the last time something was healed or scrubbed.
     pub last_activity_ns: AtomicU64,
     lost: Mutex<Lost>,
+}
+
+/// A heal under way: walks over everything, one for each number of drives that may lack something, the most first.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Run {
+    /// Nanoseconds since 1970.
+    pub began_ns: u64,
+    pub walks: u64,
+    /// Walks that are done.
+    pub walked: u64,
+    /// How far the present one is.
+    pub share: Share,
+    /// Objects that are whole again: those that the last walk passed.
+    pub objects: u64,
+    /// Bytes looked at on each drive in the present walk.
+    pub bytes: u64,
+}
+
+impl Run {
+    /// Whether everything was walked over: what is left is what commits name meanwhile.
+    fn is_over(&self) -> bool {
+        self.walked == self.walks
+    }
+
+    /// Takes in how far the present walk is; what comes after the last is none of it.
+    pub(super) fn advance(&mut self, walk: &Walk<'_>, cursor: &Cursor) {
+        if self.is_over() {
+            return;
+        }
+        self.share = walk.share(cursor);
+        self.bytes += walk.stepped();
+        // What the walks before leave short is not whole yet.
+        if self.walked + 1 == self.walks && !matches!(cursor, Cursor::Frames { .. }) {
+            self.objects = walk.keys();
+        }
+    }
+
+    fn progress(&self) -> Share {
+        let Share { done, total } = self.share;
+        Share { done: self.walked * total + if self.is_over() { 0 } else { done }, total: self.walks * total }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,30 +117,28 @@ impl Tally {
     /// As it is told to operators.
     pub(crate) fn report(&self, set: &Set) -> HealReport {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let healing: Vec<String> = set
-            .members
-            .iter()
-            .filter(|member| member.is_joining())
-            .map(|member| member.path.clone())
-            .collect();
-        let away = set.members.iter().filter(|member| !member.is_written()).count();
-        let objects = read(&self.objects).max(set.index.read().count());
+        let joining = set.members.iter().filter(|member| member.is_joining());
+        let healing: Vec<String> = joining.map(|member| member.path.clone()).collect();
+        let objects = set.index.read().count();
+        let run = if healing.is_empty() { Run::default() } else { *self.run.lock() };
+        let whole = if run.is_over() { objects } else { run.objects.min(objects) };
+        let (scrub, scrubbed_s) = *self.scrub.lock();
         let lost = self.lost.lock();
-        let short = if away > 0 {
-            objects
-        } else if !healing.is_empty() {
-            objects.saturating_sub(read(&self.objects_done))
-        } else {
-            (set.bodies.shorts() as u64 + lost.count).min(objects)
-        };
+        let redundancy = redundancy(set, objects, lost.count);
         HealReport {
+            began_ns: run.began_ns,
+            progress: run.progress(),
+            bytes_done: run.bytes,
+            objects_done: if healing.is_empty() { 0 } else { whole },
             healing,
             objects,
-            objects_short: short,
-            objects_done: read(&self.objects_done),
-            bytes_done: read(&self.bytes_done),
+            objects_short: objects - redundancy.last().copied().unwrap_or_default(),
+            redundancy,
+            objects_seen: read(&self.objects_seen),
             objects_healed: read(&self.objects_healed),
             bytes_healed: read(&self.bytes_healed),
+            scrub,
+            scrubbed_s,
             bytes_scrubbed: read(&self.bytes_scrubbed),
             scrubs: read(&self.scrubs),
             damages_found: read(&self.damages_found),
@@ -110,5 +149,86 @@ impl Tally {
             lost: lost.count,
             lost_names: lost.names.clone(),
         }
+    }
+}
+
+/// Of so many objects, how many outlive the loss of how many more drives: see [`HealReport::redundancy`]. A drive that
+/// is being healed is not read, whatever it holds already.
+fn redundancy(set: &Set, objects: u64, lost: u64) -> Vec<u64> {
+    let away = set.members.iter().filter(|member| !member.is_online()).count();
+    let (shorts, dropped) = set.bodies.shorts();
+    let unsettled = set.damages.counts().unsettled as u64;
+    let mut classes = Classes::new(set.geometry.parity, objects);
+    classes.lack(away, objects);
+    classes.lack(dropped.count_ones() as usize, objects);
+    for (lacking, count) in shorts.into_iter().enumerate() {
+        classes.lack(lacking, count);
+    }
+    classes.lack(1, unsettled);
+    classes.lack(set.geometry.drives(), lost);
+    classes.counts
+}
+
+/// Objects by the number of drives whose loss they outlive.
+struct Classes {
+    counts: Vec<u64>,
+}
+
+impl Classes {
+    /// All of them whole.
+    fn new(parity: usize, objects: u64) -> Classes {
+        let mut counts = vec![0; parity + 1];
+        counts[parity] = objects;
+        Classes { counts }
+    }
+
+    /// Lets so many, of those that outlive most, lack their part on so many drives more.
+    fn lack(&mut self, drives: usize, mut objects: u64) {
+        if drives == 0 {
+            return;
+        }
+        let before = std::mem::take(&mut self.counts);
+        self.counts = vec![0; before.len()];
+        for (spare, count) in before.into_iter().enumerate().rev() {
+            let moved = count.min(objects);
+            objects -= moved;
+            self.counts[spare] += count - moved;
+            // What lacks more than parity makes up for is in no class.
+            if let Some(left) = spare.checked_sub(drives) {
+                self.counts[left] += moved;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_stand_by_how_many_drives_more_they_outlive() {
+        let mut classes = Classes::new(2, 10);
+        classes.lack(0, 10);
+        assert_eq!(classes.counts, [0, 0, 10]);
+        classes.lack(1, 4);
+        assert_eq!(classes.counts, [0, 4, 6]);
+        classes.lack(1, 7);
+        assert_eq!(classes.counts, [1, 9, 0], "those that outlive most are short first");
+        classes.lack(3, 1);
+        assert_eq!(classes.counts, [1, 8, 0], "one is lost");
+        classes.lack(1, 100);
+        assert_eq!(classes.counts, [8, 0, 0]);
+    }
+
+    #[test]
+    fn a_heal_of_several_walks_is_over_when_the_last_one_is() {
+        let share = Share { done: 3, total: 4 };
+        let mut run = Run { walks: 2, share, ..Run::default() };
+        assert_eq!(run.progress(), Share { done: 3, total: 8 });
+        run.walked = 1;
+        assert_eq!(run.progress(), Share { done: 7, total: 8 });
+        run.walked = 2;
+        assert!(run.is_over());
+        assert_eq!(run.progress(), Share { done: 8, total: 8 });
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{KeyRange, Sequence};
+use store::{KeyRange, Sequence, Share};
 
 use super::frames::Frames;
 use super::pace::Ended;
@@ -43,14 +43,22 @@ pub(super) enum Cursor {
         address: Address,
         batch: Option<u64>,
     },
-    /// At the first key from here on.
-    Keys(Bytes),
+    /// At the first key from here on, behind so many.
+    Keys {
+        start: Bytes,
+        seen: u64,
+    },
     End,
 }
 
 impl Cursor {
     pub(super) fn start() -> Cursor {
         Cursor::Frames { address: first_address(0), batch: None }
+    }
+
+    /// At the first key.
+    pub(super) fn keys() -> Cursor {
+        Cursor::Keys { start: Bytes::new(), seen: 0 }
     }
 
     /// Behind a segment.
@@ -120,14 +128,14 @@ impl<'t> Walk<'t> {
                         Some((next, following)) => (address, batch) = (next, Some(following)),
                         None => {
                             self.flush();
-                            return Ok(Cursor::Keys(Bytes::new()));
+                            return Ok(Cursor::keys());
                         }
                     }
                 }
                 self.flush();
                 Ok(Cursor::Frames { address, batch })
             }
-            Cursor::Keys(start) => self.step_keys(start),
+            Cursor::Keys { start, seen } => self.step_keys(start, seen),
             Cursor::End => Ok(Cursor::End),
         }
     }
@@ -142,14 +150,33 @@ impl<'t> Walk<'t> {
         self.keys
     }
 
+    /// How much of everything lies before a place, in batches and keys.
+    pub(super) fn share(&self, cursor: &Cursor) -> Share {
+        let rows = || self.end.table.rows();
+        let batches: u64 = rows().map(|row| row.last_batch - row.first_batch + 1).sum();
+        let total = batches + self.set.index.read().count();
+        let done = match cursor {
+            Cursor::Frames { address, batch } => {
+                let behind = rows().take_while(|row| row.number < address.segment);
+                let behind: u64 = behind.map(|row| row.last_batch - row.first_batch + 1).sum();
+                let row = self.end.table.get(address.segment);
+                let within = row.zip(*batch).map_or(0, |(row, batch)| {
+                    batch.clamp(row.first_batch, row.last_batch + 1) - row.first_batch
+                });
+                behind + within
+            }
+            Cursor::Keys { seen, .. } => batches + seen,
+            Cursor::End => total,
+        };
+        Share { done: done.min(total), total }
+    }
+
     pub(super) fn count(&mut self, bytes: u64) {
         self.stepped += bytes;
     }
 
-    fn step_keys(&mut self, start: Bytes) -> Result<Cursor, Ended> {
-        if start.is_empty() {
-            self.keys = 0;
-        }
+    fn step_keys(&mut self, start: Bytes, seen: u64) -> Result<Cursor, Ended> {
+        self.keys = seen;
         let page =
             lookup::scan(&self.set, &KeyRange { start, end: None }, STEP_KEYS).map_err(|_| Ended::Changed)?;
         let mut looked_at = None;
@@ -164,7 +191,7 @@ impl<'t> Walk<'t> {
                 Tally::add(&self.tally.objects_healed, u64::from(healed));
             }
             self.keys += 1;
-            Tally::add(&self.tally.objects_done, 1);
+            Tally::add(&self.tally.objects_seen, 1);
             looked_at = Some(key);
             // Bodies are of any size.
             if self.stepped >= STEP_BYTES {
@@ -175,12 +202,9 @@ impl<'t> Walk<'t> {
         match looked_at {
             Some(key) if !is_last => {
                 let next: Bytes = [&key[..], &[0]].concat().into();
-                Ok(Cursor::Keys(next))
+                Ok(Cursor::Keys { start: next, seen: self.keys })
             }
-            _ => {
-                self.tally.objects.store(self.keys, std::sync::atomic::Ordering::Relaxed);
-                Ok(Cursor::End)
-            }
+            _ => Ok(Cursor::End),
         }
     }
 

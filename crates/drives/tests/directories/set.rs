@@ -135,7 +135,7 @@ async fn with_every_pair_of_four_drives_missing_every_byte_reads_back_and_a_writ
 /// Waits until every drive takes part, at most ten seconds.
 async fn all_online(engine: &LocalEngine) {
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while engine.report().drives.iter().any(|drive| drive.state == DriveState::Offline) {
+    while engine.report().drives.iter().any(|drive| drive.state != DriveState::Online) {
         assert!(std::time::Instant::now() < deadline, "{:?}", engine.report().drives);
         tokio::task::yield_now().await;
     }

@@ -156,7 +156,7 @@ pub(crate) fn offline(engine: &LocalEngine) -> Vec<String> {
     report
         .drives
         .into_iter()
-        .filter(|drive| drive.state == DriveState::Offline)
+        .filter(|drive| drive.state != DriveState::Online)
         .map(|drive| drive.path)
         .collect()
 }

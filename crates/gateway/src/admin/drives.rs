@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use store::{DriveState, SetReport};
+use tidings_s3 as s3;
 use tidings_store as store;
 
 /// The drives of all sets, in their order.
@@ -15,11 +16,12 @@ pub(super) fn of_set(pool: usize, set: &SetReport) -> Vec<Value> {
     let drives = set.drives.iter().enumerate();
     let documents = drives.map(|(index, drive)| {
         let (used_inodes, free_inodes) = drive.inodes;
-        json!({
+        let mut document = json!({
             "endpoint": drive.path,
             "path": drive.path,
             "state": match drive.state {
-                DriveState::Online => "ok",
+                // MinIO's word for one that can be written; that it is being healed is said beside it.
+                DriveState::Online | DriveState::Healing => "ok",
                 DriveState::Offline => "offline",
             },
             "uuid": drive.id,
@@ -33,16 +35,61 @@ pub(super) fn of_set(pool: usize, set: &SetReport) -> Vec<Value> {
             "pool_index": pool,
             "set_index": 0,
             "disk_index": index,
-        })
+        });
+        if drive.state == DriveState::Healing {
+            document["healing"] = json!(true);
+            document["heal_info"] = heal_document(pool, set, index);
+        }
+        document
     });
     documents.collect()
 }
 
-/// How many drives are online and how many are not.
+/// How far the heal of a drive is. Several drives are healed in one go, so their figures are the same.
+fn heal_document(pool: usize, set: &SetReport, index: usize) -> Value {
+    let (drive, heal) = (&set.drives[index], &set.heal);
+    let time = |ns: u64| s3::time::iso8601_ms(i64::try_from(ns / 1_000_000).unwrap_or(i64::MAX));
+    json!({
+        "id": drive.id,
+        "heal_id": "",
+        "pool_index": pool,
+        "set_index": 0,
+        "disk_index": index,
+        "endpoint": drive.path,
+        "path": drive.path,
+        "started": time(heal.began_ns),
+        "last_update": time(heal.last_activity_ns.max(heal.began_ns)),
+        "retry_attempts": 0,
+        "objects_total_count": heal.objects,
+        "objects_total_size": 0,
+        "items_healed": heal.objects_done,
+        "items_failed": heal.lost,
+        "items_skipped": 0,
+        "bytes_done": heal.bytes_done,
+        "bytes_failed": 0,
+        "bytes_skipped": 0,
+        "objects_healed": heal.objects_done,
+        "objects_failed": heal.lost,
+        "current_bucket": "",
+        "current_object": "",
+        "queued_buckets": [],
+        "healed_buckets": [],
+        "finished": false,
+        "reason": 0,
+    })
+}
+
+/// How many drives are there, those that are being healed among them, and how many are not.
 pub(crate) fn count(sets: &[SetReport]) -> (usize, usize) {
     let drives = || sets.iter().flat_map(|set| &set.drives);
-    let online = drives().filter(|drive| drive.state == DriveState::Online).count();
-    (online, drives().count() - online)
+    let offline = drives().filter(|drive| drive.state == DriveState::Offline).count();
+    (drives().count() - offline, offline)
+}
+
+/// How many drives are being healed.
+pub(crate) fn healing(sets: &[SetReport]) -> usize {
+    let drives = sets.iter().flat_map(|set| &set.drives);
+    drives.filter(|drive| drive.state == DriveState::Healing).count()
 }
 
 /// Bytes of all drives and bytes free on them, parity included.
@@ -64,6 +111,7 @@ pub(crate) fn samples() -> Vec<SetReport> {
         read_quorum: 2,
         writable: false,
         readable: true,
+        heal: store::HealReport::default(),
     };
     vec![first, second]
 }
@@ -92,5 +140,63 @@ pub(crate) fn sample() -> SetReport {
         read_quorum: 4,
         writable: true,
         readable: true,
+        heal: store::HealReport::default(),
+    }
+}
+
+/// The sample, with its last drive being healed since 2026-01-15T12:00:00Z: it holds its part of 30 of 40 objects.
+#[cfg(test)]
+pub(crate) fn healing_sample() -> SetReport {
+    let mut set = sample();
+    set.drives[7].state = DriveState::Healing;
+    let began_ns = 1_768_478_400_000_000_000;
+    set.heal = store::HealReport {
+        healing: vec![set.drives[7].path.clone()],
+        began_ns,
+        progress: store::Share { done: 60, total: 80 },
+        bytes_done: 7000,
+        objects_done: 30,
+        objects: 40,
+        objects_short: 40,
+        redundancy: vec![0, 0, 1, 39, 0],
+        objects_seen: 130,
+        objects_healed: 31,
+        bytes_healed: 6500,
+        scrub: store::Share { done: 1, total: 4 },
+        scrubbed_s: 1_768_400_000,
+        scrubs: 2,
+        damages_repaired: 3,
+        last_activity_ns: began_ns + 5_000_000_000,
+        lost: 1,
+        ..store::HealReport::default()
+    };
+    set
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{count, documents, healing, healing_sample};
+
+    #[test]
+    fn a_drive_that_is_being_healed_is_ok_and_says_how_far_it_is() {
+        let sets = [healing_sample()];
+        let documents = documents(&sets);
+        assert_eq!((&documents[7]["state"], &documents[7]["healing"]), (&json!("ok"), &json!(true)));
+        assert_eq!(documents[0].get("healing"), None);
+        assert_eq!(
+            documents[7]["heal_info"].to_string(),
+            concat!(
+                r#"{"id":"a641188a-c46d-4f33-8cba-817980351978","heal_id":"","pool_index":0,"set_index":0,"#,
+                r#""disk_index":7,"endpoint":"/data/d8","path":"/data/d8","#,
+                r#""started":"2026-01-15T12:00:00.000Z","last_update":"2026-01-15T12:00:05.000Z","#,
+                r#""retry_attempts":0,"objects_total_count":40,"objects_total_size":0,"items_healed":30,"#,
+                r#""items_failed":1,"items_skipped":0,"bytes_done":7000,"bytes_failed":0,"bytes_skipped":0,"#,
+                r#""objects_healed":30,"objects_failed":1,"current_bucket":"","current_object":"","#,
+                r#""queued_buckets":[],"healed_buckets":[],"finished":false,"reason":0}"#
+            )
+        );
+        assert_eq!((count(&sets), healing(&sets)), ((8, 0), 1));
     }
 }

@@ -154,7 +154,7 @@ fn of_set(set: &SetReport, total: &BucketUsage) -> Value {
         "objectsCount": total.objects,
         "versionsCount": total.versions,
         "deleteMarkersCount": total.delete_markers,
-        "healDisks": 0,
+        "healDisks": drives::healing(std::slice::from_ref(set)),
     })
 }
 

@@ -7,10 +7,10 @@ use store::{DriveReport, SetReport};
 use tidings_notify as notify;
 use tidings_store as store;
 
-use super::Snapshot;
 use super::counters::{CallCounts, DURATION_BOUNDS_MS};
 use super::exposition::Kind::{Counter, Gauge};
 use super::exposition::Page;
+use super::{Snapshot, healing};
 use crate::admin::drives;
 use crate::admin::usage::BucketUsage;
 
@@ -35,6 +35,8 @@ pub(super) fn cluster(page: &mut Page, snapshot: &Snapshot) {
     capacity(page, snapshot);
     health(page, snapshot);
     usage(page, snapshot);
+    healing::healed(page, snapshot);
+    healing::redundancy(page, snapshot);
     requests(page, snapshot);
     notifications(page, snapshot);
     let version = [(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1)];
@@ -48,14 +50,15 @@ pub(super) fn node(page: &mut Page, snapshot: &Snapshot) {
     let (online, offline) = drives::count(&snapshot.sets);
     let used = |d: &DriveReport| d.total_bytes.saturating_sub(d.free_bytes);
     families! { page;
-        Gauge "minio_node_drive_online_total" "drives that take part" = online;
-        Gauge "minio_node_drive_offline_total" "drives that do not" = offline;
+        Gauge "minio_node_drive_online_total" "drives that are there" = online;
+        Gauge "minio_node_drive_offline_total" "drives that are not" = offline;
         Gauge "minio_node_drive_total" "drives" = online + offline;
         Gauge "minio_node_drive_total_bytes" "size of the file system" in of_drives(snapshot, |d| d.total_bytes);
         Gauge "minio_node_drive_free_bytes" "bytes free" in of_drives(snapshot, |d| d.free_bytes);
         Gauge "minio_node_drive_used_bytes" "bytes in use" in of_drives(snapshot, used);
         Gauge "minio_node_drive_free_inodes" "inodes free" in of_drives(snapshot, |d| d.inodes.1);
     }
+    healing::healed(page, snapshot);
     process(page, snapshot);
 }
 
@@ -91,7 +94,7 @@ pub(super) fn oldest(page: &mut Page, snapshot: &Snapshot) {
         Gauge "bucket_objects_histogram" "versions by range of size" in histogram;
         Gauge "minio_nodes_online" "servers that answer" = 1;
         Gauge "minio_nodes_offline" "servers that do not" = 0;
-        Gauge "minio_disks_offline" "drives that do not take part" = offline;
+        Gauge "minio_disks_offline" "drives that are not there" = offline;
         Gauge "minio_drives_total" "drives" = online + offline;
         Gauge "minio_capacity_raw_total" "size of all drives in bytes" = capacity.raw_total;
         Gauge "minio_capacity_raw_free" "bytes free on all drives" = capacity.raw_free;
@@ -125,8 +128,8 @@ pub(super) fn v3_health(page: &mut Page, snapshot: &Snapshot) {
     let (online, offline) = drives::count(&snapshot.sets);
     let capacity = Capacity::of(snapshot);
     families! { page;
-        Gauge "minio_cluster_health_drives_online_count" "drives that take part" = online;
-        Gauge "minio_cluster_health_drives_offline_count" "drives that do not" = offline;
+        Gauge "minio_cluster_health_drives_online_count" "drives that are there" = online;
+        Gauge "minio_cluster_health_drives_offline_count" "drives that are not" = offline;
         Gauge "minio_cluster_health_drives_count" "drives" = online + offline;
         Gauge "minio_cluster_health_nodes_online_count" "servers that answer" = 1;
         Gauge "minio_cluster_health_nodes_offline_count" "servers that do not" = 0;
@@ -218,8 +221,8 @@ fn health(page: &mut Page, snapshot: &Snapshot) {
     let is_healthy = u8::from(sets.iter().all(|set| set.writable));
     let write_quorum = sets.iter().map(|set| set.write_quorum).max().unwrap_or_default();
     families! { page;
-        Gauge "minio_cluster_drive_online_total" "drives that take part" = online;
-        Gauge "minio_cluster_drive_offline_total" "drives that do not" = offline;
+        Gauge "minio_cluster_drive_online_total" "drives that are there" = online;
+        Gauge "minio_cluster_drive_offline_total" "drives that are not" = offline;
         Gauge "minio_cluster_drive_total" "drives" = online + offline;
         Gauge "minio_cluster_nodes_online_total" "servers that answer" = 1;
         Gauge "minio_cluster_nodes_offline_total" "servers that do not" = 0;
@@ -233,8 +236,10 @@ fn health(page: &mut Page, snapshot: &Snapshot) {
         });
         page.family(Gauge, &format!("minio_cluster_health_erasure_set_{end}"), help, series);
     };
-    of_sets("online_drives", "drives that take part", |set| drives::count(std::slice::from_ref(set)).0);
-    of_sets("healing_drives", "drives that are being repaired", |_| 0);
+    of_sets("online_drives", "drives that take part", healing::online);
+    of_sets("healing_drives", "drives that are being healed", |set| {
+        drives::healing(std::slice::from_ref(set))
+    });
     of_sets("read_quorum", "drives that a read needs", |set| set.read_quorum);
     of_sets("write_quorum", "drives that a write waits for", |set| set.write_quorum);
     of_sets("status", "whether writes are taken", |set| usize::from(set.writable));
@@ -377,7 +382,7 @@ fn seconds(ms: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -388,7 +393,7 @@ mod tests {
     use crate::admin::drives;
     use crate::admin::usage::{BucketUsage, Count};
 
-    fn snapshot() -> Snapshot {
+    pub(in super::super) fn snapshot() -> Snapshot {
         let counters = Counters::default();
         counters.count("putobject", 200, 10, 0, Duration::from_millis(60));
         let photos =
@@ -416,12 +421,16 @@ mod tests {
     }
 
     fn text(write: super::super::Write) -> String {
+        text_of(write, &snapshot())
+    }
+
+    pub(in super::super) fn text_of(write: super::super::Write, snapshot: &Snapshot) -> String {
         let mut page = Page::new("h:9000");
-        write(&mut page, &snapshot());
+        write(&mut page, snapshot);
         page.finish()
     }
 
-    fn has(page: &str, line: &str) {
+    pub(in super::super) fn has(page: &str, line: &str) {
         assert!(page.lines().any(|have| have == line), "{line} is not on the page:\n{page}");
     }
 
