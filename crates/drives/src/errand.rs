@@ -37,7 +37,8 @@ enum Fate {
     GivenUp,
 }
 
-/// Runs an errand and waits for its answer, at most `patience`. What the errand owns is dropped before the answer comes.
+/// Runs an errand and waits for its answer, at most `patience`. What the errand owns is dropped before the answer
+/// comes.
 ///
 /// # Errors
 ///

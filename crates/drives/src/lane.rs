@@ -45,8 +45,8 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Five seconds for a read, hedged after 50 milliseconds, and for a frame; ten for a write, behind which a device may first have to
-    /// finish what others wrote.
+    /// Five seconds for a read, hedged after 50 milliseconds, and for a frame; ten for a write, behind which a device
+    /// may first have to finish what others wrote.
     pub const DEFAULT: Patience = Patience {
         read: Duration::from_secs(5),
         hedge: Duration::from_millis(50),

@@ -1,8 +1,8 @@
 //! Time, as far as it can be believed.
 //!
-//! A wall clock may be set wrong, and right again. Frames never go back in time: see [`crate::chain::Chain::time_ns`]. What
-//! ends by time alone, ends only while the wall clock goes with the monotonic one: one that was set by more than
-//! [`STEP_MAX`] ends nothing, until it is set back or the process starts anew.
+//! A wall clock may be set wrong, and right again. Frames never go back in time: see
+//! [`crate::chain::Chain::time_ns`]. What ends by time alone, ends only while the wall clock goes with the monotonic
+//! one: one that was set by more than [`STEP_MAX`] ends nothing, until it is set back or the process starts anew.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};

@@ -1,9 +1,10 @@
 //! Drives that are four fifths full, and objects that are overwritten, a few of them most of the time: compaction gives
 //! back what that takes, and puts wait little for it.
 //!
-//! Real directories, each a drive of a size of its own. First a set that is nearly empty shows how many puts it takes; then
-//! puts come at a quarter of that rate, to the set as it is and to the set when it is full, under compaction. What they take
-//! is held against one another. `TIDINGS_FILL_SECONDS` says for how long; `tests/run --long` does so for ten minutes.
+//! Real directories, each a drive of a size of its own. First a set that is nearly empty shows how many puts it
+//! takes; then puts come at a quarter of that rate, to the set as it is and to the set when it is full, under
+//! compaction. What they take is held against one another. `TIDINGS_FILL_SECONDS` says for how long; `tests/run
+//! --long` does so for ten minutes.
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 #![allow(clippy::print_stdout, reason = "a run tells what it measured")]

@@ -111,8 +111,8 @@ mod tests {
     use super::*;
     use crate::live::Live;
 
-    /// Of changes that lie in memory alone, those that nobody waits for and those that all have acknowledged are let go of
-    /// together: each counts once.
+    /// Of changes that lie in memory alone, those that nobody waits for and those that all have acknowledged are let
+    /// go of together: each counts once.
     #[test]
     fn a_change_that_is_let_go_of_leaves_no_more_than_its_own_bytes() {
         let mut index = Index::bounded(usize::MAX);

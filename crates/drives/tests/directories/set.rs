@@ -399,8 +399,8 @@ async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in
     assert_eq!(get(&engine, "tulip").await, Some(body(10, 2)));
 }
 
-/// Rule 19. A file system that keeps nothing over a power cut is used, and not called durable. Where there is none to be
-/// found, there is nothing to be said of it.
+/// Rule 19. A file system that keeps nothing over a power cut is used, and not called durable. Where there is none to
+/// be found, there is nothing to be said of it.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_drive_in_memory_is_used_and_reported_as_not_durable() {

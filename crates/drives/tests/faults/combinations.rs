@@ -25,7 +25,8 @@ use crate::support::{
 /// Drives and parity of every set of two to four drives.
 const SHAPES: [(usize, usize); 4] = [(2, 1), (3, 1), (4, 1), (4, 2)];
 
-/// What is done before, and the last of it is of undecided fate; then in the first epoch after it, and in the next ones.
+/// What is done before, and the last of it is of undecided fate; then in the first epoch after it, and in the next
+/// ones.
 const BEFORE: [Deed; 6] = [
     Deed::Put("a/rose", 700),
     Deed::PutBoth("a/one", "a/two", 20_000),
@@ -141,7 +142,8 @@ async fn run(engine: &LocalEngine, notes: &mut Vec<u64>, numbers: impl IntoItera
     }
 }
 
-/// A set on which everything of `BEFORE` was done, and that stopped before anything said that the last of it is durable.
+/// A set on which everything of `BEFORE` was done, and that stopped before anything said that the last of it is
+/// durable.
 async fn made(drives: usize, parity: usize) -> Vec<FaultyDrive> {
     let drives = with_small_segments(FaultyDrive::machine(drives, &Power::steady()));
     let engine = open(&drives, &(0..drives.len()).collect::<Vec<_>>(), parity);

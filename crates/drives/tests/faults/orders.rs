@@ -1,10 +1,10 @@
 //! Every order in which four drives can complete the frames of two batches, each written or failed.
 //!
-//! The sequencer is one thread that hears events, and what races are the drives: so the orders of their outcomes are all
-//! there is to explore. They are enumerated by a model of what must happen, and each is carried out on the real sequencer
-//! and its writers, whose frames wait at gates until it is their turn. After every step the drives that wait, the drives
-//! that are out and the commits that are answered are those of the model; and a crash then, with any of the waiting frames
-//! on the medium, loses nothing that was answered.
+//! The sequencer is one thread that hears events, and what races are the drives: so the orders of their outcomes are
+//! all there is to explore. They are enumerated by a model of what must happen, and each is carried out on the real
+//! sequencer and its writers, whose frames wait at gates until it is their turn. After every step the drives that
+//! wait, the drives that are out and the commits that are answered are those of the model; and a crash then, with any
+//! of the waiting frames on the medium, loses nothing that was answered.
 //!
 //! Drives that have done nothing yet are alike: of orders that differ in their names alone one is carried out.
 
@@ -115,8 +115,8 @@ fn all_orders() -> Vec<Vec<Step>> {
 
 type Answer = JoinHandle<Result<Sequence, EngineError>>;
 
-/// A set with three commits under way: one in the first batch; in the second one that makes a key, and one that is refused
-/// because of it.
+/// A set with three commits under way: one in the first batch; in the second one that makes a key, and one that is
+/// refused because of it.
 struct Run {
     drives: Vec<FaultyDrive>,
     engine: Arc<LocalEngine>,

@@ -245,8 +245,8 @@ async fn ten_thousand_small_objects_take_at_most_64_mib_when_the_set_is_at_rest(
     }
 }
 
-/// Bytes of a drive's segments that frames take, and those that they would have to take if all were needed: a frame that a
-/// segment names and that ends in it, one after the other.
+/// Bytes of a drive's segments that frames take, and those that they would have to take if all were needed: a frame
+/// that a segment names and that ends in it, one after the other.
 fn framed_bytes(drive: &FaultyDrive) -> u64 {
     let framed = numbers(drive).into_iter().map(|number| {
         let bytes = drive.bytes(&format!("log/{number:08}.seg"));
@@ -263,8 +263,8 @@ fn framed_bytes(drive: &FaultyDrive) -> u64 {
     framed.sum()
 }
 
-/// Rule 23. The same objects overwritten again and again, in batches of every filling: when the set is at rest, what lives
-/// takes little more than it has to, and what is allocated not much more than that.
+/// Rule 23. The same objects overwritten again and again, in batches of every filling: when the set is at rest, what
+/// lives takes little more than it has to, and what is allocated not much more than that.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_lives_after_a_churn_takes_at_most_40_mib_of_the_drives_and_64_mib_are_allocated() {
     let drives = FaultyDrive::machine(4, &Power::steady());

@@ -42,8 +42,8 @@ async fn slow_get<'a>(engine: &Arc<LocalEngine>, drives: &'a [FaultyDrive]) -> (
     panic!("no drive is read");
 }
 
-/// Rule 9. A get waits for a drive while the segment it reads from is emptied, retired and used again: it answers what the
-/// key had when it was asked or what it has by then, and never anything else.
+/// Rule 9. A get waits for a drive while the segment it reads from is emptied, retired and used again: it answers
+/// what the key had when it was asked or what it has by then, and never anything else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_get_over_a_segment_that_is_used_again_answers_the_key_and_never_other_bytes() {
     for fate in [Fate::Overwritten, Fate::Deleted, Fate::Moved] {
