@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::drive::is_full;
 use crate::manifest::{MANIFEST_FILE, Manifest};
@@ -71,8 +71,8 @@ fn keep(set: &Arc<Set>, incoming: &Receiver<Job>, events: &EventSender) {
         let bytes = manifest.encode();
         let write = move |member: &Member| member.drive()?.replace(MANIFEST_FILE, &bytes);
         let mut holders = Vec::new();
-        for (position, written) in on_each(set, &positions, write) {
-            match written {
+        for (position, written) in set.on_each(&positions, STEP_MAX, write) {
+            match written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(()) => holders.push(position),
                 // It keeps the manifest that it has.
                 Err(error) if is_full(&error) => {}
@@ -116,45 +116,12 @@ fn retire(set: &Arc<Set>, manifest: &Manifest, positions: &[usize], kept_files: 
         }
         Ok(())
     };
-    for (position, retired) in on_each(set, positions, step) {
-        match retired {
+    for (position, retired) in set.on_each(positions, STEP_MAX, step) {
+        match retired.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {}
             // The next manifest finds what is left.
             Err(error) if is_full(&error) => {}
             Err(error) => fault(events, position, format!("a segment could not be retired: {error}")),
         }
     }
-}
-
-/// Does the same on several drives, each on a thread of its own: one that hangs holds no other up.
-fn on_each(
-    set: &Arc<Set>,
-    positions: &[usize],
-    step: impl Fn(&Member) -> io::Result<()> + Send + Sync + 'static,
-) -> Vec<(usize, io::Result<()>)> {
-    let step = Arc::new(step);
-    let (answers, incoming) = channel();
-    let mut silent = positions.to_vec();
-    for &position in positions {
-        let (set, step, answers) = (Arc::clone(set), Arc::clone(&step), answers.clone());
-        let user = set.members[position].user();
-        std::thread::spawn(move || {
-            let done = step(&set.members[position]);
-            // The answer may be the last thing the engine waits for before its drives are opened again.
-            drop((set, step, user));
-            // Nobody listens any more when it took too long.
-            let _ = answers.send((position, done));
-        });
-    }
-    drop(answers);
-    let deadline = Instant::now() + STEP_MAX;
-    let mut done = Vec::new();
-    while let Ok((position, result)) =
-        incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-    {
-        silent.retain(|silent| *silent != position);
-        done.push((position, result));
-    }
-    done.extend(silent.into_iter().map(|position| (position, Err(io::ErrorKind::TimedOut.into()))));
-    done
 }

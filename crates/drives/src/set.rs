@@ -157,6 +157,41 @@ impl Set {
         answer
     }
 
+    /// Does the same on several drives at once, each on a thread of its own: one that hangs holds no other up. What each
+    /// says, as they come; behind those, `None` for each that says nothing within `patience`.
+    pub(crate) fn on_each(
+        &self,
+        positions: &[usize],
+        patience: Duration,
+        step: impl Fn(&Member) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Vec<(usize, Option<io::Result<()>>)> {
+        let step = Arc::new(step);
+        let (answers, incoming) = channel();
+        for &position in positions {
+            let (member, step, answers) =
+                (Arc::clone(&self.members[position]), Arc::clone(&step), answers.clone());
+            let user = member.user();
+            std::thread::spawn(move || {
+                let done = step(&member);
+                // The answer may be the last thing the engine waits for before its drives are opened again.
+                drop((member, step, user));
+                // Nobody listens any more when it took too long.
+                let _ = answers.send((position, done));
+            });
+        }
+        drop(answers);
+        let deadline = Instant::now() + patience;
+        let (mut said, mut silent) = (Vec::new(), positions.to_vec());
+        while let Ok((position, done)) =
+            incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            silent.retain(|silent| *silent != position);
+            said.push((position, Some(done)));
+        }
+        said.extend(silent.into_iter().map(|position| (position, None)));
+        said
+    }
+
     /// Reads a frame of an epoch from the medium of a drive, patiently: `None` where there is none.
     pub(crate) fn read_frame(
         &self,
@@ -257,36 +292,26 @@ impl Set {
         }
     }
 
-    /// The drives that did not take it, and why. Each is asked on a thread of its own: one that hangs holds nothing up.
+    /// The drives that did not take it, and why.
     fn write_identities(&self, identity: &Identity, positions: &[usize]) -> Vec<(usize, String)> {
-        let (answers, incoming) = channel();
-        for &position in positions {
-            let copy = Identity { position, ..identity.clone() };
-            let (drive, user) = (self.members[position].drive(), self.members[position].user());
-            let answers = answers.clone();
-            std::thread::spawn(move || {
-                let written = drive.and_then(|drive| drive.replace(FORMAT_FILE, &copy.encode()));
-                drop(user);
-                // Nobody listens any more when it took too long.
-                let _ = answers.send((position, written));
-            });
-        }
-        drop(answers);
-        let deadline = Instant::now() + IDENTITY_MAX;
+        let identity = identity.clone();
+        let write = move |member: &Member| {
+            let copy = Identity { position: member.position, ..identity.clone() };
+            member.drive()?.replace(FORMAT_FILE, &copy.encode())
+        };
         let mut failed = Vec::new();
-        let mut silent = positions.to_vec();
-        while let Ok((position, written)) =
-            incoming.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
-            silent.retain(|silent| *silent != position);
-            if let Err(error) = written {
-                failed.push((position, format!("its identity could not be written: {error}")));
+        for (position, written) in self.on_each(positions, IDENTITY_MAX, write) {
+            match written {
+                Some(Ok(())) => {}
+                Some(Err(error)) => {
+                    failed.push((position, format!("its identity could not be written: {error}")));
+                }
+                None => {
+                    let reason = "it hangs while its identity is written";
+                    self.members[position].leave_behind(reason);
+                    failed.push((position, reason.to_owned()));
+                }
             }
-        }
-        for position in silent {
-            let reason = "it hangs while its identity is written";
-            self.members[position].leave_behind(reason);
-            failed.push((position, reason.to_owned()));
         }
         failed
     }
