@@ -27,7 +27,7 @@ use store::{
     SystemClock,
 };
 use tidings_drives::LocalEngine;
-use tidings_drives::testing::{LimitedDrive, Written};
+use tidings_drives::testing::{Written, given_limited};
 
 const SET: PartitionId = PartitionId(0);
 const DRIVES: u64 = 4;
@@ -87,7 +87,7 @@ impl Filled {
         let given = (1..=DRIVES).map(|number| {
             let root = folder.join(format!("d{number}"));
             std::fs::create_dir(&root).unwrap();
-            LimitedDrive::given(&root, CAPACITY, &written)
+            given_limited(&root, CAPACITY, &written)
         });
         let engine = LocalEngine::open_on(given.collect(), None, Arc::new(SystemClock)).unwrap();
         let versions = (0..OBJECTS).map(|_| Mutex::new(0)).collect();

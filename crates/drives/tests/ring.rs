@@ -15,18 +15,11 @@ use bytes::Bytes;
 use store::{Batch, DriveState, Engine, Mutation, PartitionId, Put, SystemClock};
 use tempfile::TempDir;
 use tidings_drives::directory::DirectoryDrive;
-use tidings_drives::drive::{AlignedBytes, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space};
-use tidings_drives::location::ShardId;
-use tidings_drives::testing::{FaultyDrive, Power, ring_here};
-use tidings_drives::{Given, Io, LocalEngine, OrderedIndex, Reopen, Tuning};
+use tidings_drives::drive::{AlignedBytes, Drive, Segment};
+use tidings_drives::testing::{FaultyDrive, Power, WrappedDrive, ring_here};
+use tidings_drives::{Given, Io, LocalEngine, Reopen, Tuning};
 
-/// A directory whose frames can be diverted.
-struct Diverted {
-    drive: DirectoryDrive,
-    points: Arc<Points>,
-}
-
-/// Where its frames go.
+/// Where the frames of a directory go.
 struct Points {
     elsewhere: OwnedFd,
     diverted: AtomicBool,
@@ -39,60 +32,6 @@ struct Points {
 struct DivertedSegment {
     segment: Arc<dyn Segment>,
     points: Arc<Points>,
-}
-
-impl Diverted {
-    fn divert(&self, segment: Arc<dyn Segment>) -> Arc<dyn Segment> {
-        Arc::new(DivertedSegment { segment, points: Arc::clone(&self.points) })
-    }
-}
-
-/// Methods that are the directory's.
-macro_rules! as_the_directory {
-    ($(fn $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {
-        $(fn $name(&self, $($argument: $type),*) -> $answer {
-            self.drive.$name($($argument),*)
-        })*
-    };
-}
-
-impl Drive for Diverted {
-    fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        Ok(self.divert(self.drive.create_segment(number, size_bytes)?))
-    }
-    fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
-        Ok(self.drive.open_segment(number)?.map(|segment| self.divert(segment)))
-    }
-    fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>> {
-        Ok(self.divert(self.drive.reuse_segment(retired, number)?))
-    }
-    as_the_directory! {
-        fn path() -> &str;
-        fn claim() -> io::Result<()>;
-        fn inspect() -> io::Result<()>;
-        fn durable() -> bool;
-        fn device() -> Option<u64>;
-        fn is_mount() -> Option<bool>;
-        fn check_present() -> io::Result<()>;
-        fn space() -> io::Result<Space>;
-        fn contents() -> io::Result<Vec<String>>;
-        fn load(name: &str) -> io::Result<Option<Vec<u8>>>;
-        fn replace(name: &str, bytes: &[u8]) -> io::Result<()>;
-        fn segments() -> io::Result<SegmentFiles>;
-        fn retire_segment(number: u32) -> io::Result<()>;
-        fn remove_retired(retired: u32) -> io::Result<()>;
-        fn remove_segment(number: u32) -> io::Result<()>;
-        fn create_shard(id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
-        fn replace_shard(id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
-        fn open_shard(id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>>;
-        fn keeps_indexes() -> bool;
-        fn open_index(make: bool) -> io::Result<Option<Arc<dyn OrderedIndex>>>;
-        fn remove_indexes() -> io::Result<()>;
-        fn remove_shard(id: ShardId) -> io::Result<()>;
-        fn shard_folders() -> io::Result<Vec<u16>>;
-        fn sweep_shards(folder: u16) -> io::Result<Vec<ShardId>>;
-        fn quarantine(name: &str, bytes: &[u8]) -> io::Result<()>;
-    }
 }
 
 impl Segment for DivertedSegment {
@@ -150,7 +89,11 @@ impl Machine {
             let drive = directory(folder.path(), number);
             let path = drive.path().to_owned();
             let drive: Arc<dyn Drive> = if number == 3 {
-                Arc::new(Diverted { drive, points: Arc::clone(&points) })
+                let points = Arc::clone(&points);
+                let divert = move |segment| {
+                    Arc::new(DivertedSegment { segment, points: Arc::clone(&points) }) as Arc<dyn Segment>
+                };
+                Arc::new(WrappedDrive::new(drive, divert))
             } else {
                 Arc::new(drive)
             };

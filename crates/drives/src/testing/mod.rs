@@ -22,11 +22,13 @@ mod limited;
 mod medium;
 mod power;
 mod timeline;
+mod wrapped;
 
 pub use crate::index::memory::MemoryIndex;
 pub use crate::writer::ring_here;
 pub use drive::FaultyDrive;
 pub use gate::Waiting;
-pub use limited::{LimitedDrive, Written};
+pub use limited::{Written, given_limited};
 pub use power::Power;
 pub use timeline::{Moment, Timeline};
+pub use wrapped::WrappedDrive;
