@@ -3,8 +3,13 @@
 //!
 //! Each test starts the broker it needs by its script, which leaves a running one alone.
 
+mod elasticsearch;
 mod journey;
+mod mariadb;
+mod nats;
+mod nsqd_stand_in;
 mod postgres;
+mod rabbitmq;
 mod redis;
 
 use std::collections::BTreeSet;

@@ -29,6 +29,18 @@ export MQTT_TLS_PORT=${MQTT_TLS_PORT:-28883}              # TLS and password
 export MQTT_WS_PORT=${MQTT_WS_PORT:-29001}                # websockets, open
 export REDIS_PORT=${REDIS_PORT:-26379}                    # password
 export REDIS_TLS_PORT=${REDIS_TLS_PORT:-26380}            # TLS and password
+export ELASTICSEARCH_PORT=${ELASTICSEARCH_PORT:-29201}    # no encryption, no password
+export ELASTICSEARCH_TLS_PORT=${ELASTICSEARCH_TLS_PORT:-29202} # TLS and password
+export MYSQL_PORT=${MYSQL_PORT:-23306}                    # password, in the clear and with TLS
+export NATS_PORT=${NATS_PORT:-24222}                      # password, JetStream
+export NATS_TLS_PORT=${NATS_TLS_PORT:-24223}              # TLS and token
+export NATS_NKEY_PORT=${NATS_NKEY_PORT:-24224}            # TLS, client certificate, and nkey
+export NATS_ACCOUNT_PORT=${NATS_ACCOUNT_PORT:-24225}      # credentials
+export NSQD_PORT=${NSQD_PORT:-24150}                      # the stand-in for nsqd, in the clear and with TLS
+export AMQP_PORT=${AMQP_PORT:-25672}                      # password
+export AMQP_TLS_PORT=${AMQP_TLS_PORT:-25671}              # TLS and password
+export RABBITMQ_DIST_PORT=${RABBITMQ_DIST_PORT:-25673}    # what rabbitmqctl speaks to
+export RABBITMQ_EPMD_PORT=${RABBITMQ_EPMD_PORT:-24369}
 export POSTGRES_PORT=${POSTGRES_PORT:-25432}              # password, in the clear and with TLS
 
 # The one account every broker knows.

@@ -92,7 +92,7 @@ nobody_of() { ! pgrep -s "$1"; }
 
 crash() { one_at_a_time postgres crash_once; }
 
-packages() { echo openssl postgresql; }
+packages() { echo openssl postgresql procps; }
 
 case ${1:-} in
 start | stop | crash | ask | packages) "$@" ;;

@@ -3,11 +3,11 @@
 # default user or of the user $PARTS_USER. Every command is synced before it is answered, so that what was
 # acknowledged is there after a kill.
 #
-# redis.sh start        starts it with the data it had; prints its addresses
+# redis.sh start         starts it with the data it had; prints its addresses
 # redis.sh stop | crash  ends it with SIGTERM or SIGKILL, data kept
-# redis.sh list KEY     prints a list, an element a line
+# redis.sh list KEY      prints a list, an element a line
 # redis.sh mapping KEY   prints a hash, field and value in turn, a line each
-# redis.sh packages     Debian packages it needs
+# redis.sh packages      Debian packages it needs
 here=$(dirname "${BASH_SOURCE[0]}")
 . "$here/common.sh"
 

@@ -13,6 +13,8 @@ mod dial;
 pub mod event;
 pub mod format;
 mod health;
+#[cfg(feature = "http")]
+mod http;
 #[cfg(feature = "link")]
 mod link;
 pub mod listen;

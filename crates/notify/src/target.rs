@@ -337,10 +337,20 @@ pub struct TargetKind {
 
 /// The kinds of target this build has, in the order `mc admin config export` shows them.
 pub static TARGETS: &[TargetKind] = &[
+    #[cfg(feature = "amqp")]
+    targets::amqp::KIND,
+    #[cfg(feature = "elasticsearch")]
+    targets::elasticsearch::KIND,
     #[cfg(feature = "kafka")]
     targets::kafka::KIND,
     #[cfg(feature = "mqtt")]
     targets::mqtt::KIND,
+    #[cfg(feature = "mysql")]
+    targets::mysql::KIND,
+    #[cfg(feature = "nats")]
+    targets::nats::KIND,
+    #[cfg(feature = "nsq")]
+    targets::nsq::KIND,
     #[cfg(feature = "postgresql")]
     targets::postgresql::KIND,
     #[cfg(feature = "redis")]

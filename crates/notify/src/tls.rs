@@ -7,6 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -37,6 +39,27 @@ pub(crate) fn trusted(surroundings: &Surroundings) -> Vec<CertificateDer<'static
     certificates
 }
 
+/// The same as the text of a PEM file, for clients with a TLS of their own.
+pub(crate) fn trusted_pem(surroundings: &Surroundings) -> String {
+    let mut pem = String::new();
+    for certificate in trusted(surroundings) {
+        // Some of these clients take none when they cannot take one.
+        if RootCertStore::empty().add(certificate.clone()).is_err() {
+            continue;
+        }
+        pem.push_str("-----BEGIN CERTIFICATE-----\n");
+        for line in BASE64_STANDARD.encode(&certificate).as_bytes().chunks(PEM_LINE_BYTES) {
+            pem.extend(line.iter().copied().map(char::from));
+            pem.push('\n');
+        }
+        pem.push_str("-----END CERTIFICATE-----\n");
+    }
+    pem
+}
+
+/// Length of a line of a PEM file. RFC 7468 §2.
+const PEM_LINE_BYTES: usize = 64;
+
 /// The keys of a kind of target that say whom to trust and who we are; empty where it has no such key.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TlsKeys {
@@ -44,7 +67,7 @@ pub(crate) struct TlsKeys {
     pub(crate) certificate: &'static str,
     /// Its private key, a PEM file.
     pub(crate) private_key: &'static str,
-    /// A PEM file with further roots.
+    /// A PEM file of the roots to trust instead of the others.
     pub(crate) authority: &'static str,
     /// A switch: any certificate will do.
     pub(crate) skip_verify: &'static str,

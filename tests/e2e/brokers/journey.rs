@@ -84,7 +84,8 @@ impl Part {
     }
 }
 
-struct Album {
+/// A server with a bucket that announces everything.
+pub(super) struct Album {
     server: Server,
     sink: Sink,
 }
@@ -120,6 +121,16 @@ impl Album {
         let headers = [("content-md5", "2r4yoVrL6dzphXt8rLmWCQ==")];
         let deleted = client.send(Method::POST, "/album?delete", &headers, both).await;
         deleted.expect_success("bulk delete");
+    }
+
+    /// Puts an object whose record the target does not take, and gives the server's log.
+    async fn becomes_sick(&self) -> String {
+        self.server.client().put("/album/rose.jpg", "ab").await.expect_success("put");
+        eventually("a line about the target that takes no records", || async {
+            let log = std::fs::read_to_string(self.server.log()).unwrap();
+            log.contains("the target takes no records").then_some(log)
+        })
+        .await
     }
 
     /// What was told so far, in the order of sequencers; waits until it is so much.
@@ -232,14 +243,7 @@ pub(super) async fn a_wrong_password_makes_records_wait(part: &Part, wrong: &[(&
         album.server.set(&part.name_of(key), value);
     }
     album.server.start().await;
-    album.server.client().put("/album/rose.jpg", "ab").await.expect_success("put");
-    let log = eventually("a line about the target that takes no records", || async {
-        let log = std::fs::read_to_string(album.server.log()).unwrap();
-        log.contains("the target takes no records").then_some(log)
-    })
-    .await;
-    let line = log.lines().find(|line| line.contains("the target takes no records")).unwrap_or_default();
-    println!("{line}");
+    let log = album.becomes_sick().await;
     assert!(!log.contains("wrong-secret"), "the log shows a password: {log}");
     assert_eq!((part.held)().await, Vec::<Value>::new());
 
@@ -252,6 +256,14 @@ pub(super) async fn a_wrong_password_makes_records_wait(part: &Part, wrong: &[(&
         eventually("the record", || async { Some((part.held)().await).filter(|held| !held.is_empty()) })
             .await;
     assert_eq!(without_repeats(arrived).len(), 1);
+}
+
+/// A bucket whose target does not take a record, and what the server's log says.
+pub(super) async fn a_sick_target(part: &Part) -> (Album, String) {
+    part.start().await;
+    let album = part.album().await;
+    let log = album.becomes_sick().await;
+    (album, log)
 }
 
 /// A record arrives, whatever the settings.

@@ -265,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_kind_of_target_that_this_build_lacks_is_refused_by_name() {
-        // No build has all ten kinds and none of them here, so take the first that is absent.
+        // A build may leave kinds out; one that has all ten lacks none.
         let absent = super::subsystem::TARGETS_KNOWN
             .iter()
             .find(|name| matches!(super::subsystem::named(name), super::Named::AbsentTarget));

@@ -429,7 +429,7 @@ mod tests {
         let refused = [
             server.set("api requests_max=5\nnothing a=b").await,
             server.set("api requests_max=5\nnotify_webhook:1 auth_token=geheim").await,
-            server.set("api requests_max=5\nnotify_amqp:1 url=amqp://a").await,
+            server.set("api requests_max=5\nnotify_webhook:1 endpoint=ftp://a").await,
             server.set("# api requests_max=5").await,
             server.set(&"x".repeat(TEXT_BYTES_MAX + 1)).await,
         ];
@@ -439,7 +439,7 @@ mod tests {
             [
                 "unknown sub-system nothing",
                 "notify_webhook:1 needs the key endpoint",
-                "this build has no notify_amqp targets, nothing was stored",
+                "notify_webhook:1: endpoint has the scheme ftp, http and https are known",
                 "the request holds no setting",
                 "the settings have 262145 bytes, at most 262144 are taken",
             ]

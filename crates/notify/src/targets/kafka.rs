@@ -14,8 +14,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -241,7 +239,7 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
             .set("sasl.password", settings.value("sasl_password"));
     }
     if tls {
-        let trusted = trusted_pem(surroundings);
+        let trusted = tls::trusted_pem(surroundings);
         if !trusted.is_empty() {
             config.set("ssl.ca.pem", trusted);
         }
@@ -259,23 +257,6 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
     }
     Ok(config)
 }
-
-/// The trusted certificates as librdkafka takes them.
-fn trusted_pem(surroundings: &Surroundings) -> String {
-    let mut pem = String::new();
-    for certificate in tls::trusted(surroundings) {
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in BASE64_STANDARD.encode(&certificate).as_bytes().chunks(PEM_LINE_BYTES) {
-            pem.extend(line.iter().copied().map(char::from));
-            pem.push('\n');
-        }
-        pem.push_str("-----END CERTIFICATE-----\n");
-    }
-    pem
-}
-
-/// Length of a line of a PEM file. RFC 7468 §2.
-const PEM_LINE_BYTES: usize = 64;
 
 struct Kafka {
     topic: String,

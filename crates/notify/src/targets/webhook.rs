@@ -9,12 +9,12 @@
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response, StatusCode, Url};
+use reqwest::{Client, StatusCode, Url};
 use store::Future;
 use tidings_store as store;
 use tokio::net::TcpStream;
 
+use crate::http::{self, CONNECT_MS};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
@@ -62,17 +62,8 @@ const TLS_KEYS: TlsKeys =
 /// Requests under way at once.
 const IN_FLIGHT_MAX: usize = 32;
 
-/// How long a connection may take.
-const CONNECT_MS: u64 = 5000;
-
 /// How long the answer may take, its body included.
 const ANSWER_MS: u64 = 60_000;
-
-/// Redirects followed for one record.
-const REDIRECTS_MAX: usize = 10;
-
-/// How much of an answer is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// How much of a refusal's body is quoted, in characters.
 const QUOTE_CHARS_MAX: usize = 120;
@@ -120,26 +111,8 @@ impl Webhook {
         if let Some(value) = authorization(settings)? {
             headers.insert(AUTHORIZATION, value);
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(TLS_KEYS.of(settings).client_config(surroundings)?)
-            .http1_only()
-            .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .redirect(Policy::custom(|attempt| {
-                let keeps_body = matches!(
-                    attempt.status(),
-                    StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-                );
-                if keeps_body && attempt.previous().len() <= REDIRECTS_MAX {
-                    attempt.follow()
-                } else {
-                    attempt.stop()
-                }
-            }))
-            .connect_timeout(Duration::from_millis(CONNECT_MS))
-            .timeout(Duration::from_millis(ANSWER_MS))
-            .pool_max_idle_per_host(IN_FLIGHT_MAX);
-        let client = client.build().map_err(|error| format!("no client can be made: {}", in_full(&error)))?;
+        let tls = TLS_KEYS.of(settings).client_config(surroundings)?;
+        let client = http::client(tls, headers, ANSWER_MS, IN_FLIGHT_MAX)?;
         Ok(Webhook { client, endpoint: endpoint(settings)? })
     }
 
@@ -149,7 +122,7 @@ impl Webhook {
             Err(error) => return Outcome::Away(in_full(&error.without_url())),
         };
         let status = answer.status();
-        let text = read_up_to(&mut answer, ANSWER_BYTES_MAX).await;
+        let text = http::text_of(&mut answer).await;
         if status.is_success() {
             return Outcome::Acknowledged;
         }
@@ -188,19 +161,6 @@ impl Target for Webhook {
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
         Box::pin(self.post(delivery))
     }
-}
-
-/// Reads an answer to its end, so that the connection can be used again, unless it is longer than anybody
-/// needs: then the connection goes.
-async fn read_up_to(answer: &mut Response, bytes_max: usize) -> String {
-    let mut read = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        read.extend_from_slice(&chunk);
-        if read.len() > bytes_max {
-            break;
-        }
-    }
-    String::from_utf8_lossy(&read).into_owned()
 }
 
 #[cfg(test)]

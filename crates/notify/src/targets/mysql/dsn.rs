@@ -1,0 +1,198 @@
+//! Where a MySQL server is and how to log in: the Go driver's `user:password@tcp(host:3306)/database?parameter=value`.
+//!
+//! Of the parameters `tls` and `allowCleartextPasswords` have an effect; those that steer the Go driver itself are
+//! accepted and have none; any other is a variable of the session, as it is there.
+//!
+//! | `tls` | encrypted | the server's certificate |
+//! |---|---|---|
+//! | `false`, also when nothing is said | no | |
+//! | `preferred` | if the server can | not checked |
+//! | `skip-verify` | yes | not checked |
+//! | `true` | yes | signed by somebody trusted, for this host |
+//!
+//! Source: the README of github.com/go-sql-driver/mysql, which MinIO uses.
+
+use mysql_async::{OptsBuilder, SslOpts};
+use percent_encoding::percent_decode_str;
+
+use crate::target::host_and_port;
+
+/// What a DSN says.
+pub(super) struct Dsn {
+    /// All but TLS.
+    pub(super) options: OptsBuilder,
+    pub(super) encryption: Encryption,
+}
+
+/// Whether a connection is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encryption {
+    Never,
+    Preferred,
+    /// Whatever certificate the server shows.
+    Unverified,
+    Verified,
+}
+
+impl Encryption {
+    /// The client library's settings, which trust the certificates of a PEM text.
+    pub(super) fn options(self, trusted_pem: &str) -> Option<SslOpts> {
+        let unverified = self != Encryption::Verified;
+        let options = SslOpts::default()
+            .with_disable_built_in_roots(true)
+            .with_root_certs(vec![trusted_pem.as_bytes().to_vec().into()])
+            .with_danger_accept_invalid_certs(unverified)
+            .with_danger_skip_domain_validation(unverified);
+        (self != Encryption::Never).then_some(options)
+    }
+}
+
+/// Parameters about the Go driver itself.
+const OF_THE_DRIVER: [&str; 22] = [
+    "allowAllFiles",
+    "allowFallbackToPlaintext",
+    "allowNativePasswords",
+    "allowOldPasswords",
+    "charset",
+    "checkConnLiveness",
+    "clientFoundRows",
+    "collation",
+    "columnsWithAlias",
+    "compress",
+    "connectionAttributes",
+    "interpolateParams",
+    "loc",
+    "maxAllowedPacket",
+    "multiStatements",
+    "parseTime",
+    "readTimeout",
+    "rejectReadOnly",
+    "serverPubKey",
+    "timeTruncate",
+    "timeout",
+    "writeTimeout",
+];
+
+/// Where the server is when nothing is said.
+const DEFAULT_ADDRESS: (&str, u16) = ("127.0.0.1", 3306);
+
+impl Dsn {
+    /// Reads a DSN.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key and quotes nothing that may hold the password.
+    pub(super) fn parse(text: &str) -> Result<Dsn, String> {
+        let fault = || "dsn_string is none, one looks like user:password@tcp(host:3306)/database".to_owned();
+        // From the end, since a password may hold any of these characters.
+        let (before, after) = text.rsplit_once('/').ok_or_else(fault)?;
+        let (login, address) = before.rsplit_once('@').unwrap_or(("", before));
+        let (user, password) =
+            login.split_once(':').map_or((login, None), |(user, password)| (user, Some(password)));
+        let (database, parameters) = after.split_once('?').unwrap_or((after, ""));
+        let database = percent_decode_str(database).decode_utf8().map_err(|_| fault())?;
+        let text_of = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let options = OptsBuilder::default().user(text_of(user)).pass(password).db_name(text_of(&database));
+        let options = located(options, address).ok_or_else(fault)?;
+        let mut dsn = Dsn { options, encryption: Encryption::Never };
+        let mut variables = Vec::new();
+        for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+            let (name, value) = parameter.split_once('=').ok_or_else(fault)?;
+            let value = percent_decode_str(value).decode_utf8().map_err(|_| fault())?;
+            match name {
+                "tls" => dsn.encryption = encryption(&value)?,
+                "allowCleartextPasswords" => {
+                    dsn.options = dsn.options.enable_cleartext_plugin(value == "true" || value == "1");
+                }
+                _ if OF_THE_DRIVER.contains(&name) => {}
+                _ => variables.push(format!("SET {name} = {value}")),
+            }
+        }
+        dsn.options = dsn.options.init(variables);
+        Ok(dsn)
+    }
+}
+
+fn located(options: OptsBuilder, address: &str) -> Option<OptsBuilder> {
+    let (protocol, address) = match address.split_once('(') {
+        Some((protocol, rest)) => (protocol, rest.strip_suffix(')')?),
+        None => (address, ""),
+    };
+    match protocol {
+        "unix" => Some(options.socket(Some(address)).prefer_socket(true)),
+        "" | "tcp" | "tcp4" | "tcp6" => {
+            let (host, port) = match address {
+                "" => DEFAULT_ADDRESS,
+                _ if address.rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']')) => {
+                    (address, DEFAULT_ADDRESS.1)
+                }
+                _ => host_and_port(address)?,
+            };
+            let options = options.ip_or_hostname(host.trim_matches(['[', ']'])).tcp_port(port);
+            // The library would change to a socket when it finds one.
+            Some(options.prefer_socket(false))
+        }
+        _ => None,
+    }
+}
+
+fn encryption(value: &str) -> Result<Encryption, String> {
+    match value {
+        "false" | "0" => Ok(Encryption::Never),
+        "preferred" => Ok(Encryption::Preferred),
+        "skip-verify" => Ok(Encryption::Unverified),
+        "true" | "1" => Ok(Encryption::Verified),
+        other => Err(format!("dsn_string has tls={other}, known are true, false, skip-verify and preferred")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mysql_async::Opts;
+
+    use super::{Dsn, Encryption};
+
+    fn read(text: &str) -> (Opts, Encryption) {
+        let dsn = Dsn::parse(text).unwrap();
+        (dsn.options.into(), dsn.encryption)
+    }
+
+    #[test]
+    fn a_dsn_is_read_from_its_end_since_passwords_hold_anything() {
+        let (options, encryption) =
+            read("u:p@ss:w/rd@tcp(db:3307)/events?tls=true&timeout=5s&time_zone=%27%2B00:00%27");
+        assert_eq!((options.user(), options.pass()), (Some("u"), Some("p@ss:w/rd")));
+        assert_eq!((options.ip_or_hostname(), options.tcp_port()), ("db", 3307));
+        assert_eq!((options.db_name(), encryption), (Some("events"), Encryption::Verified));
+        assert_eq!(options.init(), ["SET time_zone = '+00:00'"]);
+    }
+
+    #[test]
+    fn what_is_not_said_is_what_the_go_driver_takes() {
+        let place = |text: &str| {
+            let (options, encryption) = read(text);
+            assert_eq!(encryption, Encryption::Never);
+            (options.ip_or_hostname().to_owned(), options.tcp_port())
+        };
+        assert_eq!(place("u:p@/events"), ("127.0.0.1".to_owned(), 3306));
+        assert_eq!(place("u:p@tcp(db)/events"), ("db".to_owned(), 3306));
+        assert_eq!(place("u:p@tcp([::1]:3307)/events"), ("::1".to_owned(), 3307));
+        assert_eq!(place("/events"), ("127.0.0.1".to_owned(), 3306));
+        assert_eq!(read("u@unix(/run/mysqld.sock)/events").0.socket(), Some("/run/mysqld.sock"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_without_a_secret() {
+        let told = |text: &str| Dsn::parse(text).err().unwrap();
+        let fault = "dsn_string is none, one looks like user:password@tcp(host:3306)/database";
+        for text in
+            ["geheim", "u:geheim@tcp(db:x)/e", "u:geheim@tcp(db/e", "u:geheim@pipe(x)/e", "u:geheim@/e?tls"]
+        {
+            assert_eq!(told(text), fault, "{text}");
+        }
+        assert_eq!(
+            told("u:geheim@/e?tls=own"),
+            "dsn_string has tls=own, known are true, false, skip-verify and preferred"
+        );
+    }
+}

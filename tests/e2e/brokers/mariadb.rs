@@ -1,0 +1,101 @@
+//! A real MariaDB: a table of records, a mirror of the bucket, passwords, TLS.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+
+use super::journey::{self, Held, Part, records};
+use crate::support::parts::{part, setting, unique};
+
+/// The tests stop and kill the one server there is, so they take turns.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// `tidings:…@tcp(localhost:…)/events` with these parameters.
+async fn dsn(parameters: &str) -> String {
+    let port = setting("MYSQL_PORT").await;
+    format!("tidings:tidings-secret@tcp(localhost:{port})/events?{parameters}")
+}
+
+fn table() -> String {
+    unique("records").replace('-', "_")
+}
+
+async fn mariadb(table: &str, format: &str) -> Part {
+    Part {
+        script: "mariadb.sh",
+        kind: "mysql",
+        env: "MYSQL",
+        settings: vec![
+            ("DSN_STRING", dsn("timeout=5s").await),
+            ("TABLE", table.to_owned()),
+            ("FORMAT", format.to_owned()),
+        ],
+        shape: records,
+        held: rows(table.to_owned()),
+    }
+}
+
+/// The records of a table in the order of their sequencers; none before it is made.
+fn rows(table: String) -> Held {
+    Box::new(move || {
+        let question = format!("show tables like '{table}'");
+        let records = format!(
+            "select event_data from {table} order by event_time, json_value(event_data, '$.Records[0].s3.object.sequencer')"
+        );
+        Box::pin(async move {
+            if part("mariadb.sh", &["ask", &question]).await.trim().is_empty() {
+                return Vec::new();
+            }
+            let printed = part("mariadb.sh", &["ask", &records]).await;
+            printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        })
+    })
+}
+
+async fn mirror(table: &str) -> BTreeMap<String, Value> {
+    let question = format!("show tables like '{table}'");
+    if part("mariadb.sh", &["ask", &question]).await.trim().is_empty() {
+        return BTreeMap::new();
+    }
+    let printed = part("mariadb.sh", &["ask", &format!("select key_name, value from {table}")]).await;
+    let rows = printed.lines().map(|line| line.split_once('\t').expect("a row has two columns"));
+    rows.map(|(key, value)| (key.to_owned(), serde_json::from_str(value).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn a_table_in_mariadb_gets_every_record_though_the_server_is_away_and_killed() {
+    let _turn = TURN.lock().await;
+    journey::every_record_arrives(&mariadb(&table(), "access").await).await;
+}
+
+#[tokio::test]
+async fn a_table_in_mariadb_mirrors_the_bucket() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    journey::the_bucket_is_mirrored(&mariadb(&table, "namespace").await, || mirror(&table)).await;
+}
+
+#[tokio::test]
+async fn with_a_wrong_password_records_wait_for_mariadb() {
+    let _turn = TURN.lock().await;
+    let wrong = dsn("").await.replace("tidings-secret", "wrong-secret");
+    let mariadb = mariadb(&table(), "access").await;
+    journey::a_wrong_password_makes_records_wait(&mariadb, &[("DSN_STRING", &wrong)]).await;
+}
+
+#[tokio::test]
+async fn a_record_arrives_in_mariadb_over_tls_in_every_degree_of_trust() {
+    let _turn = TURN.lock().await;
+    for parameters in ["tls=true", "tls=skip-verify", "tls=preferred"] {
+        let dsn = dsn(parameters).await;
+        let mariadb = mariadb(&table(), "access").await.with(&[("DSN_STRING", &dsn)]);
+        journey::a_record_arrives(&mariadb).await;
+    }
+}
+
+#[tokio::test]
+async fn mariadb_keeps_what_every_target_promises() {
+    let _turn = TURN.lock().await;
+    journey::promises_are_kept(&mariadb(&table(), "access").await).await;
+}

@@ -1,0 +1,97 @@
+#!/usr/bin/env bash
+# NATS from Debian: one server for each way to log in (ports in common.sh), since a server knows one.
+#
+#   password  $PARTS_USER / $PARTS_PASSWORD, and $PARTS_USER-publisher, who may publish and nothing else; JetStream
+#   token     tidings-token, over TLS
+#   nkey      a key, over TLS with a client certificate
+#   account   credentials of a user in an account of an operator
+#
+# nats.sh start         starts them with the data they had; prints their addresses
+# nats.sh stop | crash  ends them with SIGTERM or SIGKILL, data kept
+# nats.sh packages      Debian packages they need
+# Debian's version, 2.9, cannot encrypt before it says anything.
+here=$(dirname "${BASH_SOURCE[0]}")
+. "$here/common.sh"
+
+STATE=$PARTS/nats
+WAYS=(password token nkey account)
+
+keys() {
+    [[ -e $STATE/keys/complete ]] && return
+    rm -rf "$STATE/keys"
+    mkdir -p "$STATE/keys"
+    "$here/nats_keys.py" "$STATE/keys"
+    touch "$STATE/keys/complete"
+}
+
+# encrypted OPTION... : the block about TLS
+encrypted() {
+    printf 'tls {\n cert_file: "%s"\n key_file: "%s"\n ca_file: "%s"\n verify: %s\n}\n' "$SERVER_CERT" "$SERVER_KEY" "$CA_CERT" "$1"
+}
+
+configure() {
+    local user='{user: "%s", password: "'$PARTS_PASSWORD'"%s}'
+    {
+        echo "listen: 127.0.0.1:$NATS_PORT"
+        echo "jetstream { store_dir: \"$STATE/streams\", max_memory_store: 16MB, max_file_store: 256MB }"
+        # shellcheck disable=SC2059 # the format is ours
+        printf "authorization { users = [ $user, $user ] }\n" "$PARTS_USER" '' \
+            "$PARTS_USER-publisher" ', permissions: {publish: "open.>", subscribe: {deny: ">"}}'
+    } >"$STATE/password.conf"
+    {
+        echo "listen: 127.0.0.1:$NATS_TLS_PORT"
+        echo 'authorization { token: "tidings-token" }'
+        encrypted false
+    } >"$STATE/token.conf"
+    {
+        echo "listen: 127.0.0.1:$NATS_NKEY_PORT"
+        echo "authorization { users = [ {nkey: $(<"$STATE/keys/user.public")} ] }"
+        encrypted true
+    } >"$STATE/nkey.conf"
+    {
+        echo "listen: 127.0.0.1:$NATS_ACCOUNT_PORT"
+        echo "operator: $STATE/keys/operator.jwt"
+        echo 'resolver: MEMORY'
+        echo "resolver_preload: { $(<"$STATE/keys/account.public"): $(<"$STATE/keys/account.jwt") }"
+    } >"$STATE/account.conf"
+}
+
+listening() {
+    local port
+    for port in "$NATS_PORT" "$NATS_TLS_PORT" "$NATS_NKEY_PORT" "$NATS_ACCOUNT_PORT"; do port_open "$port" || return 1; done
+}
+
+start_once() {
+    local way
+    mkdir -p "$STATE"
+    keys
+    configure
+    for way in "${WAYS[@]}"; do
+        alive "nats-$way" || spawn "nats-$way" nats-server -c "$STATE/$way.conf"
+    done
+    wait_for 15 "the NATS servers" listening || { tail -20 "$PARTS"/log/nats-*.log >&2; return 1; }
+}
+
+start() {
+    "$here/certs.sh" make
+    one_at_a_time nats start_once
+    cat <<TEXT
+password  127.0.0.1:$NATS_PORT  $PARTS_USER / $PARTS_PASSWORD
+token     localhost:$NATS_TLS_PORT  tidings-token, authority $CA_CERT
+nkey      localhost:$NATS_NKEY_PORT  $STATE/keys/user.nk, authority $CA_CERT, client $CLIENT_CERT
+account   127.0.0.1:$NATS_ACCOUNT_PORT  $STATE/keys/user.creds
+TEXT
+}
+
+halt_all() { for way in "${WAYS[@]}"; do halt "nats-$way" "$@"; done; }
+
+stop() { one_at_a_time nats halt_all; }
+
+crash() { one_at_a_time nats halt_all KILL; }
+
+packages() { echo nats-server openssl python3; }
+
+case ${1:-} in
+start | stop | crash | packages) "$@" ;;
+*) say "usage: nats.sh start | stop | crash | packages"; exit 2 ;;
+esac
