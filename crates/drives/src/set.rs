@@ -157,8 +157,8 @@ impl Set {
         answer
     }
 
-    /// Does the same on several drives at once, each on a thread of its own: one that hangs holds no other up. What each
-    /// says, as they come; behind those, `None` for each that says nothing within `patience`.
+    /// Does the same on several drives at once, each on a thread of its own: one that hangs holds no other up. What
+    /// each says, as they come; behind those, `None` for each that says nothing within `patience`.
     pub(crate) fn on_each(
         &self,
         positions: &[usize],
