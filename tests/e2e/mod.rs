@@ -2,6 +2,7 @@
 
 mod brokers;
 mod drives;
+mod events;
 mod growing;
 mod lifecycle;
 mod redundancy;

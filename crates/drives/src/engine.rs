@@ -495,6 +495,6 @@ impl Engine for LocalEngine {
 
     fn partitions(&self) -> Vec<Partition> {
         let (free_bytes, total_bytes) = self.set.room();
-        vec![Partition { id: ONLY, free_bytes, total_bytes }]
+        vec![Partition { id: ONLY, free_bytes, total_bytes, kept_after: self.set.index.read().floor }]
     }
 }

@@ -33,6 +33,14 @@ impl Store {
         Ok(self.engine.changes(partition, after, limit).await?)
     }
 
+    /// How far back the changes of a partition go: every one after this is kept. Zero for a partition that is not
+    /// there. Like [`Engine::partitions`](crate::Engine::partitions) it is not for the path of every request.
+    pub fn kept_after(&self, partition: PartitionId) -> Sequence {
+        let partitions = self.engine.partitions().into_iter();
+        let found = partitions.filter(|kept| kept.id == partition).map(|kept| kept.kept_after).next();
+        found.unwrap_or(Sequence::ZERO)
+    }
+
     /// Where a target (`id:type`) stands; `None` when it never had a cursor.
     ///
     /// # Errors

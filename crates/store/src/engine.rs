@@ -23,7 +23,8 @@ pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, EngineError>> + Se
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PartitionId(pub u32);
 
-/// A partition and the room it has at the moment, by which the store places new buckets.
+/// A partition: the room it has at the moment, by which the store places new buckets, and how far its change log goes
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     /// Which.
@@ -32,6 +33,8 @@ pub struct Partition {
     pub free_bytes: u64,
     /// Bytes there are, parity included.
     pub total_bytes: u64,
+    /// Every change after it is kept. Of those up to it only some are: what a target waited for.
+    pub kept_after: Sequence,
 }
 
 /// Where staged bytes lie. Opaque above the engine; at most [`Location::BYTES_MAX`] bytes.

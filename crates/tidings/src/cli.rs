@@ -51,27 +51,65 @@ pub enum Command {
         #[command(flatten)]
         remote: Remote,
     },
+    /// Follow what happens in a running server, and look after what its notification targets are told
+    Events {
+        /// The running server.
+        #[command(flatten)]
+        remote: Remote,
+        /// What to do.
+        #[command(subcommand)]
+        command: EventsCommand,
+    },
     /// Ask a running server whether it lives: exit status 0 if it does, 1 if not
     Health,
+}
+
+/// What `events` does.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum EventsCommand {
+    /// Print each event as it happens, also those of a while ago; goes on by itself where it was when the connection
+    /// is lost
+    Tail(Tail),
+}
+
+/// Which events are followed.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// Of this bucket alone
+    #[arg(long)]
+    pub bucket: Option<String>,
+    /// Of keys that begin so
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// Of keys that end so
+    #[arg(long)]
+    pub suffix: Option<String>,
+    /// Of this kind, as often as wanted: s3:ObjectCreated:*, or put, delete, get as mc calls them [default: put,
+    /// delete]
+    #[arg(long = "event", value_name = "EVENT")]
+    pub events: Vec<String>,
+    /// Begin here: a time (2026-11-21T07:46:15Z), a while ago (10m, 2h, 1d), the sequencer of an event [default: now]
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<String>,
 }
 
 /// The running server that a command asks, and as whom.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
     /// Ask the running server at this URL, http://HOST:PORT [env: TIDINGS_ENDPOINT]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL")]
     pub endpoint: Option<String>,
     /// Access key of an administrator [env: TIDINGS_ACCESS_KEY]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, global = true, value_name = "KEY")]
     pub access_key: Option<String>,
     /// Its secret key; in the variable no other user of this machine sees it [env: TIDINGS_SECRET_KEY]
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, global = true, value_name = "KEY")]
     pub secret_key: Option<String>,
     /// Believe any certificate of the server
-    #[arg(long, conflicts_with = "ca")]
+    #[arg(long, global = true, conflicts_with = "ca")]
     pub insecure: bool,
     /// PEM file with the authorities that the server's certificate is checked against [default: the system's]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
 
@@ -224,7 +262,8 @@ Examples:
   tidings server --address :9000 /mnt/drive{1...8}
   tidings server /mnt/drive{1...8} /mnt/more{1...8}
   tidings verify /mnt/drive{1...8}
-  tidings verify --endpoint http://127.0.0.1:9000";
+  tidings verify --endpoint http://127.0.0.1:9000
+  tidings events --endpoint http://127.0.0.1:9000 tail --bucket photos --from 10m";
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,38 @@ pub fn endpoint<'a>(remote: &'a Remote, environment: &'a Variables) -> Option<&'
     remote.endpoint.as_deref().or_else(|| first(environment, &["TIDINGS_ENDPOINT"]))
 }
 
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The server cannot be reached, or its answer broke off: it may be there again later.
+    #[error("{0}")]
+    Away(String),
+    /// The server answers with an error: asking again does not help where the status is of the 400s.
+    #[error("{text}")]
+    Refused {
+        /// Of HTTP.
+        status: StatusCode,
+        /// Who answers, the status, the code and the message, a clause.
+        text: String,
+    },
+}
+
+impl From<AskError> for String {
+    fn from(error: AskError) -> String {
+        error.to_string()
+    }
+}
+
+impl AskError {
+    /// Whether the same request may succeed later.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            AskError::Away(_) => true,
+            AskError::Refused { status, .. } => status.is_server_error(),
+        }
+    }
+}
+
 /// One server and the keys to ask it with.
 pub struct Client {
     http: reqwest::Client,
@@ -85,8 +117,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// That the server cannot be reached or refuses, a clause.
-    pub async fn lines(&self, method: Method, path: &str, query: &str) -> Result<Lines, String> {
+    /// [`AskError`].
+    pub async fn lines(&self, method: Method, path: &str, query: &str) -> Result<Lines, AskError> {
         let host = self.host();
         let fields = vec![("host".to_owned(), host.clone())];
         let request = Request { method: method.as_str(), path, query, headers: &fields };
@@ -98,7 +130,9 @@ impl Client {
             service: "s3",
         };
         let now_s = i64::try_from(SystemClock.now_ms() / 1000).unwrap_or(i64::MAX);
-        let signed = signer.sign(&request, NO_BODY, now_s).map_err(|refusal| refusal.message.to_string())?;
+        let signed = signer
+            .sign(&request, NO_BODY, now_s)
+            .map_err(|refusal| AskError::Away(refusal.message.to_string()))?;
         let mut url = self.endpoint.clone();
         url.set_path(path);
         url.set_query(Some(query).filter(|query| !query.is_empty()));
@@ -106,12 +140,42 @@ impl Client {
         let sent =
             headers.fold(self.http.request(method, url), |sent, (name, value)| sent.header(*name, value));
         let answer = sent.send().await.map_err(|error| {
-            format!("{} cannot be asked: {}", self.endpoint, in_full(&error.without_url()))
+            AskError::Away(format!("{} cannot be asked: {}", self.endpoint, in_full(&error.without_url())))
         })?;
         if answer.status().is_success() {
             return Ok(Lines { answer, rest: BytesMut::new() });
         }
-        Err(format!("{} answers {}", self.endpoint, refusal(answer).await))
+        let status = answer.status();
+        Err(AskError::Refused {
+            status,
+            text: format!("{} answers {}", self.endpoint, refusal(answer).await),
+        })
+    }
+
+    /// Sends a signed request without a body; its answer is one JSON document.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`].
+    pub async fn document(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+    ) -> Result<serde_json::Value, AskError> {
+        let mut lines = self.lines(method, path, query).await?;
+        let mut text = String::new();
+        while let Some(line) = lines.next().await.map_err(AskError::Away)? {
+            text += &line;
+            if text.len() > LINE_BYTES_MAX {
+                return Err(AskError::Away(format!("the answer has more than {LINE_BYTES_MAX} bytes")));
+            }
+        }
+        if text.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        let document = serde_json::from_str(&text);
+        document.map_err(|error| AskError::Away(format!("the answer is not understood here: {error}")))
     }
 
     /// The host as it is sent and signed: without the port that goes without saying.
@@ -133,7 +197,7 @@ fn checked(endpoint: &str) -> Result<Url, String> {
     Ok(url)
 }
 
-/// The status of a refusal, and what it says of itself: the documents of the admin API, else the beginning.
+/// The status of a refusal, and what its document says: JSON from the admin API, XML from operations of S3.
 async fn refusal(mut answer: Response) -> String {
     let status: StatusCode = answer.status();
     let mut body = Vec::new();
@@ -144,10 +208,21 @@ async fn refusal(mut answer: Response) -> String {
         }
     }
     let document: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-    match (document["Code"].as_str(), document["Message"].as_str()) {
+    let text = String::from_utf8_lossy(&body);
+    let field = |name: &str| document[name].as_str().map(str::to_owned).or_else(|| element(&text, name));
+    match (field("Code"), field("Message")) {
         (Some(code), Some(message)) => format!("{} {code}: {message}", status.as_u16()),
         _ => status.to_string(),
     }
+}
+
+/// The text of the first element of this name in a flat document, with the five entities of XML put back.
+fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    let entities =
+        [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&amp;", "&")];
+    Some(entities.iter().fold(text.to_owned(), |text, (entity, plain)| text.replace(entity, plain)))
 }
 
 /// An error with its causes: what reqwest says by itself is mostly that there was one.

@@ -10,6 +10,7 @@ pub mod client;
 pub mod config;
 pub mod ellipses;
 pub mod environment;
+pub mod events;
 pub mod fatal;
 pub mod health;
 pub mod listen;
@@ -66,6 +67,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, process: &Variables) -
         },
         Some(Command::Verify { drives, remote }) => {
             verify::run(&drives, &remote, &environment, output.json, output.quiet)
+        }
+        Some(Command::Events { remote, command }) => {
+            events::run(&command, &remote, &environment, output.json)
         }
         Some(Command::Server { drives }) => serve(&flags, &drives, environment, output),
         None => serve(&flags, &[], environment, output),

@@ -135,6 +135,10 @@ async fn a_change_is_kept_for_a_slow_target_and_for_nobody_else_until_it_is_rele
     let kept = told(&engine).await;
     let gone = ["1", "2"].iter().all(|key| !kept.iter().any(|kept| kept == key));
     assert!(gone && slow.iter().all(|key| kept.contains(key)), "{kept:?}");
+    let after = engine.changes(SET, engine.partitions()[0].kept_after, 1000).await.unwrap();
+    let numbers: Vec<usize> = after.iter().map(|change| change.key.parse().unwrap()).collect();
+    assert_eq!(numbers, (100 - numbers.len()..100).collect::<Vec<_>>(), "a hole where every change is kept");
+    assert!((1..100).contains(&numbers.len()), "{numbers:?}");
 
     let cursor = Put { key: Bytes::from_static(b"cursor"), ..Put::default() };
     let moved = Batch {

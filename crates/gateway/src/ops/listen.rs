@@ -1,6 +1,9 @@
 //! ListenNotification, MinIO's: changes of one bucket or of all, as they become durable, over an open
 //! connection. `mc watch` and the `listen_bucket_notification` calls of MinIO's libraries use it.
 //!
+//! With `from=now` or `from=SEQUENCER` each line, pings included, has a `Resume` beside its `Records`: the value of
+//! `from` with which another request goes on behind that line. MinIO has no such parameter.
+//!
 //! The head is sent at once, and every line for itself: nothing is held back to fill a block. A stream has no
 //! end but the client's, the server's, or a client that stopped reading: it holds at most one page of lines,
 //! since the next page is read only when the last was taken.
@@ -19,8 +22,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use iam::Permit;
-use notify::listen::{ListenFilter, Listener};
-use s3::ErrorCode;
+use notify::listen::{ListenFilter, Listener, Position};
+use s3::{ErrorCode, Refusal};
 use store::BucketName;
 use tidings_iam as iam;
 use tidings_notify as notify;
@@ -66,16 +69,11 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     };
     let filter = ListenFilter::check(bucket, &all("events"), &all("prefix"), &all("suffix"))?;
     let (every, sign) = keep_alive(request)?;
+    let listener = listener(request, gateway, filter)?;
 
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let lines = Lines {
-        listener: gateway.setup.notifier.listen(filter),
-        ready: VecDeque::new(),
-        ticks,
-        sign,
-        closing: gateway.closing(),
-    };
+    let lines = Lines { listener, ready: VecDeque::new(), ticks, sign, closing: gateway.closing() };
     let frames = stream::unfold(lines, |mut lines| async move {
         let line = lines.next().await?;
         Some((Ok::<_, BoxError>(Frame::data(line)), lines))
@@ -88,14 +86,45 @@ async fn run(request: &mut Request, _permit: Permit, gateway: &Arc<Gateway>) -> 
     Ok(reply)
 }
 
-/// How often a stream shows that it lives, and with what.
-fn keep_alive(request: &Request) -> Result<(Duration, Bytes), Failure> {
+/// A listener from where the client wants to begin.
+fn listener(request: &Request, gateway: &Gateway, filter: ListenFilter) -> Result<Listener, Failure> {
+    let notifier = &gateway.setup.notifier;
+    let refused = |reason: String| Refusal::with(ErrorCode::InvalidArgument, reason);
+    let position = match request.query("from") {
+        None | Some("") => return Ok(notifier.listen(filter)),
+        Some("now") => notifier.listen(filter.clone()).position(),
+        Some(text) => text.parse::<Position>().map_err(refused)?,
+    };
+    Ok(notifier.listen_from(filter, &position).map_err(|error| refused(error.to_string()))?)
+}
+
+/// How a stream shows that it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    Blank,
+    Ping,
+}
+
+impl Sign {
+    fn to_bytes(self, listener: &Listener) -> Bytes {
+        match (self, listener.tells_position()) {
+            (Sign::Blank, _) => Bytes::from_static(b" "),
+            (Sign::Ping, false) => Bytes::from_static(b"{\"Records\":null}\n"),
+            (Sign::Ping, true) => {
+                Bytes::from(format!("{{\"Records\":null,\"Resume\":\"{}\"}}\n", listener.position()))
+            }
+        }
+    }
+}
+
+/// How often a stream shows that it lives, and how.
+fn keep_alive(request: &Request) -> Result<(Duration, Sign), Failure> {
     match request.query("ping") {
-        None | Some("") => Ok((Duration::from_millis(BLANK_MS), Bytes::from_static(b" "))),
+        None | Some("") => Ok((Duration::from_millis(BLANK_MS), Sign::Blank)),
         Some(text) => {
             let seconds = text.parse::<u64>().ok().filter(|seconds| (1..=PING_SECONDS_MAX).contains(seconds));
             let seconds = seconds.ok_or(ErrorCode::AuthorizationQueryParametersError)?;
-            Ok((Duration::from_secs(seconds), Bytes::from_static(b"{\"Records\":null}\n")))
+            Ok((Duration::from_secs(seconds), Sign::Ping))
         }
     }
 }
@@ -105,7 +134,7 @@ struct Lines {
     listener: Listener,
     ready: VecDeque<Bytes>,
     ticks: Interval,
-    sign: Bytes,
+    sign: Sign,
     closing: CancellationToken,
 }
 
@@ -122,7 +151,7 @@ impl Lines {
                 self.ready = lines.into();
                 self.ready.pop_front()
             }
-            _ = self.ticks.tick() => Some(self.sign.clone()),
+            _ = self.ticks.tick() => Some(self.sign.to_bytes(&self.listener)),
         }
     }
 }

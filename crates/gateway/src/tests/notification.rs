@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::Method;
 use http_body_util::BodyExt as _;
 
+use crate::ResponseBody;
 use crate::testing::{Server, streamed};
 
 fn rules(events: &str) -> String {
@@ -94,6 +95,12 @@ async fn a_read_succeeds_although_the_set_cannot_commit_its_change() {
     assert_eq!(server.gateway.accesses.lost(), 1);
 }
 
+/// The next piece of a body that goes on.
+async fn frame(body: &mut ResponseBody) -> Vec<u8> {
+    let next = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap();
+    next.unwrap().unwrap().into_data().unwrap().to_vec()
+}
+
 #[tokio::test]
 async fn a_listener_hears_each_change_at_once_and_ends_when_the_server_does() {
     let server = Server::with_album().await;
@@ -105,13 +112,28 @@ async fn a_listener_hears_each_change_at_once_and_ends_when_the_server_does() {
 
     server.put("/album/rose.txt").body("x").send().await.expect(200);
     server.put("/album/a b.jpg".replace(' ', "%20").as_str()).body("x").send().await.expect(200);
-    let line = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap().unwrap().unwrap();
-    let line = String::from_utf8(line.into_data().unwrap().to_vec()).unwrap();
+    let line = String::from_utf8(frame(&mut body).await).unwrap();
     assert!(line.starts_with("{\"Records\":[{") && line.ends_with("}]}\n"), "{line}");
     assert!(line.contains("\"key\":\"a b.jpg\""), "{line}");
 
     server.gateway.close_streams();
     assert!(body.frame().await.is_none());
+}
+
+#[tokio::test]
+async fn a_listener_goes_on_behind_the_line_it_took_last() {
+    let server = Server::with_album().await;
+    let from = |place: &str| format!("/album?events=s3%3AObjectCreated%3A%2A&from={place}&ping=3600");
+    let mut body = streamed(&server, Method::GET, &from("now")).await.into_body();
+    server.put("/album/first").body("x").send().await.expect(200);
+    let line: serde_json::Value = serde_json::from_slice(&frame(&mut body).await).unwrap();
+    let resume = line["Resume"].as_str().unwrap().to_owned();
+    drop(body);
+
+    server.put("/album/second").body("x").send().await.expect(200);
+    let mut body = streamed(&server, Method::GET, &from(&resume)).await.into_body();
+    let line: serde_json::Value = serde_json::from_slice(&frame(&mut body).await).unwrap();
+    assert_eq!(line["Records"][0]["s3"]["object"]["key"], "second");
 }
 
 #[tokio::test]
@@ -121,6 +143,8 @@ async fn a_listener_that_asks_for_nonsense_is_refused() {
         ("/album?events=s3%3ANothing", "InvalidArgument"),
         ("/album?events=s3%3AObjectCreated%3A%2A&ping=0", "AuthorizationQueryParametersError"),
         ("/album?events=s3%3AObjectCreated%3A%2A&prefix=a&prefix=b", "InvalidArgument"),
+        ("/album?events=s3%3AObjectCreated%3A%2A&from=yesterday", "InvalidArgument"),
+        ("/album?events=s3%3AObjectCreated%3A%2A&from=1%2C2", "InvalidArgument"),
     ] {
         assert_eq!(server.get(target).send().await.error(), (400, code.to_owned()), "{target}");
     }

@@ -31,7 +31,7 @@ pub fn envelope(change: &Change, server: &ServerIdentity) -> Bytes {
 
 /// `{"Records":[r]}`, without name and key beside it.
 pub fn records(change: &Change, server: &ServerIdentity) -> Bytes {
-    to_json(&Records { records: [record(change, server, encoded_key(&change.key))] }).into()
+    to_json(&Records { records: [record(change, server, encoded_key(&change.key))], resume: None }).into()
 }
 
 /// `[{"Event":[r],"EventTime":"…"}]`, an array of one.
@@ -45,9 +45,10 @@ pub fn bare(change: &Change, server: &ServerIdentity) -> Bytes {
     to_json(&record(change, server, encoded_key(&change.key))).into()
 }
 
-/// What listeners get: `{"Records":[r]}` with the key as it is, and a line end.
-pub fn listen_line(change: &Change, server: &ServerIdentity) -> Bytes {
-    let mut line = to_json(&Records { records: [record(change, server, change.key.clone())] });
+/// What listeners get: `{"Records":[r]}` with the key as it is, and a line end; with a `Resume` beside the records for
+/// those who asked to begin at a position.
+pub fn listen_line(change: &Change, server: &ServerIdentity, resume: Option<String>) -> Bytes {
+    let mut line = to_json(&Records { records: [record(change, server, change.key.clone())], resume });
     line.push(b'\n');
     line.into()
 }
@@ -71,6 +72,8 @@ struct Envelope<'a> {
 struct Records<'a> {
     #[serde(rename = "Records")]
     records: [Record<'a>; 1],
+    #[serde(rename = "Resume", skip_serializing_if = "Option::is_none")]
+    resume: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -418,13 +421,13 @@ mod tests {
             r#""18EA00103B590C03"}},"source":{"host":"127.0.0.1","port":"","userAgent":""}}]}"#,
             "\n",
         );
-        assert_eq!(text(listen_line(&change, &server())), expected);
+        assert_eq!(text(listen_line(&change, &server(), None)), expected);
     }
 
     #[test]
     fn a_listener_gets_the_key_as_it_is_and_a_table_gets_it_encoded() {
         assert!(
-            text(listen_line(&put(), &server()))
+            text(listen_line(&put(), &server(), None))
                 .contains(r#""object":{"key":"dir/a b+c\u0026d=ü中~'(!)*;.txt""#)
         );
         assert!(text(records(&put(), &server())).contains(r#""object":{"key":"dir%2Fa+b%2Bc"#));

@@ -53,6 +53,8 @@ struct Content {
     changes: Vec<Change>,
     /// Bytes free and in all, as a test says it.
     room: (u64, u64),
+    /// What it says of its change log.
+    kept_after: Sequence,
 }
 
 impl MemoryEngine {
@@ -63,7 +65,12 @@ impl MemoryEngine {
 
     /// An empty engine of so many partitions, by a clock of the test's.
     pub fn with(clock: Arc<dyn Clock>, partitions: u32) -> MemoryEngine {
-        let empty = || Content { entries: BTreeMap::new(), changes: Vec::new(), room: (1, 1) };
+        let empty = || Content {
+            entries: BTreeMap::new(),
+            changes: Vec::new(),
+            room: (1, 1),
+            kept_after: Sequence::ZERO,
+        };
         let partitions = (0..partitions).map(|number| (PartitionId(number), empty())).collect();
         let state = Mutex::new(State { partitions, ..State::default() });
         MemoryEngine { shared: Arc::new(Shared { clock, state }) }
@@ -74,6 +81,14 @@ impl MemoryEngine {
         let state = &mut *self.shared.state.lock();
         state.content_mut(partition).expect("a test names partitions that are there").room =
             (free_bytes, total_bytes);
+    }
+
+    /// Forgets every change up to this one, in all partitions.
+    pub fn forget_changes_upto(&self, sequence: Sequence) {
+        for content in self.shared.state.lock().partitions.values_mut() {
+            content.changes.retain(|change| change.sequence > sequence);
+            content.kept_after = sequence;
+        }
     }
 
     /// Makes the next commits fail, one after the other, each with the next error given. Nothing changes.
@@ -352,7 +367,7 @@ impl Engine for MemoryEngine {
         let state = self.shared.state.lock();
         let partitions = state.partitions.iter().map(|(&id, content)| {
             let (free_bytes, total_bytes) = content.room;
-            Partition { id, free_bytes, total_bytes }
+            Partition { id, free_bytes, total_bytes, kept_after: content.kept_after }
         });
         partitions.collect()
     }

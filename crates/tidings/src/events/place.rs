@@ -1,0 +1,58 @@
+//! Places in the change log, as people name them.
+
+use tidings_notify::listen::Position;
+use tidings_s3::time::parse_iso8601_ms;
+
+const FORMS: &str = "a time looks like 2026-11-21T07:46:15Z, a while ago like 10m, 2h or 1d, \
+    a sequencer has 1 to 16 hexadecimal digits";
+
+/// Reads a place: a time, a while before `now_ms` (milliseconds since 1970), or a sequencer.
+///
+/// What is all digits and a unit is a while, also where it could be a sequencer: those that servers tell have sixteen
+/// digits.
+///
+/// # Errors
+///
+/// A sentence without its end that shows the forms.
+pub(super) fn parse(text: &str, now_ms: u64) -> Result<Position, String> {
+    if let Some(ago_ms) = ago_ms(text) {
+        return Ok(Position::at(now_ms.saturating_sub(ago_ms)));
+    }
+    if let Some(time_ms) = parse_iso8601_ms(text) {
+        return Ok(Position::at(u64::try_from(time_ms).unwrap_or(0)));
+    }
+    text.parse().map_err(|_| format!("'{text}' is no place to begin at: {FORMS}"))
+}
+
+/// `90s`, `10m`, `2h`, `1d` in milliseconds.
+fn ago_ms(text: &str) -> Option<u64> {
+    let unit = text.chars().last()?;
+    let unit_ms = match unit {
+        's' => 1000,
+        'm' => 60 * 1000,
+        'h' => 60 * 60 * 1000,
+        'd' if text.len() < 16 => 24 * 60 * 60 * 1000,
+        _ => return None,
+    };
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    number.checked_mul(unit_ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_time_a_while_and_a_sequencer_are_places() {
+        let place = |text: &str| parse(text, 1_000_000_000).map(|place| place.to_string());
+        assert_eq!(place("18E9FFCB5B1B2AD0").as_deref(), Ok("18E9FFCB5B1B2AD0"));
+        assert_eq!(place("1970-01-01T00:00:00.001Z").as_deref(), Ok("00000000000F423F"));
+        for (text, ago_ms) in [("90s", 90_000), ("10m", 600_000), ("2h", 7_200_000), ("1d", 86_400_000)] {
+            let begin: u64 = (1_000_000_000 - ago_ms) * 1_000_000 - 1;
+            assert_eq!(place(text), Ok(format!("{begin:016X}")), "{text}");
+        }
+        for wrong in ["yesterday", "10 m", "2026-11-21", ""] {
+            assert!(place(wrong).unwrap_err().contains("a while ago like 10m"), "{wrong}");
+        }
+    }
+}
