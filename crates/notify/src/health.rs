@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use store::PartitionId;
+use store::{PartitionId, Sequence};
 use tidings_store as store;
 use tokio::time::Instant;
 
+use crate::dead::DEAD_LETTERS_MAX;
 use crate::target::{TargetId, Totals};
 
 /// Counters over all targets. They outlive the targets.
@@ -38,8 +39,10 @@ pub(crate) struct Health {
     totals: Arc<Counters>,
     pub(crate) delivered: AtomicU64,
     pub(crate) failed: AtomicU64,
+    pub(crate) retried: AtomicU64,
     pub(crate) in_progress: AtomicU64,
     waits: Mutex<BTreeMap<PartitionId, Wait>>,
+    dead: Mutex<Dead>,
     contact: Mutex<Contact>,
 }
 
@@ -48,8 +51,25 @@ pub(crate) struct Health {
 pub(crate) struct Wait {
     /// Changes.
     pub(crate) changes: u64,
-    /// When the oldest of them happened, milliseconds since 1970.
-    pub(crate) oldest_ms: Option<u64>,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// The oldest of them, and when it happened, milliseconds since 1970.
+    pub(crate) oldest: Option<(Sequence, u64)>,
+}
+
+/// The dead letters there are.
+#[derive(Debug, Default)]
+struct Dead {
+    /// Also those that are being written.
+    counts: BTreeMap<PartitionId, u64>,
+    /// The log says that there is no room for more.
+    is_full_told: bool,
+}
+
+impl Dead {
+    fn sum(&self) -> u64 {
+        self.counts.values().sum()
+    }
 }
 
 /// What is known from the last contact.
@@ -69,14 +89,17 @@ impl Health {
             totals,
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
             in_progress: AtomicU64::new(0),
             waits: Mutex::default(),
+            dead: Mutex::default(),
             contact: Mutex::default(),
         }
     }
 
-    /// A delivery begins; it has ended when the answer is dropped.
-    pub(crate) fn begin(self: &Arc<Self>) -> InProgress {
+    /// A delivery begins, of a record that was tried before or not; it has ended when the answer is dropped.
+    pub(crate) fn begin(self: &Arc<Self>, was_tried: bool) -> InProgress {
+        self.retried.fetch_add(u64::from(was_tried), Ordering::Relaxed);
         self.in_progress.fetch_add(1, Ordering::Relaxed);
         self.totals.in_progress.fetch_add(1, Ordering::Relaxed);
         InProgress(Arc::clone(self))
@@ -103,12 +126,39 @@ impl Health {
         *contact = Contact { is_sick: true, reason: reason.to_owned(), last: Some(Instant::now()) };
     }
 
-    /// A delivery failed because of its record: the target itself is well.
-    pub(crate) fn refused(&self, key: &str, reason: &str, refusals: u32) {
+    /// A delivery failed because of its record: the target itself may be well.
+    pub(crate) fn refused(&self) {
         self.count_failure();
-        if refusals == 1 {
-            tracing::warn!(target_id = %self.target, key, reason, "the target refuses a record, it is tried again and holds up its key");
+    }
+
+    /// There are so many dead letters in a partition.
+    pub(crate) fn count_dead(&self, partition: PartitionId, letters: u64) {
+        self.dead.lock().counts.insert(partition, letters);
+    }
+
+    /// Takes room for one more dead letter, if there is any. One log line when there is none.
+    pub(crate) fn reserve_dead(&self, partition: PartitionId) -> bool {
+        let mut dead = self.dead.lock();
+        let has_room = dead.sum() < DEAD_LETTERS_MAX;
+        if has_room {
+            *dead.counts.entry(partition).or_default() += 1;
+        } else if !std::mem::replace(&mut dead.is_full_told, true) {
+            tracing::error!(target_id = %self.target, letters = DEAD_LETTERS_MAX, "the target has as many dead letters as it may have: records it refuses hold up their keys until some are sent again or dropped");
         }
+        has_room
+    }
+
+    /// A dead letter is gone, or did not come to be.
+    pub(crate) fn release_dead(&self, partition: PartitionId) {
+        let mut dead = self.dead.lock();
+        let count = dead.counts.entry(partition).or_default();
+        *count = count.saturating_sub(1);
+        dead.is_full_told = false;
+    }
+
+    /// Dead letters in all partitions.
+    pub(crate) fn dead(&self) -> u64 {
+        self.dead.lock().sum()
     }
 
     /// A probe ended.
@@ -130,7 +180,8 @@ impl Health {
     pub(crate) fn wait(&self) -> Wait {
         self.waits.lock().values().fold(Wait::default(), |sum, wait| Wait {
             changes: sum.changes + wait.changes,
-            oldest_ms: [sum.oldest_ms, wait.oldest_ms].into_iter().flatten().min(),
+            bytes: sum.bytes + wait.bytes,
+            oldest: [sum.oldest, wait.oldest].into_iter().flatten().min_by_key(|(_, time_ms)| *time_ms),
         })
     }
 

@@ -8,6 +8,8 @@
 
 pub mod arn;
 pub mod backoff;
+pub mod control;
+pub mod dead;
 #[cfg(feature = "dial")]
 mod dial;
 pub mod event;
@@ -35,6 +37,8 @@ mod tls;
 mod window;
 
 pub use arn::Arn;
+pub use control::{ControlError, ReplayFrom, Replayed};
+pub use dead::Resent;
 pub use event::Event;
 pub use listen::{ListenFilter, Listener};
 pub use notifier::{Notifier, ServerIdentity};

@@ -55,7 +55,7 @@ pub(crate) type Live = BTreeMap<PartitionId, BTreeSet<String>>;
 /// See the module header.
 pub struct Notifier {
     pub(crate) identity: Arc<ServerIdentity>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// Set by [`Notifier::start`]. The store holds the notifier too; [`Notifier::shutdown`] parts them.
     pub(crate) store: ArcSwapOption<Store>,
     pub(crate) rules: RuleCache,
@@ -64,7 +64,7 @@ pub struct Notifier {
     pub(crate) listeners: ArcSwap<Vec<Arc<ListenFilter>>>,
     /// Counts the commits that told changes; only its changing matters.
     pub(crate) commits: watch::Sender<u64>,
-    targets: Mutex<BTreeMap<TargetId, Running>>,
+    pub(crate) targets: Mutex<BTreeMap<TargetId, Running>>,
     /// The names of `targets`, for checks that must not wait.
     configured: ArcSwap<BTreeSet<String>>,
     counters: Arc<Counters>,
@@ -150,8 +150,8 @@ impl Notifier {
         self.configured
             .rcu(|names| names.iter().filter(|&other| *other != name).cloned().collect::<BTreeSet<_>>());
         running.stop().await;
-        if let Err(error) = store.forget_cursor(&name).await {
-            tracing::warn!(target_id = %name, %error, "the cursor of the removed target is still there");
+        if let Err(error) = store.forget_target(&name).await {
+            tracing::warn!(target_id = %name, %error, "the place of the removed target is still kept");
         }
     }
 
@@ -170,14 +170,18 @@ impl Notifier {
             }
             None => Arc::new(Health::new(settings.target.clone(), Arc::clone(&self.counters))),
         };
-        let launch = Launch {
+        self.launch(store).run(settings, health).await
+    }
+
+    /// What it takes to set a target to work.
+    pub(crate) fn launch(&self, store: &Arc<Store>) -> Launch {
+        Launch {
             store: Arc::clone(store),
             server: Arc::clone(&self.identity),
             live: Arc::clone(&self.live),
             commits: self.commits.subscribe(),
             make: Arc::clone(&self.make),
-        };
-        launch.run(settings, health).await
+        }
     }
 
     /// How each target is, sorted. Targets that were not contacted lately are probed, for at most a second.

@@ -1,24 +1,28 @@
 //! The relay: takes changes from the log to one target, in order per key, at least once.
 //!
 //! One task per target and partition. It reads changes after the target's cursor, keeps those that name the
-//! target, renders the form the target takes, delivers, and moves the cursor over what is acknowledged. The
+//! target, renders the form the target takes, delivers, and moves the cursor over what is done with. The
 //! cursor lies in the store: after a crash the relay begins there and repeats what was sent but not recorded.
 //!
 //! # Invariants
 //!
-//! 1. The cursor never passes a change that names the target and is not acknowledged. Nothing is dropped.
+//! 1. The cursor never passes a change that names the target and is neither acknowledged nor durably a dead letter.
 //! 2. Changes of one key are delivered in the order of their sequences: the next one starts when the one
-//!    before is acknowledged. Different keys may overtake one another.
+//!    before is done with. Different keys may overtake one another.
 //! 3. A relay waits for nothing but its own target: a sick one slows neither others nor requests.
+//! 4. A relay that is paused, or whose target could not be made, delivers nothing; it goes on reading and measuring.
 //!
 //! # Bounds
 //!
 //! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
 //! `in_flight_max` deliveries under way, one while the target is sick. What waits beyond that stays in the change
-//! log; how much may wait there is not bounded yet.
+//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
-//! (`targets`).
+//! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
+
+mod advance;
+mod outcome;
 
 use std::future::pending;
 use std::pin::Pin;
@@ -27,7 +31,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use store::{PartitionId, Sequence, Store};
+use store::{Change, PartitionId, Sequence, Store};
 use tidings_store as store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -35,11 +39,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 use crate::event::Event;
-use crate::health::{Health, InProgress, Wait};
+use crate::health::{Health, Wait};
 use crate::notifier::ServerIdentity;
 use crate::record::minio::path;
-use crate::target::{Delivery, Outcome, Target};
-use crate::window::Window;
+use crate::relay::advance::Advance;
+use crate::relay::outcome::Settled;
+use crate::target::{Delivery, Target};
+use crate::window::{Window, change_bytes};
 
 /// Changes read from the log at once.
 const PAGE_CHANGES: usize = 500;
@@ -47,17 +53,8 @@ const PAGE_CHANGES: usize = 500;
 /// Room in the window at which it is filled again: one read for many changes, not one for each.
 const ROOM_TO_READ_CHANGES: usize = 100;
 
-/// The cursor moves at most this often …
-const ADVANCE_EVERY_MS: u64 = 100;
-
-/// … or when so many changes were acknowledged since.
-const ADVANCE_EVERY_CHANGES: usize = 1000;
-
 /// How long deliveries under way may still be acknowledged when a relay ends.
-const DRAIN_MS: u64 = 2000;
-
-/// Refusals in a row, of any keys, after which the target itself is taken to be sick.
-const REFUSED_IN_ROW_MAX: u32 = 16;
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// See the module header.
 pub(crate) struct Relay {
@@ -65,29 +62,23 @@ pub(crate) struct Relay {
     pub(crate) partition: PartitionId,
     /// `id:type`, as changes name it.
     pub(crate) name: String,
-    pub(crate) target: Arc<dyn Target>,
+    /// Absent when it could not be made of its settings.
+    pub(crate) target: Option<Arc<dyn Target>>,
     pub(crate) health: Arc<Health>,
     pub(crate) server: Arc<ServerIdentity>,
     /// Changes with every commit that the notifier hears of.
     pub(crate) commits: watch::Receiver<u64>,
+    pub(crate) paused: watch::Receiver<bool>,
     pub(crate) stop: CancellationToken,
 }
-
-/// What a delivery ended with.
-struct Settled {
-    key: Arc<str>,
-    outcome: Outcome,
-    _in_progress: InProgress,
-}
-
-type Advance = Pin<Box<dyn Future<Output = Result<Sequence, store::Error>> + Send>>;
 
 /// A relay at work.
 struct Course {
     relay: Relay,
     window: Window,
+    ahead: Ahead,
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Settled> + Send>>>,
-    /// Everything durable was read when it was last looked.
+    /// Everything durable was read or measured when it was last looked.
     at_end: bool,
     /// After a failed read: not before.
     read_after: Option<Instant>,
@@ -100,7 +91,17 @@ struct Course {
     committed: Sequence,
     advancing: Option<Advance>,
     advance_after: Instant,
-    acknowledged_since: usize,
+    finished_since: usize,
+}
+
+/// What lies in the log beyond the window, as far as it was measured.
+struct Ahead {
+    /// How far; never less than what the window has read.
+    to: Sequence,
+    /// Changes of the target after the window.
+    changes: u64,
+    /// Their bytes, by [`change_bytes`].
+    bytes: u64,
 }
 
 impl Relay {
@@ -109,6 +110,7 @@ impl Relay {
         let mut course = Course {
             relay: self,
             window: Window::new(cursor),
+            ahead: Ahead { to: cursor, changes: 0, bytes: 0 },
             in_flight: FuturesUnordered::new(),
             at_end: false,
             read_after: None,
@@ -119,7 +121,7 @@ impl Relay {
             committed: cursor,
             advancing: None,
             advance_after: Instant::now(),
-            acknowledged_since: 0,
+            finished_since: 0,
         };
         let stop = course.relay.stop.clone();
         while !stop.is_cancelled() {
@@ -133,66 +135,99 @@ impl Relay {
 }
 
 impl Course {
-    /// Reads the log until the window is full or the log's end is reached.
+    /// Reads the log on, a page at most: into the window while that has room, else to measure what waits.
     async fn read(&mut self) {
-        let may_read = self.read_after.is_none_or(|time| time <= Instant::now());
-        while may_read && !self.at_end && self.window.room() >= ROOM_TO_READ_CHANGES {
+        if self.may_read(Instant::now()) {
             // Seen before the read: what becomes durable during it wakes the relay again.
             self.relay.commits.borrow_and_update();
-            let limit = PAGE_CHANGES.min(self.window.room());
-            let page = self.relay.store.changes(self.relay.partition, self.window.read_to(), limit).await;
-            let changes = match page {
-                Ok(changes) => changes,
+            let (from, limit) = match self.has_room() {
+                true => (self.window.read_to(), PAGE_CHANGES.min(self.window.room())),
+                false => (self.ahead.to, PAGE_CHANGES),
+            };
+            match self.relay.store.changes(self.relay.partition, from, limit).await {
+                Ok(changes) => {
+                    self.read_after = None;
+                    self.read_backoff.reset();
+                    self.at_end = changes.len() < limit;
+                    self.take_in(changes);
+                }
                 Err(error) => {
                     tracing::warn!(target_id = %self.relay.name, %error, "the change log cannot be read, the relay tries again");
                     self.read_after = Some(Instant::now() + self.read_backoff.next_delay());
-                    break;
-                }
-            };
-            self.read_after = None;
-            self.read_backoff.reset();
-            self.at_end = changes.len() < limit;
-            for change in changes {
-                if change.targets.contains(&self.relay.name) {
-                    self.window.push(change);
-                } else {
-                    self.window.pass(change.sequence);
                 }
             }
         }
         self.tell_waiting();
     }
 
+    fn has_room(&self) -> bool {
+        self.window.room() >= ROOM_TO_READ_CHANGES
+    }
+
+    /// Whether there is something in the log to be read now.
+    fn may_read(&self, now: Instant) -> bool {
+        let is_behind = self.has_room() && self.window.read_to() < self.ahead.to;
+        (is_behind || !self.at_end) && self.read_after.is_none_or(|time| time <= now)
+    }
+
+    /// Takes in a page of the log.
+    fn take_in(&mut self, changes: Vec<Change>) {
+        let is_filling = self.has_room();
+        for change in changes {
+            let sequence = change.sequence;
+            let is_own = change.targets.contains(&self.relay.name);
+            let bytes = if is_own { change_bytes(&change) } else { 0 };
+            if is_filling && sequence <= self.ahead.to {
+                self.ahead.changes = self.ahead.changes.saturating_sub(u64::from(is_own));
+                self.ahead.bytes = self.ahead.bytes.saturating_sub(bytes);
+            } else if !is_filling {
+                self.ahead.changes += u64::from(is_own);
+                self.ahead.bytes += bytes;
+            }
+            self.ahead.to = self.ahead.to.max(sequence);
+            match (is_filling, is_own) {
+                (true, true) => self.window.push(change),
+                (true, false) => self.window.pass(sequence),
+                (false, _) => {}
+            }
+        }
+    }
+
     /// Starts deliveries, as many as the target wants at once; one by one while it is sick.
     fn dispatch(&mut self) {
+        let Some(target) = self.relay.target.clone().filter(|_| !*self.relay.paused.borrow()) else {
+            return;
+        };
         let now = Instant::now();
         let at_once = match self.sick_until {
             Some(until) if until > now => return,
             Some(_) => 1,
-            None => self.relay.target.in_flight_max(),
+            None => target.in_flight_max(),
         };
         while self.in_flight.len() < at_once {
-            let Some((key, change)) = self.window.start(now) else {
+            let Some((key, change, was_tried)) = self.window.start(now) else {
                 return;
             };
             let delivery = Delivery {
                 key: path(change),
                 event: Event::of(change.kind),
                 time_ms: change.time_ms,
-                body: self.relay.target.form().render(change, &self.relay.server),
+                body: target.form().render(change, &self.relay.server),
             };
-            let target = Arc::clone(&self.relay.target);
-            let in_progress = self.relay.health.begin();
+            let target = Arc::clone(&target);
+            let in_progress = self.relay.health.begin(was_tried);
             self.in_flight.push(Box::pin(async move {
                 let outcome = target.deliver(delivery).await;
-                Settled { key, outcome, _in_progress: in_progress }
+                drop(in_progress);
+                Settled::Delivered { key, outcome }
             }));
         }
     }
 
-    /// Waits for whatever comes first: an outcome, new changes, the end of a delay, the cursor's commit.
+    /// Waits for whatever comes first: an outcome, new changes, the end of a delay or a pause, the cursor's commit.
     async fn wait(&mut self, stop: &CancellationToken) {
-        let wake = self.next_wake(Instant::now());
+        let now = Instant::now();
+        let (wake, may_read) = (self.next_wake(now), self.may_read(now));
         let settled = tokio::select! {
             () = stop.cancelled() => return,
             Some(settled) = self.in_flight.next(), if !self.in_flight.is_empty() => settled,
@@ -201,51 +236,15 @@ impl Course {
                 self.at_end = changed.is_err();
                 return;
             }
+            _ = self.relay.paused.changed() => return,
             result = poll_advance(&mut self.advancing), if self.advancing.is_some() => {
                 self.end_advance(result);
                 return;
             }
+            () = tokio::task::yield_now(), if may_read => return,
             () = sleep_until_some(wake) => return,
         };
         self.settle(settled);
-    }
-
-    /// Records an outcome.
-    fn settle(&mut self, settled: Settled) {
-        let Settled { key, outcome, .. } = settled;
-        match outcome {
-            Outcome::Acknowledged => {
-                self.window.acknowledge(&key);
-                self.acknowledged_since += 1;
-                self.refused_in_row = 0;
-                self.sick_until = None;
-                self.sick_backoff.reset();
-                self.relay.health.acknowledged();
-            }
-            Outcome::Away(reason) => {
-                self.window.put_back(key);
-                self.turn_sick(&reason);
-            }
-            Outcome::Refused(reason) => {
-                let refusals = self.window.put_off(Arc::clone(&key), Instant::now());
-                self.refused_in_row += 1;
-                if self.refused_in_row >= REFUSED_IN_ROW_MAX {
-                    self.turn_sick(&reason);
-                } else {
-                    self.relay.health.refused(&key, &reason, refusals);
-                }
-            }
-        }
-        self.tell_waiting();
-    }
-
-    /// Failures of deliveries that were under way together are one failure: the delay grows once.
-    fn turn_sick(&mut self, reason: &str) {
-        self.relay.health.failed(reason);
-        let now = Instant::now();
-        if self.sick_until.is_none_or(|until| until <= now) {
-            self.sick_until = Some(now + self.sick_backoff.next_delay());
-        }
     }
 
     /// When something is due without anything happening.
@@ -257,61 +256,31 @@ impl Course {
         [sick, refused, read, advance].into_iter().flatten().min()
     }
 
-    fn has_to_advance(&self) -> bool {
-        self.window.acknowledged() > self.committed
-    }
-
-    /// Begins to move the cursor, if it is time to.
-    fn begin_advance(&mut self, now: Instant) {
-        let is_time = now >= self.advance_after || self.acknowledged_since >= ADVANCE_EVERY_CHANGES;
-        if self.advancing.is_some() || !is_time || !self.has_to_advance() {
-            return;
-        }
-        let (store, partition) = (Arc::clone(&self.relay.store), self.relay.partition);
-        let (name, to) = (self.relay.name.clone(), self.window.acknowledged());
-        self.acknowledged_since = 0;
-        self.advancing =
-            Some(Box::pin(async move { store.advance(partition, &name, to).await.map(|()| to) }));
-    }
-
-    /// A failed commit is no harm: the next one carries a newer cursor.
-    fn end_advance(&mut self, result: Result<Sequence, store::Error>) {
-        self.advancing = None;
-        self.advance_after = Instant::now() + Duration::from_millis(ADVANCE_EVERY_MS);
-        match result {
-            Ok(to) => self.committed = to,
-            Err(error) => {
-                tracing::debug!(target_id = %self.relay.name, %error, "the cursor could not be moved, it is tried again");
-            }
-        }
-    }
-
     /// Gives deliveries under way a moment, then records how far the target came.
     async fn drain(mut self) {
-        let deadline = Instant::now() + Duration::from_millis(DRAIN_MS);
+        let deadline = Instant::now() + DRAIN;
         while let Ok(Some(settled)) = tokio::time::timeout_at(deadline, self.in_flight.next()).await {
             self.settle(settled);
         }
         drop(std::mem::take(&mut self.in_flight));
-        if let Some(advancing) = self.advancing.take() {
-            let result = advancing.await;
-            self.end_advance(result);
-        }
-        self.begin_last_advance();
-        if let Some(advancing) = self.advancing.take() {
-            let result = advancing.await;
-            self.end_advance(result);
+        for _ in 0..2 {
+            // First the commit that is under way, then a last one.
+            if let Some(advancing) = self.advancing.take() {
+                let result = advancing.await;
+                self.end_advance(result);
+            }
+            self.advance_after = Instant::now();
+            self.begin_advance(self.advance_after);
         }
         self.relay.health.waits(self.relay.partition, Wait::default());
     }
 
-    fn begin_last_advance(&mut self) {
-        self.advance_after = Instant::now();
-        self.begin_advance(self.advance_after);
-    }
-
     fn tell_waiting(&self) {
-        let wait = Wait { changes: self.window.len() as u64, oldest_ms: self.window.oldest_ms() };
+        let wait = Wait {
+            changes: self.window.len() as u64 + self.ahead.changes,
+            bytes: self.window.bytes() + self.ahead.bytes,
+            oldest: self.window.oldest(),
+        };
         self.relay.health.waits(self.relay.partition, wait);
     }
 }

@@ -34,7 +34,9 @@ pub(crate) struct Running {
     /// Why changes did not name it yet when it was launched.
     not_begun: Option<String>,
     /// Absent when it could not be made of its settings.
-    target: Option<Arc<dyn Target>>,
+    pub(crate) target: Option<Arc<dyn Target>>,
+    /// Whether its relays are to wait.
+    pub(crate) paused: watch::Sender<bool>,
     stop: CancellationToken,
     relays: JoinHandle<()>,
 }
@@ -46,6 +48,11 @@ impl Running {
         if let Err(error) = self.relays.await {
             tracing::error!(target_id = %self.settings.target, %error, "a relay of the target ended by a fault of this program");
         }
+    }
+
+    /// Why it cannot be used.
+    pub(crate) fn fault(&self) -> &str {
+        self.fault.as_deref().unwrap_or_default()
     }
 
     /// What was wrong when it was launched.
@@ -77,8 +84,13 @@ impl Running {
             reason,
             delivered: self.health.delivered.load(Ordering::Relaxed),
             failed: self.health.failed.load(Ordering::Relaxed),
+            retried: self.health.retried.load(Ordering::Relaxed),
             waiting: wait.changes,
-            oldest_wait_ms: wait.oldest_ms.map_or(0, |oldest_ms| now_ms.saturating_sub(oldest_ms)),
+            waiting_bytes: wait.bytes,
+            oldest: wait.oldest.map(|(sequence, _)| sequence),
+            oldest_wait_ms: wait.oldest.map_or(0, |(_, oldest_ms)| now_ms.saturating_sub(oldest_ms)),
+            dead_letters: self.health.dead(),
+            is_paused: *self.paused.borrow(),
             in_progress: self.health.in_progress.load(Ordering::Relaxed),
         }
     }
@@ -108,22 +120,34 @@ impl Launch {
         let name = settings.target.to_string();
         let stop = CancellationToken::new();
         let mut not_begun = None;
+        // What an operator wanted to wait does not go out because a drive cannot be read.
+        let is_paused = self.store.is_paused(&name).await.unwrap_or_else(|error| {
+            not_begun = Some(format!("whether it is paused cannot be read, so it is: {error}"));
+            true
+        });
+        let paused = watch::Sender::new(is_paused);
         let mut relays = Vec::new();
         for &partition in self.store.partitions() {
-            let begun = self.begin(&name, partition).await;
+            let begun = self.begin(&name, partition, &health).await;
             if let Err(error) = &begun {
                 not_begun.get_or_insert_with(|| format!("its cursor cannot be written: {error}"));
             }
             let place = Place { name: name.clone(), partition, begun: begun.ok() };
-            let (target, health) = (target.clone(), Arc::clone(&health));
-            relays.push(self.clone().keep_running(place, target, health, stop.clone()));
+            let relay = Parts {
+                target: target.clone(),
+                health: Arc::clone(&health),
+                paused: paused.subscribe(),
+                stop: stop.clone(),
+            };
+            relays.push(self.clone().keep_running(place, relay));
         }
         let relays = tokio::spawn(async move { drop(join_all(relays).await) });
-        Running { settings, health, fault, not_begun, target, stop, relays }
+        Running { settings, health, fault, not_begun, target, paused, stop, relays }
     }
 
     /// Finds the target's cursor in a partition, makes it if it is missing, and lets changes there name it.
-    async fn begin(&self, name: &str, partition: PartitionId) -> Result<Sequence, Error> {
+    async fn begin(&self, name: &str, partition: PartitionId, health: &Health) -> Result<Sequence, Error> {
+        health.count_dead(partition, self.store.dead_letter_count(partition, name).await?);
         let cursor = match self.store.cursor(partition, name).await? {
             Some(cursor) => cursor,
             None => {
@@ -140,15 +164,10 @@ impl Launch {
         Ok(cursor)
     }
 
-    /// Runs the relay of one partition until told to stop. Without a target it only sees to the cursor.
-    async fn keep_running(
-        self,
-        place: Place,
-        target: Option<Arc<dyn Target>>,
-        health: Arc<Health>,
-        stop: CancellationToken,
-    ) {
+    /// Runs the relay of one partition until told to stop.
+    async fn keep_running(self, place: Place, parts: Parts) {
         let Place { name, partition, mut begun } = place;
+        let Parts { target, health, paused, stop } = parts;
         let mut backoff = Backoff::default();
         let cursor = loop {
             if let Some(cursor) = begun {
@@ -156,15 +175,22 @@ impl Launch {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(backoff.next_delay()) => begun = self.begin(&name, partition).await.ok(),
+                () = tokio::time::sleep(backoff.next_delay()) => {
+                    begun = self.begin(&name, partition, &health).await.ok();
+                }
             }
         };
-        let Some(target) = target else {
-            return stop.cancelled().await;
-        };
         let Launch { store, server, commits, .. } = self;
-        Relay { store, partition, name, target, health, server, commits, stop }.run(cursor).await;
+        Relay { store, partition, name, target, health, server, commits, paused, stop }.run(cursor).await;
     }
+}
+
+/// What the relays of a target share.
+struct Parts {
+    target: Option<Arc<dyn Target>>,
+    health: Arc<Health>,
+    paused: watch::Receiver<bool>,
+    stop: CancellationToken,
 }
 
 /// A target's place in a partition's change log.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::Future;
+use store::{Future, Sequence};
 use tidings_store as store;
 
 use crate::event::Event;
@@ -14,7 +14,7 @@ use crate::record::Form;
 use crate::targets;
 
 /// Which target: the suffix of its configuration and its kind, shown as `1:kafka`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TargetId {
     /// `1` of `notify_kafka:1`; `_` for a target without suffix.
     pub id: String,
@@ -386,7 +386,7 @@ pub fn render_keys() -> String {
 }
 
 /// How a target is, for admin info and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetReport {
     /// Which target.
     pub target: TargetId,
@@ -400,10 +400,20 @@ pub struct TargetReport {
     pub delivered: u64,
     /// Failed tries since start.
     pub failed: u64,
-    /// Changes that wait for it, as far as known.
+    /// Tries since start of records that were tried before.
+    pub retried: u64,
+    /// Changes that wait for it. After a start it grows until the log was read to its end once.
     pub waiting: u64,
-    /// How long the oldest of them has waited, in milliseconds; 0 when none waits.
+    /// Their bytes: of each its texts and 64 for its numbers.
+    pub waiting_bytes: u64,
+    /// The oldest of them.
+    pub oldest: Option<Sequence>,
+    /// How long that has waited, in milliseconds; 0 when none waits. This is the target's lag.
     pub oldest_wait_ms: u64,
+    /// Its dead letters.
+    pub dead_letters: u64,
+    /// Whether an operator paused it.
+    pub is_paused: bool,
     /// Deliveries under way.
     pub in_progress: u64,
 }

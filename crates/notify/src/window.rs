@@ -4,7 +4,7 @@
 //!
 //! 1. At most one change of a key is under way; the next one of that key follows its acknowledgement.
 //! 2. [`Window::acknowledged`] never reaches a change that is in the window.
-//! 3. A change leaves only by its acknowledgement.
+//! 3. A change leaves only when it is done with: acknowledged, or durably a dead letter.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -24,20 +24,47 @@ pub(crate) const WINDOW_CHANGES_MAX: usize = 1000;
 pub(crate) struct Window {
     /// Everything at or before it was read from the log.
     read_to: Sequence,
-    /// When each happened, milliseconds since 1970.
-    unacknowledged: BTreeMap<Sequence, u64>,
+    unacknowledged: BTreeMap<Sequence, Waiting>,
+    /// Bytes of all changes in the window, by [`change_bytes`].
+    bytes: u64,
     keys: HashMap<Arc<str>, KeyQueue>,
     /// Keys whose first change is not under way, the longest waiting first.
     ready: VecDeque<Arc<str>>,
+}
+
+struct Waiting {
+    /// When it happened, milliseconds since 1970.
+    time_ms: u64,
+    bytes: u64,
 }
 
 #[derive(Default)]
 struct KeyQueue {
     /// The first is the one under way, or the next to be.
     changes: VecDeque<Change>,
+    /// Whether the first was tried before.
+    was_tried: bool,
+    /// How often the first was refused while the target was well.
+    refusals: u32,
     backoff: Backoff,
     /// After a refusal: not to be tried before.
     not_before: Option<Instant>,
+}
+
+/// What a change counts against bounds in bytes: its texts, and 64 for its numbers.
+pub(crate) fn change_bytes(change: &Change) -> u64 {
+    let object = change.object.iter().flat_map(|object| {
+        let metadata = object.metadata.iter().map(|(name, value)| name.len() + value.len());
+        metadata.chain([object.etag.len(), object.content_type.len()])
+    });
+    let origin = change.origin.iter().flat_map(|origin| {
+        let texts = [&origin.principal, &origin.source_host, &origin.user_agent, &origin.request_id];
+        let more = [&origin.region, &origin.endpoint];
+        texts.into_iter().chain(more).chain(&origin.range).map(String::len)
+    });
+    let names = [change.bucket.as_str().len(), change.key.len(), 64];
+    let targets = change.targets.iter().map(String::len);
+    names.into_iter().chain(object).chain(origin).chain(targets).sum::<usize>() as u64
 }
 
 impl Window {
@@ -46,6 +73,7 @@ impl Window {
         Window {
             read_to: acknowledged,
             unacknowledged: BTreeMap::new(),
+            bytes: 0,
             keys: HashMap::new(),
             ready: VecDeque::new(),
         }
@@ -66,9 +94,14 @@ impl Window {
         self.unacknowledged.len()
     }
 
-    /// When the oldest change in the window happened, milliseconds since 1970.
-    pub(crate) fn oldest_ms(&self) -> Option<u64> {
-        self.unacknowledged.first_key_value().map(|(_, &time_ms)| time_ms)
+    /// Bytes of the changes in the window, by [`change_bytes`].
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The oldest change in the window, and when it happened, milliseconds since 1970.
+    pub(crate) fn oldest(&self) -> Option<(Sequence, u64)> {
+        self.unacknowledged.first_key_value().map(|(&sequence, waiting)| (sequence, waiting.time_ms))
     }
 
     /// Everything at or before it is acknowledged or was never this target's.
@@ -88,7 +121,9 @@ impl Window {
     /// Takes in a change.
     pub(crate) fn push(&mut self, change: Change) {
         self.pass(change.sequence);
-        self.unacknowledged.insert(change.sequence, change.time_ms);
+        let waiting = Waiting { time_ms: change.time_ms, bytes: change_bytes(&change) };
+        self.bytes += waiting.bytes;
+        self.unacknowledged.insert(change.sequence, waiting);
         let key: Arc<str> = Arc::from(path(&change));
         let queue = self.keys.entry(Arc::clone(&key)).or_default();
         if queue.changes.is_empty() {
@@ -97,13 +132,21 @@ impl Window {
         queue.changes.push_back(change);
     }
 
-    /// The next change to deliver, now under way. `None` when every key has one under way or waits.
-    pub(crate) fn start(&mut self, now: Instant) -> Option<(Arc<str>, &Change)> {
+    /// The next change to deliver, now under way, and whether it was tried before. `None` when every key has one
+    /// under way or waits.
+    pub(crate) fn start(&mut self, now: Instant) -> Option<(Arc<str>, &Change, bool)> {
         let is_due = |key: &Arc<str>| self.keys[key].not_before.is_none_or(|time| time <= now);
         let place = self.ready.iter().position(is_due)?;
         let key = self.ready.remove(place).expect("the place was found just now");
-        let change = self.keys[&key].changes.front().expect("a ready key has a change");
-        Some((key, change))
+        let queue = self.keys.get_mut(&key).expect("a ready key is in the window");
+        let was_tried = std::mem::replace(&mut queue.was_tried, true);
+        let change = queue.changes.front().expect("a ready key has a change");
+        Some((key, change, was_tried))
+    }
+
+    /// The change of a key that is under way.
+    pub(crate) fn under_way(&self, key: &Arc<str>) -> &Change {
+        self.keys[key].changes.front().expect("a key under way has a change")
     }
 
     /// When the first refused key that is not due yet will be.
@@ -112,13 +155,13 @@ impl Window {
         times.filter(|&time| time > now).min()
     }
 
-    /// The change of a key that was under way is acknowledged.
-    pub(crate) fn acknowledge(&mut self, key: &Arc<str>) {
+    /// The change of a key that was under way is done with, and leaves.
+    pub(crate) fn finish(&mut self, key: &Arc<str>) {
         let queue = self.keys.get_mut(key).expect("a key under way is in the window");
         let change = queue.changes.pop_front().expect("a key under way has a change");
-        self.unacknowledged.remove(&change.sequence);
-        queue.backoff.reset();
-        queue.not_before = None;
+        let waiting = self.unacknowledged.remove(&change.sequence);
+        self.bytes -= waiting.map_or(0, |waiting| waiting.bytes);
+        *queue = KeyQueue { changes: std::mem::take(&mut queue.changes), ..KeyQueue::default() };
         if queue.changes.is_empty() {
             self.keys.remove(key);
         } else {
@@ -131,15 +174,18 @@ impl Window {
         self.ready.push_front(key);
     }
 
-    /// The change of a key that was under way was refused: again after a while, and others first.
-    ///
-    /// Returns how often it was refused in a row.
-    pub(crate) fn put_off(&mut self, key: Arc<str>, now: Instant) -> u32 {
+    /// The change of a key that is under way was refused by a target that is well: how often by now.
+    pub(crate) fn count_refusal(&mut self, key: &Arc<str>) -> u32 {
+        let queue = self.keys.get_mut(key).expect("a key under way is in the window");
+        queue.refusals = queue.refusals.saturating_add(1);
+        queue.refusals
+    }
+
+    /// The change of a key that was under way is to be tried again after a while, and others first.
+    pub(crate) fn put_off(&mut self, key: Arc<str>, now: Instant) {
         let queue = self.keys.get_mut(&key).expect("a key under way is in the window");
         queue.not_before = Some(now + queue.backoff.next_delay());
-        let refusals = queue.backoff.failures();
         self.ready.push_back(key);
-        refusals
     }
 }
 
@@ -168,7 +214,7 @@ mod tests {
     }
 
     fn start(window: &mut Window) -> Option<(Arc<str>, u64)> {
-        window.start(Instant::now()).map(|(key, change)| (key, change.sequence.0))
+        window.start(Instant::now()).map(|(key, change, _)| (key, change.sequence.0))
     }
 
     fn started(window: &mut Window) -> Vec<(Arc<str>, u64)> {
@@ -182,7 +228,7 @@ mod tests {
             window.push(change(sequence, key));
         }
         assert_eq!(started(&mut window), [(Arc::from("b/a"), 6), (Arc::from("b/b"), 8)]);
-        window.acknowledge(&Arc::from("b/a"));
+        window.finish(&Arc::from("b/a"));
         assert_eq!(started(&mut window), [(Arc::from("b/a"), 7)]);
     }
 
@@ -195,10 +241,36 @@ mod tests {
         started(&mut window);
         let mut cursors = vec![window.acknowledged()];
         for key in ["b/b", "b/a"] {
-            window.acknowledge(&Arc::from(key));
+            window.finish(&Arc::from(key));
             cursors.push(window.acknowledged());
         }
         assert_eq!(cursors, [Sequence(9), Sequence(9), Sequence(30)]);
+    }
+
+    #[test]
+    fn what_waits_is_weighed_and_nothing_of_it_stays() {
+        let mut window = Window::new(Sequence(0));
+        for (sequence, key) in [(1, "a"), (2, "longer"), (3, "a")] {
+            window.push(change(sequence, key));
+        }
+        assert_eq!((window.bytes(), window.oldest()), (3 * 64 + 3 + 8, Some((Sequence(1), 0))));
+        while let Some((key, _)) = start(&mut window) {
+            window.finish(&key);
+        }
+        assert_eq!((window.bytes(), window.oldest()), (0, None));
+    }
+
+    #[test]
+    fn refusals_are_those_of_one_change_and_a_later_one_of_its_key_begins_anew() {
+        let mut window = Window::new(Sequence(0));
+        window.push(change(1, "a"));
+        window.push(change(2, "a"));
+        let (key, _) = start(&mut window).unwrap();
+        assert_eq!([window.count_refusal(&key), window.count_refusal(&key)], [1, 2]);
+        window.finish(&key);
+        let (key, change, was_tried) = window.start(Instant::now()).unwrap();
+        assert_eq!((change.sequence, was_tried), (Sequence(2), false));
+        assert_eq!(window.count_refusal(&key), 1);
     }
 
     #[test]
@@ -213,9 +285,9 @@ mod tests {
         assert_eq!(&*a, "b/a");
 
         let now = Instant::now();
-        assert_eq!(window.put_off(a, now), 1);
+        window.put_off(a, now);
         assert_eq!(started(&mut window), [(Arc::from("b/b"), 2)]);
         let due = window.next_due(now).unwrap();
-        assert_eq!(window.start(due).map(|(key, _)| key), Some(Arc::from("b/a")));
+        assert_eq!(window.start(due).map(|(key, ..)| key), Some(Arc::from("b/a")));
     }
 }

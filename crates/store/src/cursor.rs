@@ -100,15 +100,19 @@ impl Store {
         }
     }
 
-    /// Forgets a target's cursors.
+    /// Forgets a target: its cursors, its dead letters and its pause.
     ///
     /// # Errors
     ///
     /// What the engine refuses; some partitions may have forgotten already.
-    pub async fn forget_cursor(&self, target: &str) -> Result<(), Error> {
+    pub async fn forget_target(&self, target: &str) -> Result<(), Error> {
         for &partition in self.partitions() {
             let batch = Batch {
-                mutations: vec![Mutation::Delete(schema::cursor_key(target))],
+                mutations: vec![
+                    Mutation::Delete(schema::cursor_key(target)),
+                    Mutation::DeletePrefix(schema::dead_letters(target)),
+                    Mutation::Delete(schema::pause_key(target)),
+                ],
                 rides: true,
                 released: Some(self.released(partition, target, None).await?),
                 ..Batch::default()
@@ -135,7 +139,7 @@ mod tests {
             assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(to))));
         }
         store.advance(partition, "1:kafkaesque", Sequence(1)).await.unwrap();
-        store.forget_cursor("1:kafka").await.unwrap();
+        store.forget_target("1:kafka").await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
         assert_eq!(store.cursor(partition, "1:kafkaesque").await, Ok(Some(Sequence(1))));
     }

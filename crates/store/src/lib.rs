@@ -22,6 +22,7 @@ pub mod clock;
 pub mod complete;
 pub mod content;
 pub mod cursor;
+pub mod dead;
 pub mod delete;
 pub mod engine;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod listing;
 pub mod multipart;
 pub mod names;
 pub mod object;
+pub mod pause;
 pub mod precondition;
 pub mod read;
 pub mod recorder;
@@ -49,6 +51,7 @@ pub use bucket::Bucket;
 pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 pub use clock::{Clock, SystemClock};
 pub use content::{Content, ContentWriter};
+pub use dead::DeadLetter;
 pub use engine::{
     ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, Partition, PartitionId,
     Stage, StageHint,

@@ -14,7 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::change::Sequence;
+use crate::change::{Change, Sequence};
 use crate::engine::KeyRange;
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, UploadId};
@@ -27,6 +27,10 @@ pub(crate) const FORMAT: u8 = 1;
 pub(crate) const BUCKETS: &[u8] = b"b";
 /// Prefix of all cursors.
 pub(crate) const CURSORS: &[u8] = b"c";
+/// Prefix of all dead letters.
+pub(crate) const DEAD_LETTERS: &[u8] = b"d";
+/// Prefix of all pauses.
+pub(crate) const PAUSES: &[u8] = b"h";
 /// Prefix of all settings.
 pub(crate) const SETTINGS: &[u8] = b"s";
 
@@ -87,6 +91,21 @@ pub(crate) fn cursor_key(target: &str) -> Bytes {
 /// The keys of all cursors.
 pub(crate) fn cursors() -> KeyRange {
     KeyRange::prefix(CURSORS)
+}
+
+/// Prefix of all dead letters of a target; the sequence of a change follows.
+pub(crate) fn dead_letters(target: &str) -> Bytes {
+    join(&[DEAD_LETTERS, target.as_bytes(), b"\0"])
+}
+
+/// Key of a dead letter.
+pub(crate) fn dead_letter_key(target: &str, sequence: Sequence) -> Bytes {
+    join(&[&dead_letters(target), &sequence.0.to_be_bytes()])
+}
+
+/// Key of a target's pause.
+pub(crate) fn pause_key(target: &str) -> Bytes {
+    join(&[PAUSES, target.as_bytes()])
 }
 
 /// Key of a setting, and prefix of all settings whose name begins so.
@@ -189,6 +208,21 @@ pub(crate) struct PartRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CursorRow {
     pub(crate) acknowledged: Sequence,
+}
+
+/// A dead letter's value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeadRow {
+    pub(crate) change: Change,
+    pub(crate) reason: String,
+    pub(crate) tries: u32,
+    pub(crate) died_ms: u64,
+}
+
+/// A pause's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PauseRow {
+    pub(crate) since_ms: u64,
 }
 
 /// An entity tag in as few bytes as it takes: listings carry a thousand.

@@ -58,7 +58,7 @@ impl Store {
         Ok(())
     }
 
-    fn first_partition(&self) -> PartitionId {
+    pub(crate) fn first_partition(&self) -> PartitionId {
         *self.partitions.first().expect("an engine has a partition")
     }
 }

@@ -186,12 +186,7 @@ mod tests {
             target: TargetId { id: id.to_owned(), kind },
             arn: format!("arn:minio:sqs::{id}:{kind}"),
             is_online,
-            reason: String::new(),
-            delivered: 0,
-            failed: 0,
-            waiting: 0,
-            oldest_wait_ms: 0,
-            in_progress: 0,
+            ..TargetReport::default()
         }
     }
 

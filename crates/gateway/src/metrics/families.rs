@@ -409,8 +409,8 @@ pub(super) mod tests {
                 delivered: 5,
                 failed: 2,
                 waiting: 9,
-                oldest_wait_ms: 0,
                 in_progress: 1,
+                ..TargetReport::default()
             }],
             calls: counters.read(),
             accesses_lost: 3,

@@ -20,6 +20,8 @@ pub enum Mood {
     Away,
     /// Answers none until the mood changes, then does what the new mood says.
     Blocked,
+    /// Takes none, as if something were wrong with each.
+    Refuses,
     /// Takes them and says that it did not, as when an acknowledgement is lost.
     TakesAndDenies,
 }
@@ -69,6 +71,11 @@ impl MemoryTarget {
         self.received()
     }
 
+    /// Deliveries tried so far, successful or not.
+    pub fn tries(&self) -> usize {
+        *self.tries.borrow()
+    }
+
     /// Waits until so many deliveries were tried, successful or not.
     pub async fn wait_for_tries(&self, tries: usize) {
         let mut tried = self.tries.subscribe();
@@ -114,6 +121,7 @@ impl Target for MemoryTarget {
             }
             match mood {
                 Mood::Away | Mood::Blocked => Outcome::Away("it is away".to_owned()),
+                Mood::Refuses => Outcome::Refused("it refuses everything".to_owned()),
                 Mood::TakesAndDenies => {
                     self.take(delivery);
                     Outcome::Away("the acknowledgement was lost".to_owned())

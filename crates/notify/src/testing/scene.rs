@@ -18,15 +18,20 @@ use crate::arn::Arn;
 use crate::event::Event;
 use crate::notifier::Notifier;
 use crate::rule::{Configuration, RawConfiguration, RawRule, Rule};
-use crate::target::{Delivery, TargetId, TargetSettings};
+use crate::target::{Delivery, TargetId, TargetReport, TargetSettings};
 use crate::testing::memory::MemoryTarget;
 
 /// How long anything in a test may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How long anything may take in a test whose clock runs by itself.
+const PAUSED_DEADLINE: Duration = Duration::from_secs(3600);
+
 /// See the module header.
 pub(crate) struct Scene {
     pub(crate) engine: MemoryEngine,
+    /// The clock of store and notifier, and in a fresh scene of the engine.
+    pub(crate) clock: Arc<HandClock>,
     pub(crate) store: Arc<Store>,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) album: BucketName,
@@ -35,7 +40,9 @@ pub(crate) struct Scene {
 impl Scene {
     /// A fresh store and a notifier that knows these targets and runs all of them.
     pub(crate) async fn new(targets: &[(&str, &MemoryTarget)]) -> Scene {
-        let scene = Scene::over(MemoryEngine::with(clock(), 1), targets).await;
+        let clock = clock();
+        let engine = MemoryEngine::with(Arc::<HandClock>::clone(&clock), 1);
+        let scene = Scene::by(clock, engine, targets).await;
         let created = scene.store.create_bucket(scene.album.clone(), Origin::default()).await;
         created.expect("the store is empty");
         let ids: Vec<&str> = targets.iter().map(|&(id, _)| id).collect();
@@ -45,12 +52,17 @@ impl Scene {
 
     /// As a server finds it that starts over what another one left; no target runs yet.
     pub(crate) async fn over(engine: MemoryEngine, targets: &[(&str, &MemoryTarget)]) -> Scene {
-        let notifier = MemoryTarget::notifier(targets, clock());
+        Scene::by(clock(), engine, targets).await
+    }
+
+    async fn by(clock: Arc<HandClock>, engine: MemoryEngine, targets: &[(&str, &MemoryTarget)]) -> Scene {
+        let notifier = MemoryTarget::notifier(targets, Arc::<HandClock>::clone(&clock));
         let recorder: Arc<dyn Recorder> = Arc::<Notifier>::clone(&notifier);
-        let store = Store::open(Arc::new(engine.clone()), recorder, clock()).await;
+        let own_clock: Arc<dyn Clock> = Arc::<HandClock>::clone(&clock);
+        let store = Store::open(Arc::new(engine.clone()), recorder, own_clock).await;
         let store = Arc::new(store.expect("the engine can be read"));
         notifier.start(Arc::clone(&store));
-        Scene { engine, store, notifier, album: bucket("album") }
+        Scene { engine, clock, store, notifier, album: bucket("album") }
     }
 
     /// The same server seen from another bucket, which is made.
@@ -59,6 +71,7 @@ impl Scene {
         created.expect("the name is free");
         Scene {
             engine: self.engine.clone(),
+            clock: Arc::clone(&self.clock),
             store: Arc::clone(&self.store),
             notifier: Arc::clone(&self.notifier),
             album: bucket(name),
@@ -149,6 +162,41 @@ impl Scene {
             .expect("the engine can be read")
     }
 
+    /// How a target is.
+    pub(crate) async fn report(&self, target: &str) -> TargetReport {
+        let reports = self.notifier.reports().await.into_iter();
+        reports.into_iter().find(|report| report.target.id == target).expect("the target is configured")
+    }
+
+    /// Waits until a report of a target is as it should be. For tests whose clock runs by itself too.
+    pub(crate) async fn reported(&self, target: &str, is_so: impl Fn(&TargetReport) -> bool) {
+        within_an_hour(async {
+            while !is_so(&self.report(target).await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a target has so many dead letters.
+    pub(crate) async fn has_dead(&self, target: &str, letters: usize) {
+        // They are counted just before they are written.
+        let name = format!("{target}:memory");
+        let found =
+            async || self.notifier.dead_letters(&name, None, 100).await.expect("the engine can be read");
+        within_an_hour(async {
+            while found().await.len() != letters {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await;
+    }
+
+    /// Waits until so many changes wait for a target.
+    pub(crate) async fn waiting(&self, target: &str, changes: u64) {
+        self.reported(target, |report| report.waiting == changes).await;
+    }
+
     /// Waits until a target has acknowledged everything there is.
     pub(crate) async fn caught_up(&self, target: &str) {
         let newest = self
@@ -157,7 +205,7 @@ impl Scene {
             .await
             .expect("the engine can be read");
         let newest = newest.last().map_or(Sequence::ZERO, |change| change.sequence);
-        within(async {
+        within_an_hour(async {
             while self.cursor(target).await < Some(newest) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
@@ -177,6 +225,11 @@ pub(crate) fn settings(id: &str, note: &str) -> TargetSettings {
 /// Fails the test when something takes too long.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("what the test waits for comes in time")
+}
+
+/// The same for tests whose clock runs by itself.
+pub(crate) async fn within_an_hour<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PAUSED_DEADLINE, future).await.expect("what the test waits for comes in time")
 }
 
 /// Key and sequencer of what was delivered, in the order received.
@@ -204,6 +257,6 @@ pub(crate) fn by_key(told: Vec<(String, String)>) -> BTreeMap<String, Vec<String
     by_key
 }
 
-fn clock() -> Arc<dyn Clock> {
+fn clock() -> Arc<HandClock> {
     Arc::new(HandClock::at_ms(1_700_000_000_000))
 }
