@@ -24,7 +24,7 @@ use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 use crate::index::{ChangePlace, Stored, StoredExtent};
 use crate::lane;
 use crate::member::Member;
-use crate::record::Lie;
+use crate::record::{self, Lie};
 use crate::set::Set;
 use crate::slice::{self, Slice};
 
@@ -392,5 +392,5 @@ fn decode(buffer: &[u8], base: u32, place: &ChangePlace) -> Option<Change> {
     if crc64(&[bytes]) != place.crc {
         return None;
     }
-    postcard::from_bytes(bytes).ok()
+    record::decode_change(bytes)
 }

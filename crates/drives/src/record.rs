@@ -148,7 +148,7 @@ impl Metadata {
         let at = self.bytes.len();
         self.push_length(0);
         let bytes = std::mem::take(&mut self.bytes);
-        self.bytes = postcard::to_extend(change, bytes).expect("a change has no type that cannot be encoded");
+        self.bytes = encode_change(change, bytes).expect("a change has no type that cannot be encoded");
         let length = u32::try_from(self.bytes.len() - at - 4).expect("a batch is smaller than 4 GiB");
         self.bytes[at..at + 4].copy_from_slice(&length.to_le_bytes());
     }
@@ -194,7 +194,11 @@ pub(crate) fn metadata_bytes_of(mutations: &[Mutation], changes: &[Change]) -> u
     let changes: usize = changes
         .iter()
         .map(|change| {
-            4 + postcard::experimental::serialized_size(change).unwrap_or(0) + SEQUENCE_GROWTH_BYTES
+            let supplement = supplement(change).map_or(0, |supplement| {
+                postcard::experimental::serialized_size(&supplement).unwrap_or(0) + 1
+            });
+            let change = postcard::experimental::serialized_size(change).unwrap_or(0);
+            4 + change + supplement + SEQUENCE_GROWTH_BYTES
         })
         .sum();
     16 + mutations + changes
@@ -250,8 +254,45 @@ pub(crate) fn puts(metadata: &[u8]) -> u64 {
     mutations.filter(|mutation| matches!(mutation, Recorded::Put { .. })).count() as u64
 }
 
-/// Whether an encoded change names targets: they are its last field, and an empty list ends in its length, zero, which
-/// no name of a target ends in.
+/// What a change that names targets may hold besides, behind the rest: its rules and the tags of its object. Changes of the
+/// first versions end without it, and those versions read over it.
+type Supplement<'a> = (&'a [String], &'a [(String, String)]);
+
+/// What ends a supplement: its version. It is not zero, which would say that the change names no targets.
+const SUPPLEMENT: u8 = 1;
+
+fn supplement(change: &Change) -> Option<Supplement<'_>> {
+    let tags = change.object.as_ref().map_or(&[][..], |object| &object.tags);
+    let says_nothing = change.targets.is_empty() || (change.rules.is_empty() && tags.is_empty());
+    (!says_nothing).then_some((&change.rules, tags))
+}
+
+/// Puts an encoded change behind bytes.
+fn encode_change(change: &Change, bytes: Vec<u8>) -> postcard::Result<Vec<u8>> {
+    let mut bytes = postcard::to_extend(change, bytes)?;
+    if let Some(supplement) = supplement(change) {
+        bytes = postcard::to_extend(&supplement, bytes)?;
+        bytes.push(SUPPLEMENT);
+    }
+    Ok(bytes)
+}
+
+/// Reads an encoded change. A supplement of a later version begins as this one's does.
+pub(crate) fn decode_change(bytes: &[u8]) -> Option<Change> {
+    let (mut change, rest) = postcard::take_from_bytes::<Change>(bytes).ok()?;
+    if rest.is_empty() {
+        return Some(change);
+    }
+    let (rules, tags) = postcard::take_from_bytes(rest).ok()?.0;
+    change.rules = rules;
+    if let Some(object) = &mut change.object {
+        object.tags = tags;
+    }
+    Some(change)
+}
+
+/// Whether an encoded change names targets: without a supplement they are its last field, and an empty list ends in its
+/// length, zero, which neither a name of a target nor a supplement ends in.
 pub(crate) fn names_targets(change: &[u8]) -> bool {
     change.last().is_some_and(|last| *last != 0)
 }
@@ -330,6 +371,47 @@ mod tests {
             changes: vec![],
         };
         assert_eq!(decode(&bytes), Some(vec![expected]));
+    }
+
+    fn change() -> Change {
+        Change {
+            sequence: Sequence(9),
+            time_ms: 0,
+            kind: store::ChangeKind::Put,
+            bucket: store::BucketName::new("album").unwrap(),
+            key: "rose".to_owned(),
+            version: None,
+            object: Some(store::ObjectSummary::default()),
+            origin: None,
+            targets: vec!["1:kafka".to_owned()],
+            rules: Vec::new(),
+        }
+    }
+
+    fn tagged() -> Change {
+        let mut change = Change { rules: vec!["all".to_owned()], ..change() };
+        change.object.as_mut().unwrap().tags = vec![("stage".to_owned(), "raw".to_owned())];
+        change
+    }
+
+    #[test]
+    fn a_change_is_read_back_with_the_rules_and_tags_that_are_told_to_its_targets() {
+        for change in [change(), tagged(), Change { targets: vec![], ..change() }] {
+            let bytes = encode_change(&change, Vec::new()).unwrap();
+            assert_eq!(decode_change(&bytes), Some(change.clone()));
+            assert_eq!(names_targets(&bytes), !change.targets.is_empty());
+            assert!(16 + 4 + bytes.len() <= metadata_bytes_of(&[], std::slice::from_ref(&change)));
+        }
+    }
+
+    #[test]
+    fn a_change_without_rules_has_the_bytes_of_the_first_version_and_one_with_them_begins_so() {
+        let first = postcard::to_stdvec(&change()).unwrap();
+        assert_eq!(encode_change(&change(), Vec::new()).unwrap(), first);
+        let later = encode_change(&tagged(), Vec::new()).unwrap();
+        assert_eq!(later[..first.len()], first);
+        // As the first version read it: over what is behind.
+        assert_eq!(postcard::from_bytes::<Change>(&later), Ok(change()));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Filled {
             object: None,
             origin: None,
             targets: Vec::new(),
+            rules: Vec::new(),
         };
         let put = Put { key: key.into(), payload: body(number, version), ..Put::default() };
         let batch = Batch { mutations: vec![Mutation::Put(put)], changes: vec![change], ..Batch::default() };

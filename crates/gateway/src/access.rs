@@ -73,7 +73,7 @@ impl Accesses {
         object: Object,
         origin: impl FnOnce() -> Origin,
     ) {
-        if !gateway.setup.store.is_access_announced(&bucket, kind, &object.key) {
+        if !gateway.setup.store.is_access_announced(&bucket, kind, &object) {
             return;
         }
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {

@@ -12,7 +12,7 @@ use crate::error::Failure;
 
 /// The owner of every bucket and object, as lists and `x-amz-expected-bucket-owner` tell it. The value is
 /// MinIO's: tools compare it.
-pub(crate) const OWNER_ID: &str = "02d6176db174dc93cb1b899f7c6078f08654445fe8cf1b6ce98d8855f66bdbf4";
+pub const OWNER_ID: &str = "02d6176db174dc93cb1b899f7c6078f08654445fe8cf1b6ce98d8855f66bdbf4";
 
 /// The owner's name in lists.
 pub(crate) const OWNER_NAME: &str = "minio";

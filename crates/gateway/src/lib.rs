@@ -49,6 +49,7 @@ use crate::route::Routed;
 use crate::signing_keys::SigningKeys;
 use crate::work::Work;
 
+pub use crate::authorize::OWNER_ID;
 pub use crate::config::configuration_page;
 pub use crate::route::operations_table;
 

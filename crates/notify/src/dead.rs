@@ -14,9 +14,7 @@ use store::{DeadLetter, PartitionId, Sequence, Store};
 use tidings_store as store;
 
 use crate::control::{ControlError, named};
-use crate::event::Event;
 use crate::notifier::Notifier;
-use crate::record::minio::path;
 use crate::target::{Delivery, Outcome};
 
 /// Refusals of a record by a target that is well, after which it is a dead letter. With the delays of
@@ -103,12 +101,7 @@ impl Notifier {
             })?;
             (live, Arc::clone(&running.health))
         };
-        let delivery = Delivery {
-            key: path(&letter.change),
-            event: Event::of(letter.change.kind),
-            time_ms: letter.change.time_ms,
-            body: live.form().render(&letter.change, &self.identity),
-        };
+        let delivery = Delivery::of(&letter.change, &live.form(), target, &self.identity);
         let in_progress = health.begin(true);
         let outcome = live.deliver(delivery).await;
         drop(in_progress);

@@ -43,7 +43,7 @@ pub use event::Event;
 pub use listen::{ListenFilter, Listener};
 pub use notifier::{Notifier, ServerIdentity};
 pub use pattern::KeyPattern;
-pub use record::Form;
+pub use record::{Form, Rendered};
 pub use rule::{Configuration, RawConfiguration, RawRule, Rule, RuleError};
 pub use target::{
     Delivery, KeyKind, KeySpec, Outcome, TARGETS, Target, TargetId, TargetKind, TargetReport, TargetSettings,

@@ -4,11 +4,11 @@
 //! make one record. Compiled rules are kept per bucket under the partition and sequence of its state, so that a
 //! change is always matched by the rules of the state its batch was built on.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use store::{Bucket, BucketName, ChangeKind, PartitionId, Sequence};
+use store::{Bucket, BucketName, ChangeKind, ObjectSummary, PartitionId, Recipients, Sequence};
 use tidings_store as store;
 
 use crate::event::KindSet;
@@ -23,6 +23,7 @@ pub(crate) struct CompiledRules {
 
 #[derive(Debug)]
 struct CompiledRule {
+    id: String,
     kinds: KindSet,
     keys: KeyPattern,
     target: String,
@@ -31,6 +32,7 @@ struct CompiledRule {
 impl CompiledRules {
     pub(crate) fn new(configuration: &Configuration) -> CompiledRules {
         let rules = configuration.rules.iter().map(|rule| CompiledRule {
+            id: rule.id.clone(),
             kinds: KindSet::of(&rule.events),
             keys: KeyPattern::new(rule.prefix.as_deref().unwrap_or(""), rule.suffix.as_deref().unwrap_or("")),
             target: rule.target.target(),
@@ -38,15 +40,23 @@ impl CompiledRules {
         CompiledRules { rules: rules.collect() }
     }
 
-    /// The targets among `live` that want to be told, sorted, each once.
-    pub(crate) fn targets(&self, kind: ChangeKind, key: &str, live: &BTreeSet<String>) -> Vec<String> {
-        let matching = self.rules.iter().filter(|rule| {
-            rule.kinds.contains(kind) && live.contains(&rule.target) && rule.keys.matches(key)
-        });
-        let mut targets: Vec<String> = matching.map(|rule| rule.target.clone()).collect();
-        targets.sort();
-        targets.dedup();
-        targets
+    /// The targets among `live` that want to be told, and the first rule that leads to each.
+    pub(crate) fn recipients(
+        &self,
+        kind: ChangeKind,
+        key: &str,
+        _object: Option<&ObjectSummary>,
+        live: &BTreeSet<String>,
+    ) -> Recipients {
+        let mut matching: BTreeMap<&str, &str> = BTreeMap::new();
+        for rule in &self.rules {
+            if rule.kinds.contains(kind) && live.contains(&rule.target) && rule.keys.matches(key) {
+                matching.entry(&rule.target).or_insert(&rule.id);
+            }
+        }
+        let says_something = matching.values().any(|id| !id.is_empty());
+        let rules = matching.values().filter(|_| says_something).map(|&id| id.to_owned()).collect();
+        Recipients { targets: matching.into_keys().map(str::to_owned).collect(), rules }
     }
 }
 
@@ -103,10 +113,10 @@ impl RuleCache {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     use bytes::Bytes;
-    use store::{Bucket, BucketName, ChangeKind, PartitionId, Sequence};
+    use store::{Bucket, BucketName, ChangeKind, PartitionId, Recipients, Sequence};
     use tidings_store as store;
 
     use super::RuleCache;
@@ -135,8 +145,12 @@ mod tests {
         }
     }
 
-    fn live(targets: &[&str]) -> BTreeSet<String> {
-        targets.iter().map(|&target| target.to_owned()).collect()
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|&text| text.to_owned()).collect()
+    }
+
+    fn told(cache: &RuleCache, bucket: &Bucket, key: &str, live: &[&str]) -> Recipients {
+        cache.rules(bucket).recipients(ChangeKind::Put, key, None, &texts(live).into_iter().collect())
     }
 
     #[test]
@@ -146,18 +160,27 @@ mod tests {
             rule("s3:ObjectCreated:Put", "a", "1:webhook"),
             rule("s3:ObjectCreated:Put", "", "1:kafka"),
         ];
-        let compiled = RuleCache::default().rules(&bucket(1, rules));
-        assert_eq!(
-            compiled.targets(ChangeKind::Put, "a.txt", &live(&["1:webhook", "1:kafka"])),
-            ["1:kafka", "1:webhook"]
-        );
+        let told = told(&RuleCache::default(), &bucket(1, rules), "a.txt", &["1:webhook", "1:kafka"]);
+        assert_eq!((told.targets, told.rules), (texts(&["1:kafka", "1:webhook"]), vec![]));
+    }
+
+    #[test]
+    fn the_first_rule_that_leads_to_a_target_is_the_one_it_is_told_of() {
+        let named = |id: &str, rule: Rule| Rule { id: id.to_owned(), ..rule };
+        let rules = vec![
+            named("other", rule("s3:ObjectCreated:*", "b", "1:webhook")),
+            named("first", rule("s3:ObjectCreated:*", "", "1:webhook")),
+            named("second", rule("s3:ObjectCreated:Put", "a", "1:webhook")),
+            rule("s3:ObjectCreated:Put", "", "1:kafka"),
+        ];
+        let told = told(&RuleCache::default(), &bucket(1, rules), "a.txt", &["1:webhook", "1:kafka"]);
+        assert_eq!(told.rules, ["", "first"]);
     }
 
     #[test]
     fn a_rule_matches_nothing_while_its_target_is_gone() {
-        let compiled =
-            RuleCache::default().rules(&bucket(1, vec![rule("s3:ObjectCreated:*", "", "1:webhook")]));
-        assert_eq!(compiled.targets(ChangeKind::Put, "a", &live(&[])), Vec::<String>::new());
+        let bucket = bucket(1, vec![rule("s3:ObjectCreated:*", "", "1:webhook")]);
+        assert_eq!(told(&RuleCache::default(), &bucket, "a", &[]), Recipients::default());
     }
 
     #[test]
@@ -165,11 +188,10 @@ mod tests {
         let cache = RuleCache::default();
         let old = bucket(1, vec![rule("s3:ObjectCreated:*", "", "old:webhook")]);
         let new = bucket(2, vec![rule("s3:ObjectCreated:*", "", "new:webhook")]);
-        let both = live(&["old:webhook", "new:webhook"]);
-        let matched =
-            [&old, &new, &old, &new].map(|state| cache.rules(state).targets(ChangeKind::Put, "a", &both));
+        let both = ["old:webhook", "new:webhook"];
+        let matched = [&old, &new, &old, &new].map(|state| told(&cache, state, "a", &both));
         assert_eq!(
-            matched.map(|targets| targets.join(",")),
+            matched.map(|told| told.targets.join(",")),
             ["old:webhook", "new:webhook", "old:webhook", "new:webhook"]
         );
     }

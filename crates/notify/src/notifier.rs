@@ -43,6 +43,8 @@ pub struct ServerIdentity {
     pub node_id: String,
     /// The region, empty when none is configured; part of every ARN.
     pub region: String,
+    /// Who owns every bucket, as lists of buckets tell it.
+    pub owner_id: String,
     /// The server's own URL, for records of what it does itself: `http://127.0.0.1:9000`.
     pub endpoint: String,
     /// Folder of further root certificates for targets, PEM: `<certs-dir>/CAs`.
@@ -467,7 +469,7 @@ mod tests {
         let shown = || {
             let bucket = scene.store.bucket(&scene.album).unwrap();
             let rules = scene.notifier.rules_of(&bucket).rules;
-            (rules.len(), scene.notifier.targets(&bucket, ChangeKind::Put, &key("a")))
+            (rules.len(), scene.notifier.recipients(&bucket, ChangeKind::Put, &key("a"), None).targets)
         };
 
         let with = shown();

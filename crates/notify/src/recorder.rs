@@ -3,20 +3,26 @@
 //! Asked on the path of a request. The set of live targets and the filters of listeners are read without a
 //! lock; compiled rules are read under a short shared one.
 
-use store::{Bucket, ChangeKind, ObjectKey, Recorder, Sequence};
+use store::{Bucket, ChangeKind, ObjectKey, ObjectSummary, Recipients, Recorder, Sequence};
 use tidings_store as store;
 
 use crate::notifier::Notifier;
 
 impl Recorder for Notifier {
-    fn targets(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> Vec<String> {
+    fn recipients(
+        &self,
+        bucket: &Bucket,
+        kind: ChangeKind,
+        key: &ObjectKey,
+        object: Option<&ObjectSummary>,
+    ) -> Recipients {
         if bucket.document(Bucket::NOTIFICATION).is_none() {
-            return Vec::new();
+            return Recipients::default();
         }
         let live = self.live.load();
         match live.get(&bucket.partition) {
-            Some(live) => self.rules.rules(bucket).targets(kind, key.as_str(), live),
-            None => Vec::new(),
+            Some(live) => self.rules.rules(bucket).recipients(kind, key.as_str(), object, live),
+            None => Recipients::default(),
         }
     }
 

@@ -38,10 +38,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::event::Event;
 use crate::health::{Health, Wait};
 use crate::notifier::ServerIdentity;
-use crate::record::minio::path;
 use crate::relay::advance::Advance;
 use crate::relay::outcome::Settled;
 use crate::target::{Delivery, Target};
@@ -208,12 +206,7 @@ impl Course {
             let Some((key, change, was_tried)) = self.window.start(now) else {
                 return;
             };
-            let delivery = Delivery {
-                key: path(change),
-                event: Event::of(change.kind),
-                time_ms: change.time_ms,
-                body: target.form().render(change, &self.relay.server),
-            };
+            let delivery = Delivery::of(change, &target.form(), &self.relay.name, &self.relay.server);
             let target = Arc::clone(&target);
             let in_progress = self.relay.health.begin(was_tried);
             self.in_flight.push(Box::pin(async move {

@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use store::{Future, Sequence};
+use store::{Change, Future, Sequence};
 use tidings_store as store;
 
 use crate::event::Event;
-use crate::record::Form;
+use crate::notifier::ServerIdentity;
+use crate::record::minio::path;
+use crate::record::{Form, Rendered};
 use crate::targets;
 
 /// Which target: the suffix of its configuration and its kind, shown as `1:kafka`.
@@ -267,6 +269,22 @@ pub struct Delivery {
     pub time_ms: u64,
     /// The record in the target's form.
     pub body: Bytes,
+    /// Attributes of a CloudEvent that stand beside the body, by their names without a prefix; mostly none.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl Delivery {
+    /// The delivery of a change to a target (`id:type`) in its form.
+    pub fn of(change: &Change, form: &Form, target: &str, server: &ServerIdentity) -> Delivery {
+        let Rendered { body, attributes } = form.render(change, target, server);
+        Delivery {
+            key: path(change),
+            event: Event::of(change.kind),
+            time_ms: change.time_ms,
+            body,
+            attributes,
+        }
+    }
 }
 
 /// What became of a delivery.

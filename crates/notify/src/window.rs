@@ -210,6 +210,7 @@ mod tests {
             object: None,
             origin: None,
             targets: vec![],
+            rules: vec![],
         }
     }
 

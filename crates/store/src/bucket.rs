@@ -280,6 +280,7 @@ impl Store {
             object: None,
             origin: Some(origin),
             targets: Vec::new(),
+            rules: Vec::new(),
         }
     }
 }

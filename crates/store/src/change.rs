@@ -51,6 +51,18 @@ pub struct Change {
     pub origin: Option<Origin>,
     /// The targets whose rules matched, as `id:type` (`1:kafka`), sorted, each once.
     pub targets: Vec<String>,
+    /// The id of the first rule that led to each of `targets`, in their order; empty when no id says anything.
+    /// Engines keep it behind the rest: changes of earlier versions end without it.
+    #[serde(skip)]
+    pub rules: Vec<String>,
+}
+
+impl Change {
+    /// The id of the rule under which a target is told.
+    pub fn rule_of(&self, target: &str) -> &str {
+        let place = self.targets.iter().position(|named| named == target);
+        place.and_then(|place| self.rules.get(place)).map_or("", String::as_str)
+    }
 }
 
 /// What happened. The names of the events are `notify`'s.
@@ -123,6 +135,9 @@ pub struct ObjectSummary {
     pub content_type: String,
     /// `X-Amz-Meta-*` in canonical header case and the system headers in lower case, sorted by bytes.
     pub metadata: Vec<(String, String)>,
+    /// Tags, sorted by name. Engines keep them behind the rest, as [`Change::rules`].
+    #[serde(skip)]
+    pub tags: Vec<(String, String)>,
 }
 
 /// Who asked for a change and from where.

@@ -135,13 +135,19 @@ fn put(target: &str, letter: &DeadLetter) -> Mutation {
         reason: letter.reason.clone(),
         tries: letter.tries,
         died_ms: letter.died_ms,
+        rules: letter.change.rules.clone(),
+        tags: letter.change.object.as_ref().map(|object| object.tags.clone()).unwrap_or_default(),
     };
     let key = schema::dead_letter_key(target, letter.change.sequence);
     Mutation::Put(Put { key, value: schema::encode(&row), ..Put::default() })
 }
 
 fn letter(partition: PartitionId, key: &[u8], value: &[u8]) -> Result<DeadLetter, Error> {
-    let DeadRow { change, reason, tries, died_ms } = schema::decode(key, value)?;
+    let DeadRow { mut change, reason, tries, died_ms, rules, tags } = schema::decode(key, value)?;
+    change.rules = rules;
+    if let Some(object) = &mut change.object {
+        object.tags = tags;
+    }
     Ok(DeadLetter { partition, change, reason, tries, died_ms })
 }
 
@@ -159,7 +165,9 @@ mod tests {
         let mut letters = Vec::new();
         for name in ["a", "b", "c"] {
             fixture.put(name, b"ab").await;
-            let change = fixture.changes().await.pop().unwrap();
+            let mut change = fixture.changes().await.pop().unwrap();
+            change.rules = vec!["all".to_owned()];
+            change.object.as_mut().unwrap().tags = vec![("stage".to_owned(), "raw".to_owned())];
             let letter =
                 DeadLetter { partition: PLACE, change, reason: name.to_owned(), tries: 10, died_ms: 7 };
             assert_eq!(fixture.store.bury(target, &letter).await, Ok(true));

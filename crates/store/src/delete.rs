@@ -179,7 +179,7 @@ impl Store {
         delete: &DeleteObject,
         origin: &Origin,
     ) -> Change {
-        let change = self.change(bucket, kind, &delete.key, origin);
+        let change = self.change(bucket, kind, &delete.key, None, origin);
         Change { version: delete.version.or(change.version), ..change }
     }
 }

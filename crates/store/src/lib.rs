@@ -61,7 +61,7 @@ pub use heal::{HealReport, Share};
 pub use names::{BucketName, ObjectKey, UploadId, VersionId};
 pub use object::{ETag, Object, ObjectHeaders};
 pub use precondition::{EntityMatch, WriteCondition};
-pub use recorder::{Recorder, Silent};
+pub use recorder::{Recipients, Recorder, Silent};
 pub use set::{DriveReport, DriveState, SetReport};
 pub use store::Store;
 pub use verification::{Absent, Finding, Progress, Seen, Verification, Verify};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::bucket::Bucket;
-use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::change::{ChangeKind, Origin, Sequence};
 use crate::content::{Body, Content};
 use crate::engine::{EngineError, Entry, PartitionId};
 use crate::error::Error;
@@ -217,13 +217,11 @@ impl Store {
     ) -> Result<bool, Error> {
         let mut bucket = bucket;
         for _ in 0..COMMIT_TRIES_MAX {
-            if !self.is_access_announced(&bucket, kind, &object.key) {
+            if !self.is_access_announced(&bucket, kind, &object) {
                 return Ok(false);
             }
-            let change = Change {
-                object: Some(summary(object.size_bytes, &object.etag, &object.headers)),
-                ..self.change(&bucket, kind, &object.key, &origin)
-            };
+            let told = summary(object.size_bytes, &object.etag, &object.headers);
+            let change = self.change(&bucket, kind, &object.key, Some(told), &origin);
             let batch = Batch {
                 preconditions: vec![bucket_unchanged(&bucket)],
                 changes: vec![change],
@@ -241,10 +239,14 @@ impl Store {
         Err(contended(&object.bucket, &object.key))
     }
 
-    /// Whether a read of this key would be announced: asked first, so that an unwatched read costs nothing.
-    pub fn is_access_announced(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
-        !self.recorder().targets(bucket, kind, key).is_empty()
-            || self.recorder().is_awaited(bucket, kind, key)
+    /// Whether a read of this object would be announced: asked first, so that an unwatched read costs nothing.
+    pub fn is_access_announced(&self, bucket: &Bucket, kind: ChangeKind, object: &Object) -> bool {
+        let has_rules = bucket.document(Bucket::NOTIFICATION).is_some();
+        let is_named = has_rules && {
+            let told = summary(object.size_bytes, &object.etag, &object.headers);
+            !self.recorder().recipients(bucket, kind, &object.key, Some(&told)).targets.is_empty()
+        };
+        is_named || self.recorder().is_awaited(bucket, kind, &object.key)
     }
 }
 
@@ -359,9 +361,11 @@ mod tests {
                     ("content-type".to_owned(), "text/plain".to_owned()),
                     ("x-amz-storage-class".to_owned(), "REDUCED_REDUNDANCY".to_owned()),
                 ],
+                tags: vec![],
             }),
             origin: Some(origin()),
             targets: vec![],
+            rules: vec![],
         };
         assert_eq!(fixture.changes().await[1..], [told]);
     }

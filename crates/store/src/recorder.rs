@@ -3,15 +3,31 @@
 //! The store knows that changes have targets, not what a rule is; `notify` implements this trait.
 
 use crate::bucket::Bucket;
-use crate::change::{ChangeKind, Sequence};
+use crate::change::{ChangeKind, ObjectSummary, Sequence};
 use crate::names::ObjectKey;
+
+/// Who a change is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recipients {
+    /// The targets (`id:type`, sorted, each once) whose rules match.
+    pub targets: Vec<String>,
+    /// The id of the first rule that led to each, in their order; empty when no id says anything.
+    pub rules: Vec<String>,
+}
 
 /// Answers which targets a change is for, and is woken when one is durable.
 ///
 /// Both calls are made on the path of a request: they neither block nor wait.
 pub trait Recorder: Send + Sync + 'static {
-    /// The targets (`id:type`, sorted, each once) whose rules in the bucket's configuration match.
-    fn targets(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> Vec<String>;
+    /// Whom the rules in the bucket's configuration name. `object` is what rules on metadata and tags compare;
+    /// where there is none, as for what was removed, they match nothing.
+    fn recipients(
+        &self,
+        bucket: &Bucket,
+        kind: ChangeKind,
+        key: &ObjectKey,
+        object: Option<&ObjectSummary>,
+    ) -> Recipients;
 
     /// Whether a change of this kind must be kept though no rule names a target: somebody listens.
     ///
@@ -27,8 +43,14 @@ pub trait Recorder: Send + Sync + 'static {
 pub struct Silent;
 
 impl Recorder for Silent {
-    fn targets(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> Vec<String> {
-        Vec::new()
+    fn recipients(
+        &self,
+        _bucket: &Bucket,
+        _kind: ChangeKind,
+        _key: &ObjectKey,
+        _object: Option<&ObjectSummary>,
+    ) -> Recipients {
+        Recipients::default()
     }
 
     fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {

@@ -217,6 +217,9 @@ pub(crate) struct DeadRow {
     pub(crate) reason: String,
     pub(crate) tries: u32,
     pub(crate) died_ms: u64,
+    /// What the encoding of a change leaves out: its rules, and the tags of its object.
+    pub(crate) rules: Vec<String>,
+    pub(crate) tags: Vec<(String, String)>,
 }
 
 /// A pause's value.

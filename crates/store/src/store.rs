@@ -18,13 +18,13 @@ use parking_lot::RwLock;
 
 use crate::batch::{Batch, Precondition};
 use crate::bucket::{Bucket, Creations};
-use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 use crate::clock::Clock;
 use crate::content::Abandoned;
 use crate::engine::{Committed, Engine, EngineError, KeyRange, Location, PartitionId};
 use crate::error::Error;
 use crate::names::{BucketName, ObjectKey, VersionId};
-use crate::recorder::Recorder;
+use crate::recorder::{Recipients, Recorder};
 use crate::schema;
 
 /// How often an operation is begun again because others changed what it rests on.
@@ -165,8 +165,10 @@ impl Store {
         bucket: &Bucket,
         kind: ChangeKind,
         key: &ObjectKey,
+        object: Option<ObjectSummary>,
         origin: &Origin,
     ) -> Change {
+        let Recipients { targets, rules } = self.recorder.recipients(bucket, kind, key, object.as_ref());
         Change {
             sequence: Sequence::ZERO,
             time_ms: self.clock.now_ms(),
@@ -174,9 +176,10 @@ impl Store {
             bucket: bucket.name.clone(),
             key: key.as_str().to_owned(),
             version: key.as_str().ends_with('/').then_some(VersionId::Null),
-            object: None,
+            object,
             origin: Some(origin.clone()),
-            targets: self.recorder.targets(bucket, kind, key),
+            targets,
+            rules,
         }
     }
 }

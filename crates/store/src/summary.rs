@@ -28,7 +28,14 @@ pub(crate) fn summary(size_bytes: u64, etag: &ETag, headers: &ObjectHeaders) -> 
         metadata.push(("x-amz-storage-class".to_owned(), class.to_owned()));
     }
     metadata.sort();
-    ObjectSummary { size_bytes, etag: etag.0.clone(), content_type: content_type.to_owned(), metadata }
+    ObjectSummary {
+        size_bytes,
+        etag: etag.0.clone(),
+        content_type: content_type.to_owned(),
+        metadata,
+        // No request can tag an object as yet.
+        tags: Vec::new(),
+    }
 }
 
 /// A header's name with the first letter and every letter after a dash in upper case, the rest in lower.
@@ -85,6 +92,7 @@ mod tests {
                 ("content-type", "text/plain"),
                 ("x-amz-storage-class", "REDUCED_REDUNDANCY"),
             ]),
+            tags: vec![],
         };
         assert_eq!(told, expected);
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::batch::{Batch, Mutation, Precondition, Put};
 use crate::bucket::Bucket;
-use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::change::{ChangeKind, Origin, Sequence};
 use crate::content::{Body, Content};
 use crate::engine::{EngineError, Entry, KeyRange, Location, PartitionId};
 use crate::error::Error;
@@ -27,7 +27,8 @@ impl Store {
         for _ in 0..COMMIT_TRIES_MAX {
             let bucket = self.bucket(&draft.bucket)?;
             let guard = self.guard(&bucket, &draft.key, &record_key, &draft.condition).await?;
-            let change = self.change(&bucket, draft.kind, &draft.key, &draft.origin);
+            let summary = summary(draft.content.size_bytes, &draft.etag, &draft.head.headers);
+            let change = self.change(&bucket, draft.kind, &draft.key, Some(summary), &draft.origin);
             let modified_ms = change.time_ms;
             let put = Put {
                 key: record_key.clone(),
@@ -40,9 +41,8 @@ impl Store {
             preconditions.extend(guard);
             let mut mutations = draft.removals.clone();
             mutations.push(Mutation::Put(put));
-            let summary = summary(draft.content.size_bytes, &draft.etag, &draft.head.headers);
-            let changes = vec![Change { object: Some(summary), ..change }];
-            let batch = Batch { preconditions, mutations, changes, rides: false, released: None };
+            let batch =
+                Batch { preconditions, mutations, changes: vec![change], rides: false, released: None };
             match self.commit_naming(&mut draft.content, bucket.partition, batch).await {
                 Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,

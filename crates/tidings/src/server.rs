@@ -68,6 +68,7 @@ impl Server {
             deployment_id,
             node_id: node_id.clone(),
             region: region.clone(),
+            owner_id: tidings_gateway::OWNER_ID.to_owned(),
             endpoint: format!("{scheme}://{endpoint}"),
             ca_directory: Some(settings.certs_dir.join(AUTHORITIES)).filter(|directory| directory.is_dir()),
         };

@@ -112,6 +112,7 @@ pub(crate) fn change(key: &str) -> Change {
         object: None,
         origin: None,
         targets: Vec::new(),
+        rules: Vec::new(),
     }
 }
 

@@ -249,7 +249,7 @@ fn object_part(change: &Change, key: String) -> ObjectPart<'_> {
 }
 
 /// Whether records of this kind tell size, ETag, content type and metadata.
-fn tells_object(kind: ChangeKind) -> bool {
+pub(super) fn tells_object(kind: ChangeKind) -> bool {
     !matches!(kind, ChangeKind::Delete | ChangeKind::DeleteMarkerCreated | ChangeKind::NoOp)
 }
 
@@ -270,14 +270,14 @@ fn host_and_port(endpoint: &str) -> &str {
 }
 
 /// As an HTML form encodes: a space is `+`, all but letters, digits and `-_.~` is percent-encoded.
-fn encoded_key(key: &str) -> String {
+pub(super) fn encoded_key(key: &str) -> String {
     const FORM: &AsciiSet =
         &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
     percent_encode(key.as_bytes(), FORM).to_string().replace(' ', "+")
 }
 
 /// UTC with milliseconds: `2026-11-21T07:46:15.358Z`.
-fn event_time(time_ms: u64) -> String {
+pub(super) fn event_time(time_ms: u64) -> String {
     let nanos = i128::from(time_ms) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
@@ -337,9 +337,11 @@ mod tests {
                 etag: "5d41402abc4b2a76b9719d911017c592".to_owned(),
                 content_type: "text/plain".to_owned(),
                 metadata: metadata.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+                tags: vec![],
             }),
             origin: Some(origin()),
             targets: vec!["P:webhook".to_owned()],
+            rules: vec![],
         }
     }
 

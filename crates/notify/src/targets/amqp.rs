@@ -21,6 +21,7 @@ use store::Future;
 use tidings_store as store;
 
 use crate::link::{CONNECT_MS, Fault, Link};
+use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
@@ -107,11 +108,17 @@ pub(crate) const KIND: TargetKind = TargetKind {
         .or("off"),
         KeySpec::QUEUE_DIR,
         KeySpec::QUEUE_LIMIT,
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
     connect: |settings, surroundings| Ok(Box::new(Amqp::new(settings, surroundings)?)),
 };
+
+/// What the header of a CloudEvent's attribute begins with. AMQP protocol binding for CloudEvents 1.0.2, §3.1.3; what it
+/// calls application properties are headers in AMQP 0-9-1.
+const ATTRIBUTE: &str = "cloudEvents_";
 
 /// Messages under way at once.
 const IN_FLIGHT_MAX: usize = 256;
@@ -130,7 +137,12 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
     if settings.number("delivery_mode") > 2 {
         return Err(format!("delivery_mode is {}, known are 0, 1 and 2", settings.value("delivery_mode")));
     }
+    form(settings)?;
     Ok(())
+}
+
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::Attributes)
 }
 
 /// The client library's error would quote the URL, and with it the password.
@@ -142,6 +154,7 @@ fn uri(settings: &TargetSettings) -> Result<AMQPUri, String> {
 }
 
 struct Amqp {
+    form: Form,
     publication: Publication,
     link: Link<Arc<Session>>,
 }
@@ -156,12 +169,12 @@ struct Publication {
 }
 
 impl Publication {
-    fn of(settings: &TargetSettings) -> Publication {
+    fn of(settings: &TargetSettings, form: &Form) -> Publication {
         let options = BasicPublishOptions {
             mandatory: settings.is_on("mandatory"),
             immediate: settings.is_on("immediate"),
         };
-        let mut properties = BasicProperties::default().with_content_type("application/json".into());
+        let mut properties = BasicProperties::default().with_content_type(form.content_type().into());
         if let Ok(mode @ 1..) = u8::try_from(settings.number("delivery_mode")) {
             properties = properties.with_delivery_mode(mode);
         }
@@ -179,6 +192,10 @@ impl Publication {
         let mut headers = FieldTable::default();
         for (name, value) in [("minio-bucket", bucket), ("minio-event", delivery.event.as_str())] {
             headers.insert(name.into(), AMQPValue::LongString(value.into()));
+        }
+        for (name, value) in &delivery.attributes {
+            let value = AMQPValue::LongString(value.as_str().into());
+            headers.insert(format!("{ATTRIBUTE}{name}").into(), value);
         }
         self.properties.clone().with_headers(headers)
     }
@@ -219,7 +236,8 @@ impl Amqp {
         let (uri, declaration) = (uri(settings)?, Declaration::of(settings));
         let tls = OwnedTLSConfig { identity: None, cert_chain: Some(tls::trusted_pem(surroundings)) };
         let link = Link::new(move || Box::pin(Session::begin(uri.clone(), tls.clone(), declaration.clone())));
-        Ok(Amqp { publication: Publication::of(settings), link })
+        let form = form(settings)?;
+        Ok(Amqp { publication: Publication::of(settings, &form), form, link })
     }
 }
 
@@ -276,6 +294,10 @@ impl Session {
 }
 
 impl Target for Amqp {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         IN_FLIGHT_MAX
     }
@@ -303,6 +325,7 @@ mod tests {
 
     use super::{Declaration, KIND, Publication, check};
     use crate::event::Event;
+    use crate::record::Form;
     use crate::target::{Delivery, TargetId, TargetSettings};
 
     fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
@@ -318,19 +341,28 @@ mod tests {
             event: Event::of(ChangeKind::Put),
             time_ms: 0,
             body: "{}".into(),
+            attributes: vec![("id", "1".to_owned())],
         };
-        let properties = Publication::of(&settings(&[("delivery_mode", "2")])).properties(&delivery);
+        let properties = Publication::of(&settings(&[("delivery_mode", "2")]), &Form::CloudEventsBinary)
+            .properties(&delivery);
         let headers = properties.headers().as_ref().unwrap().inner().iter();
         let headers: Vec<_> = headers
             .map(|(name, value)| (name.as_str(), value.as_long_string().unwrap().to_string()))
             .collect();
         assert_eq!(
             headers,
-            [("minio-bucket", "album".to_owned()), ("minio-event", "s3:ObjectCreated:Put".to_owned())]
+            [
+                ("cloudEvents_id", "1".to_owned()),
+                ("minio-bucket", "album".to_owned()),
+                ("minio-event", "s3:ObjectCreated:Put".to_owned())
+            ]
         );
         assert_eq!(properties.content_type().as_ref().unwrap().as_str(), "application/json");
         assert_eq!(*properties.delivery_mode(), Some(2));
-        assert_eq!(*Publication::of(&settings(&[])).properties(&delivery).delivery_mode(), None);
+        assert_eq!(
+            *Publication::of(&settings(&[]), &Form::MinioEnvelope).properties(&delivery).delivery_mode(),
+            None
+        );
     }
 
     #[test]

@@ -18,10 +18,12 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use store::Future;
 use tidings_store as store;
 
+use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, host_and_port,
 };
@@ -121,6 +123,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
             KeyKind::Number,
             "compression level of the codec, 0 to 12",
         ),
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
@@ -170,6 +174,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
         }
     }
     mechanism(settings)?;
+    form(settings)?;
     if settings.is_on("sasl") && settings.value("sasl_username").is_empty() {
         return Err("sasl is on and sasl_username is not set".to_owned());
     }
@@ -209,6 +214,19 @@ fn mechanism(settings: &TargetSettings) -> Result<&'static str, String> {
         "sha512" => Ok("SCRAM-SHA-512"),
         other => Err(format!("sasl_mechanism is {other}, known are plain, sha256 and sha512")),
     }
+}
+
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::Attributes)
+}
+
+/// The headers of a message: none but for CloudEvents. Kafka protocol binding for CloudEvents 1.0.2, §3.
+fn headers(form: &Form, attributes: &[(&'static str, String)]) -> Option<OwnedHeaders> {
+    let content_type = Header { key: "content-type", value: Some(form.content_type()) };
+    let headers = form.is_cloudevent().then(|| OwnedHeaders::new().insert(content_type))?;
+    Some(attributes.iter().fold(headers, |headers, (name, value)| {
+        headers.insert(Header { key: &format!("ce_{name}"), value: Some(value) })
+    }))
 }
 
 /// The producer's settings.
@@ -260,6 +278,7 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
 
 struct Kafka {
     topic: String,
+    form: Form,
     config: ClientConfig,
     producer: Mutex<Option<FutureProducer<Attentive>>>,
     attentive: Attentive,
@@ -290,6 +309,7 @@ impl Kafka {
         let config = producer_config(settings, surroundings)?;
         Ok(Kafka {
             topic: settings.value("topic").to_owned(),
+            form: form(settings)?,
             config,
             producer: Mutex::new(None),
             attentive: Attentive::default(),
@@ -316,7 +336,8 @@ impl Kafka {
             Ok(producer) => producer,
             Err(reason) => return Outcome::Away(reason),
         };
-        let message = FutureRecord::to(&self.topic).key(&delivery.key).payload(&delivery.body[..]);
+        let mut message = FutureRecord::to(&self.topic).key(&delivery.key).payload(&delivery.body[..]);
+        message.headers = headers(&self.form, &delivery.attributes);
         let result = match producer.send_result(message) {
             Ok(acknowledgement) => acknowledgement.await,
             Err((error, _)) => return self.failure(&error),
@@ -348,6 +369,10 @@ impl Kafka {
 }
 
 impl Target for Kafka {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         IN_FLIGHT_MAX
     }
@@ -394,6 +419,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use rdkafka::config::ClientConfig;
+    use rdkafka::message::Headers;
     use rdkafka::mocking::MockCluster;
     use rdkafka::producer::{FutureProducer, FutureRecord};
 
@@ -401,6 +427,7 @@ mod tests {
 
     use super::{Kafka, check, producer_config};
     use crate::event::Event;
+    use crate::record::Form;
     use crate::target::{Delivery, Outcome, Surroundings, Target, TargetId, TargetSettings};
 
     /// Keys and the partitions that Sarama 1.45.1 chose for them with its default partitioner, of 1, 3, 7 and
@@ -419,6 +446,20 @@ mod tests {
             let key = fields.next().unwrap();
             (key, [(); 4].map(|()| fields.next().unwrap().parse().unwrap()))
         })
+    }
+
+    #[test]
+    fn only_a_cloudevent_has_headers_and_in_binary_mode_they_are_its_attributes() {
+        let told = |form, attributes: &[(&'static str, String)]| {
+            let headers = super::headers(&form, attributes)?;
+            let text = |value: Option<&[u8]>| String::from_utf8(value.unwrap().to_vec()).unwrap();
+            Some(headers.iter().map(|header| format!("{}: {}", header.key, text(header.value))).collect())
+        };
+        let structured = vec!["content-type: application/cloudevents+json; charset=utf-8".to_owned()];
+        let binary = vec!["content-type: application/json".to_owned(), "ce_subject: a ü".to_owned()];
+        assert_eq!(told(Form::MinioEnvelope, &[]), None);
+        assert_eq!(told(Form::CloudEvents, &[]), Some(structured));
+        assert_eq!(told(Form::CloudEventsBinary, &[("subject", "a ü".to_owned())]), Some(binary));
     }
 
     #[test]
@@ -470,6 +511,7 @@ mod tests {
             event: Event::of(ChangeKind::Put),
             time_ms: 0,
             body: "{}".into(),
+            attributes: vec![],
         };
 
         assert_eq!((target.probe().await, target.deliver(delivery).await), (Ok(()), Outcome::Acknowledged));

@@ -20,6 +20,7 @@ use tidings_store as store;
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::record::{Carries, Form};
 use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
 use crate::tls::TlsKeys;
 
@@ -63,6 +64,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
         .or("0s"),
         KeySpec::QUEUE_DIR,
         KeySpec::QUEUE_LIMIT,
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
@@ -103,6 +106,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
     if settings.value("topic").contains(['+', '#', '\0']) {
         return Err("topic holds + or #, which only subscribers may use".to_owned());
     }
+    form(settings)?;
     let keep_alive = settings.duration("keep_alive_interval");
     if !keep_alive.is_zero() && keep_alive < Duration::from_secs(1) {
         return Err(format!(
@@ -111,6 +115,11 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A message of MQTT 3.1.1 has nothing but its body; version 5 brought properties.
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::BodyOnly)
 }
 
 fn qos(settings: &TargetSettings) -> Result<QoS, String> {
@@ -208,6 +217,7 @@ fn options(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Mqt
 struct Mqtt {
     options: MqttOptions,
     topic: String,
+    form: Form,
     qos: QoS,
     session: Mutex<Option<Arc<Session>>>,
     /// One permit a message under way: several relays may share the target.
@@ -220,6 +230,7 @@ impl Mqtt {
         Ok(Mqtt {
             options: options(settings, surroundings)?,
             topic: settings.value("topic").to_owned(),
+            form: form(settings)?,
             qos,
             session: Mutex::new(None),
             turns: Semaphore::new(in_flight_max(qos)),
@@ -263,6 +274,10 @@ impl Mqtt {
 }
 
 impl Target for Mqtt {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         in_flight_max(self.qos)
     }

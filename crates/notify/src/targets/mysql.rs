@@ -362,6 +362,7 @@ mod tests {
             event: Event::of(ChangeKind::Put),
             time_ms: 1_795_247_175_358,
             body: "{}".into(),
+            attributes: vec![],
         };
         assert_eq!(time_of(&delivery), "2026-11-21 07:46:15.358");
     }

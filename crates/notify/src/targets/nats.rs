@@ -30,6 +30,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::{CONNECT_MS, EXCHANGE_MS, Fault, Link};
+use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
@@ -127,6 +128,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
         ),
         KeySpec::QUEUE_DIR,
         KeySpec::QUEUE_LIMIT,
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
@@ -149,8 +152,13 @@ const INBOXES: &str = "_INBOX.";
 /// Ping interval where none is set.
 const PING_MS: u64 = 60_000;
 
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::BodyOnly)
+}
+
 fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
+    form(settings)?;
     settings.address("address")?;
     let subject = settings.value("subject");
     if subject.contains(char::is_whitespace) || subject.split('.').any(str::is_empty) {
@@ -225,6 +233,7 @@ impl Login {
 }
 
 struct Nats {
+    form: Form,
     subject: Subject,
     jetstream: bool,
     link: Link<Arc<Session>>,
@@ -253,6 +262,7 @@ impl Nats {
             ping: if ping.is_zero() { Duration::from_millis(PING_MS) } else { ping },
         };
         Ok(Nats {
+            form: form(settings)?,
             subject: settings.value("subject").into(),
             jetstream: settings.is_on("jetstream"),
             link: Link::new(move || Box::pin(Session::begin(beginning.clone()))),
@@ -424,6 +434,10 @@ fn told_by_stream(error: &PublishError) -> Option<ErrorCode> {
 }
 
 impl Target for Nats {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         IN_FLIGHT_MAX
     }

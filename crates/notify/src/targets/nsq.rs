@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::dial::{Dial, Stream};
 use crate::link::{Fault, Link};
+use crate::record::{Carries, Form};
 use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
 use crate::tls::TlsKeys;
 
@@ -51,6 +52,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
         .or("off"),
         KeySpec::QUEUE_DIR,
         KeySpec::QUEUE_LIMIT,
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
@@ -75,8 +78,13 @@ const HEARTBEAT_MS: u64 = 30_000;
 /// The version of the protocol, which is said first.
 const GREETING: &[u8] = b"  V2";
 
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::BodyOnly)
+}
+
 fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
+    form(settings)?;
     settings.address("nsqd_address")?;
     let topic = settings.value("topic");
     if !is_topic(topic) {
@@ -95,6 +103,7 @@ fn is_topic(name: &str) -> bool {
 }
 
 struct Nsq {
+    form: Form,
     topic: String,
     link: Link<Arc<Session>>,
 }
@@ -107,7 +116,7 @@ impl Nsq {
         // nsqd encrypts after the first exchange, so the dial begins in the clear.
         let dial = Dial { host, port, tls: None };
         let link = Link::new(move || Box::pin(Session::begin(dial.clone(), tls.clone())));
-        Ok(Nsq { topic: settings.value("topic").to_owned(), link })
+        Ok(Nsq { form: form(settings)?, topic: settings.value("topic").to_owned(), link })
     }
 }
 
@@ -275,6 +284,10 @@ fn fault(reason: String) -> Fault {
 }
 
 impl Target for Nsq {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         IN_FLIGHT_MAX
     }

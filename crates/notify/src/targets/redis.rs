@@ -19,7 +19,7 @@ use tidings_store as store;
 use crate::dial::Dial;
 use crate::format::{Entry, Format};
 use crate::link::{Fault, Link};
-use crate::record::Form;
+use crate::record::{Carries, Form};
 use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
 use crate::tls::TlsKeys;
 
@@ -35,6 +35,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
         KeySpec::new("key", "KEY", KeyKind::Text, "the key of the hash or list that records go to")
             .required(),
         Format::KEY,
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::new("password", "PASSWORD", KeyKind::Text, "password, when the server wants one").secret(),
         KeySpec::new("user", "USER", KeyKind::Text, "user name, when the server has several"),
         KeySpec::new("tls", "TLS", KeyKind::Switch, "whether the connection is encrypted").or("off"),
@@ -65,17 +67,27 @@ const CLIENT_NAME: &str = "tidings";
 fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
     settings.address("address")?;
-    Format::of(settings)?;
+    form(settings)?;
     if !settings.value("user").is_empty() && settings.value("password").is_empty() {
         return Err("user is set and password is not".to_owned());
     }
     Ok(())
 }
 
+/// Another form than MinIO's is the same document in a hash and in a list.
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    let minio = match Format::of(settings)? {
+        Format::Namespace => Form::MinioRecords,
+        Format::Access => Form::MinioLog,
+    };
+    Form::of(settings, minio, Carries::BodyOnly)
+}
+
 struct Redis {
     link: Link<MultiplexedConnection>,
     key: Arc<str>,
     format: Format,
+    form: Form,
 }
 
 impl Redis {
@@ -96,7 +108,7 @@ impl Redis {
             let key = Arc::clone(&key);
             Link::new(move || Box::pin(connect(dial.clone(), login.clone(), Arc::clone(&key), format)))
         };
-        Ok(Redis { link, key, format })
+        Ok(Redis { link, key, format, form: form(settings)? })
     }
 
     fn command(&self, delivery: &Delivery) -> Cmd {
@@ -156,10 +168,7 @@ fn fault(error: &RedisError) -> Fault {
 
 impl Target for Redis {
     fn form(&self) -> Form {
-        match self.format {
-            Format::Namespace => Form::MinioRecords,
-            Format::Access => Form::MinioLog,
-        }
+        self.form.clone()
     }
 
     fn in_flight_max(&self) -> usize {
@@ -203,6 +212,7 @@ mod tests {
             event: Event::of(kind),
             time_ms: 0,
             body: "{}".into(),
+            attributes: vec![],
         };
         String::from_utf8(target.command(&delivery).get_packed_command()).unwrap().replace("\r\n", " ")
     }
@@ -220,6 +230,8 @@ mod tests {
         let form =
             |format| Redis::new(&settings(&[("format", format)]), &Surroundings::default()).unwrap().form();
         assert_eq!((form("namespace"), form("access")), (Form::MinioRecords, Form::MinioLog));
+        let aws = settings(&[("format", "access"), ("record_format", "aws")]);
+        assert_eq!(Redis::new(&aws, &Surroundings::default()).unwrap().form(), Form::Aws);
     }
 
     #[test]

@@ -8,13 +8,15 @@
 
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, StatusCode, Url};
 use store::Future;
 use tidings_store as store;
 use tokio::net::TcpStream;
 
 use crate::http::{self, CONNECT_MS};
+use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
@@ -50,6 +52,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
             KeyKind::Path,
             "private key of the client certificate, a PEM file",
         ),
+        Form::KEY,
+        Form::OPAQUE_DATA,
         KeySpec::COMMENT,
     ],
     check,
@@ -72,6 +76,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
     settings.check_keys(KIND.keys)?;
     endpoint(settings)?;
     authorization(settings)?;
+    form(settings)?;
     TLS_KEYS.check(settings)
 }
 
@@ -99,25 +104,40 @@ fn authorization(settings: &TargetSettings) -> Result<Option<HeaderValue>, Strin
     Ok(Some(value))
 }
 
+fn form(settings: &TargetSettings) -> Result<Form, String> {
+    Form::of(settings, Form::MinioEnvelope, Carries::Attributes)
+}
+
+/// An attribute's header. HTTP protocol binding for CloudEvents 1.0.2, §3.1.3.
+fn attribute_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+    let value = HeaderValue::from_str(&utf8_percent_encode(value, ENCODED).to_string()).ok()?;
+    Some((HeaderName::try_from(format!("ce-{name}")).ok()?, value))
+}
+
 struct Webhook {
     client: Client,
     endpoint: Url,
+    form: Form,
 }
 
 impl Webhook {
     fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Webhook, String> {
-        let mut headers =
-            HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let form = form(settings)?;
+        let content_type = HeaderValue::from_static(form.content_type());
+        let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
         if let Some(value) = authorization(settings)? {
             headers.insert(AUTHORIZATION, value);
         }
         let tls = TLS_KEYS.of(settings).client_config(surroundings)?;
         let client = http::client(tls, headers, ANSWER_MS, IN_FLIGHT_MAX)?;
-        Ok(Webhook { client, endpoint: endpoint(settings)? })
+        Ok(Webhook { client, endpoint: endpoint(settings)?, form })
     }
 
     async fn post(&self, delivery: Delivery) -> Outcome {
-        let mut answer = match self.client.post(self.endpoint.clone()).body(delivery.body).send().await {
+        let attributes = delivery.attributes.iter().filter_map(|(name, value)| attribute_header(name, value));
+        let post = self.client.post(self.endpoint.clone()).headers(attributes.collect());
+        let mut answer = match post.body(delivery.body).send().await {
             Ok(answer) => answer,
             Err(error) => return Outcome::Away(in_full(&error.without_url())),
         };
@@ -139,6 +159,10 @@ impl Webhook {
 }
 
 impl Target for Webhook {
+    fn form(&self) -> Form {
+        self.form.clone()
+    }
+
     fn in_flight_max(&self) -> usize {
         IN_FLIGHT_MAX
     }
@@ -281,6 +305,7 @@ mod tests {
             event: Event::of(store::ChangeKind::Put),
             time_ms: 0,
             body: Bytes::from_static(br#"{"EventName":"x"}"#),
+            attributes: vec![],
         }
     }
 
@@ -304,6 +329,27 @@ mod tests {
         );
         assert!(heard.head.contains("Bearer geheim"), "{head}");
         assert_eq!(heard.body, delivery().body);
+    }
+
+    #[tokio::test]
+    async fn a_cloudevent_says_what_it_is_and_its_attributes_are_headers() {
+        let sink = Sink::answering(OK).await;
+        let attributes = vec![("id", "1".to_owned()), ("subject", "a b%\"ü".to_owned())];
+        let binary = sink.target(&[("record_format", "cloudevents-binary")]);
+        binary.deliver(Delivery { attributes, ..delivery() }).await;
+        sink.target(&[("record_format", "cloudevents")]).deliver(delivery()).await;
+
+        let heard: Vec<_> =
+            sink.heard.lock().iter().map(|request| request.head.to_ascii_lowercase()).collect();
+        for line in ["content-type: application/json", "ce-id: 1", "ce-subject: a%20b%25%22%c3%bc"] {
+            assert!(heard[0].lines().any(|have| have == line), "{}", heard[0]);
+        }
+        assert!(
+            heard[1].contains("content-type: application/cloudevents+json; charset=utf-8"),
+            "{}",
+            heard[1]
+        );
+        assert!(!heard[1].contains("ce-"), "{}", heard[1]);
     }
 
     #[test]

@@ -77,6 +77,7 @@ fn delivery(name: &str) -> Delivery {
         event: Event::of(ChangeKind::Put),
         time_ms: 1_795_247_175_358,
         body: body(name),
+        attributes: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use parking_lot::Mutex;
 
 use crate::bucket::Bucket;
-use crate::change::{Change, ChangeKind, Origin, Sequence};
+use crate::change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 use crate::clock::Clock;
 use crate::content::Content;
 use crate::engine::{Engine, PartitionId};
@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::names::{BucketName, ObjectKey};
 use crate::object::{DeleteObject, Deleted, ETag, Object, ObjectHeaders, PutObject};
 use crate::precondition::WriteCondition;
-use crate::recorder::Recorder;
+use crate::recorder::{Recipients, Recorder};
 use crate::store::Store;
 use crate::testing::MemoryEngine;
 
@@ -57,10 +57,17 @@ impl ListedTargets {
 }
 
 impl Recorder for ListedTargets {
-    fn targets(&self, bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> Vec<String> {
+    fn recipients(
+        &self,
+        bucket: &Bucket,
+        _kind: ChangeKind,
+        _key: &ObjectKey,
+        _object: Option<&ObjectSummary>,
+    ) -> Recipients {
         let document =
             bucket.document(Bucket::NOTIFICATION).map(|text| String::from_utf8_lossy(text).into_owned());
-        document.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default()
+        let targets = document.map(|text| text.split(',').map(str::to_owned).collect()).unwrap_or_default();
+        Recipients { targets, rules: Vec::new() }
     }
 
     fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {

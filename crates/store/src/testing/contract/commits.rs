@@ -181,7 +181,14 @@ pub async fn an_entry_carries_the_sequence_of_its_batch(engine: Arc<dyn Engine>)
 /// A change keeps every field but its sequence, which the engine assigns; also a change without a mutation.
 pub async fn a_change_is_told_as_it_was_committed(engine: Arc<dyn Engine>) {
     let subject = Subject::new(engine);
-    let bare = Change { version: None, object: None, origin: None, targets: Vec::new(), ..change("") };
+    let bare = Change {
+        version: None,
+        object: None,
+        origin: None,
+        targets: Vec::new(),
+        rules: Vec::new(),
+        ..change("")
+    };
     let changes = vec![change("dir/ü中~ &<>\n.txt"), bare];
     let committed = subject.commit(Batch { changes: changes.clone(), ..Batch::default() }).await;
     let told = changes.into_iter().zip(committed.changes);

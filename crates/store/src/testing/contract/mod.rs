@@ -193,6 +193,7 @@ fn change(key: &str) -> Change {
             etag: "5d41402abc4b2a76b9719d911017c592".to_owned(),
             content_type: "text/plain".to_owned(),
             metadata: vec![("X-Amz-Meta-Color".to_owned(), "red".to_owned())],
+            tags: vec![("stage".to_owned(), "raw".to_owned())],
         }),
         origin: Some(Origin {
             principal: "minioadmin".to_owned(),
@@ -205,6 +206,7 @@ fn change(key: &str) -> Change {
             endpoint: "http://127.0.0.1:9000".to_owned(),
         }),
         targets: vec!["1:kafka".to_owned(), "2:mqtt".to_owned()],
+        rules: vec![String::new(), "all".to_owned()],
     }
 }
 
