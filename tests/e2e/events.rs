@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::support::eventually;
 use crate::support::server::{Server, binary, run_to_end};
+use crate::support::sink::Sink;
 
 /// The command line of `tidings events …`, as root of a server.
 fn events(server: &Server, arguments: &[&str]) -> Command {
@@ -95,4 +96,100 @@ async fn what_cannot_be_followed_is_said_and_not_tried_for_ever() {
     let (status, said) = run_to_end(events(&server, &["tail"])).await;
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains("cannot be asked"), "{said}");
+}
+
+/// A server whose bucket `album` tells the sink, under the target `1:webhook`.
+async fn telling(sink: &Sink) -> Server {
+    let server = Server::over(4)
+        .with("MINIO_NOTIFY_WEBHOOK_ENABLE_1", "on")
+        .with("MINIO_NOTIFY_WEBHOOK_ENDPOINT_1", &sink.url())
+        .started()
+        .await;
+    let client = server.client();
+    client.create_bucket("album").await;
+    let announced = client.announce("album", &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::1:webhook").await;
+    announced.expect_success("announce");
+    server
+}
+
+/// Runs a command that succeeds; what it printed.
+async fn said(server: &Server, arguments: &[&str]) -> String {
+    let (status, said) = run_to_end(events(server, arguments)).await;
+    assert!(status.success(), "{arguments:?}: {said}");
+    said
+}
+
+/// The document of the only target.
+async fn lag(server: &Server) -> serde_json::Value {
+    serde_json::from_str(&said(server, &["lag", "--json"]).await).unwrap()
+}
+
+#[tokio::test]
+async fn a_paused_target_waits_over_a_restart_is_resumed_and_is_sent_the_past_again() {
+    let sink = Sink::start().await;
+    let mut server = telling(&sink).await;
+    let client = server.client();
+    let target = ["--target", "arn:minio:sqs::1:webhook"];
+    said(&server, &[&["pause"], &target[..]].concat()).await;
+    for key in ["a", "b", "a"] {
+        client.put(&format!("/album/{key}"), "x").await.expect_success("put");
+    }
+    server.kill();
+    server.start().await;
+    eventually("three changes to wait", || async { (lag(&server).await["waiting"] == 3).then_some(()) })
+        .await;
+    let table = said(&server, &["lag"]).await;
+    assert!(table.contains("1:webhook  paused  3"), "{table}");
+    assert_eq!(sink.deliveries().len(), 0);
+
+    said(&server, &[&["resume"], &target[..]].concat()).await;
+    let told = sink.received(3).await;
+    let second = told.iter().map(|delivery| delivery.sequencer()).collect::<Vec<_>>();
+    let replay = said(&server, &["replay", "--target", "1:webhook", "--from", "1h"]).await;
+    assert!(replay.contains("is sent again what named it from"), "{replay}");
+    let told = sink.received(6).await;
+    let mut again = told[3..].iter().map(|delivery| delivery.sequencer()).collect::<Vec<_>>();
+    again.sort();
+    let mut first = second;
+    first.sort();
+    assert_eq!(again, first);
+    let (status, refused) = run_to_end(events(&server, &["pause", "--target", "2:webhook"])).await;
+    assert_eq!(status.code(), Some(1));
+    assert!(refused.contains("There is no target 2:webhook"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_record_that_a_webhook_refuses_becomes_a_dead_letter_that_is_shown_sent_again_and_gone() {
+    let sink = Sink::start().await;
+    sink.refuse(Some("album/poison"));
+    let server = telling(&sink).await;
+    let client = server.client();
+    for key in ["poison", "sound", "poison"] {
+        client.put(&format!("/album/{key}"), "x").await.expect_success("put");
+    }
+    eventually("a dead letter", || async { (lag(&server).await["dead_letters"] == 1).then_some(()) }).await;
+
+    let of = ["--target", "1:webhook"];
+    let list = said(&server, &[&["dead", "list", "--json"], &of[..]].concat()).await;
+    let letter: serde_json::Value = serde_json::from_str(list.lines().next().unwrap()).unwrap();
+    let sequencer = letter["sequencer"].as_str().unwrap();
+    assert!(letter["reason"].as_str().unwrap().contains("422"), "{list}");
+    let shown = said(&server, &[&["dead", "show", sequencer, "--json"], &of[..]].concat()).await;
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["record"]["s3"]["object"]["sequencer"], sequencer);
+
+    let resend = [&["dead", "resend", "--all"], &of[..]].concat();
+    let (status, kept) = run_to_end(events(&server, &resend)).await;
+    assert_eq!(status.code(), Some(1), "{kept}");
+    assert!(kept.contains("is kept: ") && kept.contains("422"), "{kept}");
+    sink.refuse(None);
+    said(&server, &resend).await;
+    eventually("both records of the key", || async {
+        let keys: Vec<String> = sink.deliveries().iter().map(|delivery| delivery.text("/Key")).collect();
+        (keys.iter().filter(|key| *key == "album/poison").count() == 2).then_some(())
+    })
+    .await;
+    let (status, gone) = run_to_end(events(&server, &[&["dead", "drop", sequencer], &of[..]].concat())).await;
+    assert_eq!(status.code(), Some(1), "{gone}");
+    assert!(gone.contains(&format!("has no dead letter {sequencer}")), "{gone}");
 }

@@ -40,6 +40,8 @@ impl Delivery {
 pub(crate) struct Sink {
     address: std::net::SocketAddr,
     deliveries: Arc<Mutex<Vec<Delivery>>>,
+    /// Records of this object (`bucket/key`) are answered 422.
+    refused: Arc<Mutex<Option<String>>>,
     accepting: tokio::task::JoinHandle<()>,
 }
 
@@ -53,18 +55,25 @@ impl Sink {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let deliveries = Arc::new(Mutex::new(Vec::new()));
-        let kept = Arc::clone(&deliveries);
+        let refused = Arc::default();
+        let (kept, refuse) = (Arc::clone(&deliveries), Arc::clone(&refused));
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let kept = Arc::clone(&kept);
-                let service = service_fn(move |request| answer(request, Arc::clone(&kept)));
+                let (kept, refuse) = (Arc::clone(&kept), Arc::clone(&refuse));
+                let service =
+                    service_fn(move |request| answer(request, Arc::clone(&kept), Arc::clone(&refuse)));
                 tokio::spawn(async move {
                     let connection = hyper::server::conn::http1::Builder::new();
                     let _ = connection.serve_connection(TokioIo::new(stream), service).await;
                 });
             }
         });
-        Sink { address, deliveries, accepting }
+        Sink { address, deliveries, refused, accepting }
+    }
+
+    /// Refuses the records of this object (`bucket/key`) from now on, or of none.
+    pub(crate) fn refuse(&self, object: Option<&str>) {
+        *self.refused.lock().unwrap() = object.map(str::to_owned);
     }
 
     pub(crate) fn url(&self) -> String {
@@ -94,6 +103,7 @@ impl Drop for Sink {
 async fn answer(
     request: Request<Incoming>,
     kept: Arc<Mutex<Vec<Delivery>>>,
+    refused: Arc<Mutex<Option<String>>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (authorization, content_type) = (header("authorization"), header("content-type"));
@@ -101,8 +111,12 @@ async fn answer(
     // A body that was cut off is not a delivery: a server that was killed while it sent repeats it.
     match request.into_body().collect().await {
         Ok(body) => {
-            let body = serde_json::from_slice(&body.to_bytes()).unwrap();
-            kept.lock().unwrap().push(Delivery { authorization, content_type, body });
+            let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap();
+            if body["Key"].as_str() == refused.lock().unwrap().as_deref() {
+                *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            } else {
+                kept.lock().unwrap().push(Delivery { authorization, content_type, body });
+            }
         }
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
     }

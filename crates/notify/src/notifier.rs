@@ -19,8 +19,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use bytes::Bytes;
 use futures_util::future::join_all;
-use store::{Bucket, Clock, PartitionId, Store};
+use store::{Bucket, Change, Clock, PartitionId, Store};
 use tidings_store as store;
 use tokio::sync::{Mutex, watch};
 
@@ -28,6 +29,7 @@ use crate::arn::Arn;
 use crate::health::{Counters, Health};
 use crate::listen::ListenFilter;
 use crate::matching::RuleCache;
+use crate::record::minio;
 use crate::rule::{Configuration, RawConfiguration, RuleError};
 use crate::running::{Launch, MakeTarget, Running, make_target};
 use crate::target::{TargetId, TargetReport, TargetSettings, Totals};
@@ -222,6 +224,11 @@ impl Notifier {
         let configured = self.configured.load();
         configuration.rules.retain(|rule| configured.contains(&rule.target.target()));
         configuration
+    }
+
+    /// A change as MinIO's record, one JSON document.
+    pub fn record(&self, change: &Change) -> Bytes {
+        minio::bare(change, &self.identity)
     }
 
     /// The ARNs of all configured targets, sorted.

@@ -70,6 +70,62 @@ pub enum EventsCommand {
     /// Print each event as it happens, also those of a while ago; goes on by itself where it was when the connection
     /// is lost
     Tail(Tail),
+    /// Show how each target is doing: what waits for it, since when, and what it refused
+    Lag,
+    /// Let a target wait, also over a restart
+    Pause(OfTarget),
+    /// Let a paused target go on with what waits
+    Resume(OfTarget),
+    /// Send a target again what it was sent from a place on, in order per key
+    Replay {
+        /// The target.
+        #[command(flatten)]
+        of: OfTarget,
+        /// Begin here: a time (2026-11-21T07:46:15Z), a while ago (10m, 2h, 1d), the sequencer of an event
+        #[arg(long, value_name = "PLACE")]
+        from: String,
+    },
+    /// Look after records that a target refuses for what they hold
+    Dead {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: DeadCommand,
+    },
+}
+
+/// What `events dead` does.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum DeadCommand {
+    /// List the dead letters of a target, the oldest first
+    List(OfTarget),
+    /// Show one with its record
+    Show(Letters),
+    /// Send them again, now and out of turn; those that the target takes are gone
+    Resend(Letters),
+    /// Give them up
+    Drop(Letters),
+}
+
+/// A target.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct OfTarget {
+    /// The target, ID:KIND as in `1:kafka`, or its ARN
+    #[arg(long, value_name = "TARGET")]
+    pub target: String,
+}
+
+/// Dead letters of a target.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Letters {
+    /// The target.
+    #[command(flatten)]
+    pub of: OfTarget,
+    /// Their sequencers
+    #[arg(value_name = "SEQUENCER", required_unless_present = "all")]
+    pub sequencers: Vec<String>,
+    /// All of them
+    #[arg(long, conflicts_with = "sequencers")]
+    pub all: bool,
 }
 
 /// Which events are followed.

@@ -119,6 +119,40 @@ impl Client {
     ///
     /// [`AskError`].
     pub async fn lines(&self, method: Method, path: &str, query: &str) -> Result<Lines, AskError> {
+        Ok(Lines { answer: self.send(method, path, query).await?, rest: BytesMut::new() })
+    }
+
+    /// Sends a signed request without a body; its answer is one JSON document, null where there is none. Path and
+    /// query are percent-encoded.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`].
+    pub async fn document(
+        &self,
+        method: Method,
+        path: &str,
+        query: &str,
+    ) -> Result<serde_json::Value, AskError> {
+        let mut answer = self.send(method, path, query).await?;
+        let mut text = Vec::new();
+        let broke = |error: reqwest::Error| {
+            AskError::Away(format!("the answer broke off: {}", in_full(&error.without_url())))
+        };
+        while let Some(chunk) = answer.chunk().await.map_err(broke)? {
+            text.extend_from_slice(&chunk);
+            if text.len() > LINE_BYTES_MAX {
+                return Err(AskError::Away(format!("the answer has more than {LINE_BYTES_MAX} bytes")));
+            }
+        }
+        if text.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        let document = serde_json::from_slice(&text);
+        document.map_err(|error| AskError::Away(format!("the answer is not understood here: {error}")))
+    }
+
+    async fn send(&self, method: Method, path: &str, query: &str) -> Result<Response, AskError> {
         let host = self.host();
         let fields = vec![("host".to_owned(), host.clone())];
         let request = Request { method: method.as_str(), path, query, headers: &fields };
@@ -143,39 +177,13 @@ impl Client {
             AskError::Away(format!("{} cannot be asked: {}", self.endpoint, in_full(&error.without_url())))
         })?;
         if answer.status().is_success() {
-            return Ok(Lines { answer, rest: BytesMut::new() });
+            return Ok(answer);
         }
         let status = answer.status();
         Err(AskError::Refused {
             status,
             text: format!("{} answers {}", self.endpoint, refusal(answer).await),
         })
-    }
-
-    /// Sends a signed request without a body; its answer is one JSON document.
-    ///
-    /// # Errors
-    ///
-    /// [`AskError`].
-    pub async fn document(
-        &self,
-        method: Method,
-        path: &str,
-        query: &str,
-    ) -> Result<serde_json::Value, AskError> {
-        let mut lines = self.lines(method, path, query).await?;
-        let mut text = String::new();
-        while let Some(line) = lines.next().await.map_err(AskError::Away)? {
-            text += &line;
-            if text.len() > LINE_BYTES_MAX {
-                return Err(AskError::Away(format!("the answer has more than {LINE_BYTES_MAX} bytes")));
-            }
-        }
-        if text.is_empty() {
-            return Ok(serde_json::Value::Null);
-        }
-        let document = serde_json::from_str(&text);
-        document.map_err(|error| AskError::Away(format!("the answer is not understood here: {error}")))
     }
 
     /// The host as it is sent and signed: without the port that goes without saying.

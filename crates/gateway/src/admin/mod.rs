@@ -18,6 +18,7 @@ mod clear_config_history_kv;
 mod data_usage_info;
 mod del_config_kv;
 pub(crate) mod drives;
+mod events;
 mod export_config;
 mod get_config_kv;
 mod heal_status;
@@ -171,7 +172,17 @@ static CALLS: &[Call] = &[
     storage_info::CALL,
 ];
 
-static OWN_CALLS: &[Call] = &[verify::CALL];
+static OWN_CALLS: &[Call] = &[
+    events::course::PAUSE,
+    events::course::RESUME,
+    events::course::REPLAY,
+    events::dead::LIST,
+    events::dead::SHOW,
+    events::dead::RESEND,
+    events::dead::DROP,
+    events::targets::CALL,
+    verify::CALL,
+];
 
 /// Calls that clients know and this build does not have, by the first word of their path: 501.
 const ABSENT: [&str; 12] = [
@@ -258,21 +269,18 @@ fn absent(path: &str) -> Refusal {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{ABSENT, CALLS, absent};
+    use super::{ABSENT, CALLS, Call, OWN_CALLS, absent};
     use tidings_s3::ErrorCode;
 
     #[test]
     fn no_two_calls_share_method_and_path_and_none_is_called_absent() {
-        let mut seen = BTreeSet::new();
-        for call in CALLS {
-            assert!(
-                seen.insert((call.method.as_str(), call.path)),
-                "{} {} stands twice",
-                call.method,
-                call.path
-            );
-            assert!(call.path.starts_with('/'), "{}", call.path);
-            assert!(!ABSENT.contains(&&call.path[1..]), "{}", call.path);
+        for calls in [CALLS, OWN_CALLS] {
+            let mut seen = BTreeSet::new();
+            for Call { method, path, .. } in calls {
+                assert!(seen.insert((method.as_str(), path)), "{method} {path} stands twice");
+                assert!(path.starts_with('/'), "{path}");
+                assert!(!ABSENT.contains(&&path[1..]), "{path}");
+            }
         }
     }
 

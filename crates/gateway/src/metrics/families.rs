@@ -300,13 +300,45 @@ fn notifications(page: &mut Page, snapshot: &Snapshot) {
             let id = ("target_id", report.target.id.clone());
             (vec![id, ("target_name", report.target.kind.to_owned())], of(report))
         });
-        page.family(kind, &format!("minio_notify_target_{name}"), help, series);
+        page.family(kind, name, help, series);
     };
-    of_target(Counter, "total_events", "tries, with those that failed", |t| t.delivered + t.failed);
-    of_target(Counter, "failed_events", "tries that failed", |t| t.failed);
-    of_target(Gauge, "current_send_in_progress", "deliveries under way", |t| t.in_progress);
-    of_target(Gauge, "queue_length", "changes that wait for the target", |t| t.waiting);
-    of_target(Gauge, "online", "whether the last contact went well", |t| u64::from(t.is_online));
+    of_target(Counter, "minio_notify_target_total_events", "tries, with those that failed", |t| {
+        t.delivered + t.failed
+    });
+    of_target(Counter, "minio_notify_target_failed_events", "tries that failed", |t| t.failed);
+    of_target(Gauge, "minio_notify_target_current_send_in_progress", "deliveries under way", |t| {
+        t.in_progress
+    });
+    of_target(Gauge, "minio_notify_target_queue_length", "changes that wait for the target", |t| t.waiting);
+    of_target(Gauge, "minio_notify_target_online", "whether the last contact went well", |t| {
+        u64::from(t.is_online)
+    });
+    // What MinIO has no name for.
+    of_target(Counter, "tidings_notify_target_delivered_total", "records acknowledged", |t| t.delivered);
+    of_target(
+        Counter,
+        "tidings_notify_target_retries_total",
+        "tries of records that were tried before",
+        |t| t.retried,
+    );
+    of_target(Gauge, "tidings_notify_target_waiting_bytes", "bytes of changes that wait", |t| {
+        t.waiting_bytes
+    });
+    of_target(Gauge, "tidings_notify_target_lag_seconds", "how long the oldest of them has waited", |t| {
+        t.oldest_wait_ms / 1000
+    });
+    of_target(
+        Gauge,
+        "tidings_notify_target_oldest_seconds",
+        "when it happened, seconds since 1970; 0 for none",
+        |t| t.oldest.map_or(0, |sequence| sequence.0 / 1_000_000_000),
+    );
+    of_target(Gauge, "tidings_notify_target_dead_letters", "records refused for what they hold", |t| {
+        t.dead_letters
+    });
+    of_target(Gauge, "tidings_notify_target_paused", "whether an operator paused it", |t| {
+        u64::from(t.is_paused)
+    });
 }
 
 fn process(page: &mut Page, snapshot: &Snapshot) {
@@ -409,6 +441,8 @@ pub(super) mod tests {
                 delivered: 5,
                 failed: 2,
                 waiting: 9,
+                oldest_wait_ms: 61_500,
+                dead_letters: 4,
                 in_progress: 1,
                 ..TargetReport::default()
             }],
@@ -449,6 +483,9 @@ pub(super) mod tests {
             &page,
             "minio_notify_target_total_events{target_id=\"1\",target_name=\"kafka\",server=\"h:9000\"} 7",
         );
+        let of_kafka = "{target_id=\"1\",target_name=\"kafka\",server=\"h:9000\"}";
+        has(&page, &format!("tidings_notify_target_lag_seconds{of_kafka} 61"));
+        has(&page, &format!("tidings_notify_target_dead_letters{of_kafka} 4"));
         has(&page, "minio_notify_events_errors_total{server=\"h:9000\"} 2");
         has(&page, "minio_cluster_health_status{server=\"h:9000\"} 0");
         let status = |pool: u8, status: u8| {

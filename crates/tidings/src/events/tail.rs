@@ -12,7 +12,7 @@ use tidings_notify::Event;
 use tidings_s3::percent::encode_component;
 use tidings_store::{Clock as _, SystemClock};
 
-use super::place;
+use super::place::Place;
 use crate::cli::Tail;
 use crate::client::{AskError, Client};
 
@@ -31,7 +31,7 @@ const SHORT: [(&str, &str); 3] =
 pub(super) async fn follow(client: &Client, tail: &Tail, json: bool) -> Result<(), String> {
     let events = events(&tail.events)?;
     let mut from = match &tail.from {
-        Some(text) => place::parse(text, SystemClock.now_ms())?.to_string(),
+        Some(text) => Place::parse(text, SystemClock.now_ms())?.position(),
         None => "now".to_owned(),
     };
     let path = tail
