@@ -88,6 +88,7 @@ impl From<store::Error> for Failure {
                 Refusal::new(ErrorCode::PreconditionFailed).element("Condition", condition).into()
             }
             Error::Contended { .. } => Failure::with(ErrorCode::ConditionalRequestConflict, sentence(&error)),
+            Error::TargetFull { .. } => retry_later(ErrorCode::SlowDown, &error),
             Error::Unreadable { .. } => internal(&error),
             Error::Engine(error) => error.into(),
         }

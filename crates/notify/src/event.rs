@@ -11,11 +11,14 @@ use std::fmt;
 use store::ChangeKind;
 use tidings_store as store;
 
-/// An event as a rule names it: a single name or a wildcard. Always one of [`Event::accepted`].
+/// An event as a rule names it: a single name or a wildcard. Always one of [`Event::accepted`], or [`Event::GAP`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Event(&'static str);
 
 impl Event {
+    /// Changes that a target is never told. No rule asks for it.
+    pub const GAP: Event = Event("tidings:Gap");
+
     /// Reads a name; `None` when a rule may not contain it.
     ///
     /// ```

@@ -18,6 +18,7 @@ use crate::target::{TargetId, Totals};
 pub(crate) struct Counters {
     sent: AtomicU64,
     errors: AtomicU64,
+    dropped: AtomicU64,
     in_progress: AtomicU64,
 }
 
@@ -26,7 +27,7 @@ impl Counters {
         Totals {
             sent: self.sent.load(Ordering::Relaxed),
             errors: self.errors.load(Ordering::Relaxed),
-            skipped: 0,
+            skipped: self.dropped.load(Ordering::Relaxed),
             in_progress: self.in_progress.load(Ordering::Relaxed),
         }
     }
@@ -40,6 +41,7 @@ pub(crate) struct Health {
     pub(crate) delivered: AtomicU64,
     pub(crate) failed: AtomicU64,
     pub(crate) retried: AtomicU64,
+    pub(crate) dropped: AtomicU64,
     pub(crate) in_progress: AtomicU64,
     waits: Mutex<BTreeMap<PartitionId, Wait>>,
     dead: Mutex<Dead>,
@@ -90,6 +92,7 @@ impl Health {
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
             in_progress: AtomicU64::new(0),
             waits: Mutex::default(),
             dead: Mutex::default(),
@@ -129,6 +132,12 @@ impl Health {
     /// A delivery failed because of its record: the target itself may be well.
     pub(crate) fn refused(&self) {
         self.count_failure();
+    }
+
+    /// So many changes will never be told.
+    pub(crate) fn dropped(&self, changes: u64) {
+        self.dropped.fetch_add(changes, Ordering::Relaxed);
+        self.totals.dropped.fetch_add(changes, Ordering::Relaxed);
     }
 
     /// There are so many dead letters in a partition.

@@ -8,6 +8,7 @@
 
 pub mod arn;
 pub mod backoff;
+pub mod bounds;
 pub mod control;
 pub mod dead;
 #[cfg(feature = "dial")]

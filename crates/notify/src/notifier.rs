@@ -65,6 +65,8 @@ pub struct Notifier {
     pub(crate) rules: RuleCache,
     /// Targets (`id:type`) that changes name, by partition.
     pub(crate) live: Arc<ArcSwap<Live>>,
+    /// Targets (`id:type`) for which nothing more may wait, by partition.
+    pub(crate) full: Arc<ArcSwap<Live>>,
     pub(crate) listeners: ArcSwap<Vec<Arc<ListenFilter>>>,
     /// Counts the commits that told changes; only its changing matters.
     pub(crate) commits: watch::Sender<u64>,
@@ -94,6 +96,7 @@ impl Notifier {
             store: ArcSwapOption::empty(),
             rules: RuleCache::default(),
             live: Arc::default(),
+            full: Arc::default(),
             listeners: ArcSwap::default(),
             commits: watch::Sender::new(0),
             targets: Mutex::default(),
@@ -183,6 +186,7 @@ impl Notifier {
             store: Arc::clone(store),
             server: Arc::clone(&self.identity),
             live: Arc::clone(&self.live),
+            full: Arc::clone(&self.full),
             commits: self.commits.subscribe(),
             make: Arc::clone(&self.make),
         }

@@ -1,9 +1,9 @@
 //! The store's question, answered: which targets a change is for, and whether anybody listens for a read.
 //!
-//! Asked on the path of a request. The set of live targets and the filters of listeners are read without a
+//! Asked on the path of a request. The sets of live and of full targets and the filters of listeners are read without a
 //! lock; compiled rules are read under a short shared one.
 
-use store::{Bucket, ChangeKind, ObjectKey, ObjectSummary, Recipients, Recorder, Sequence};
+use store::{Bucket, ChangeKind, ObjectKey, ObjectSummary, PartitionId, Recipients, Recorder, Sequence};
 use tidings_store as store;
 
 use crate::notifier::Notifier;
@@ -28,6 +28,12 @@ impl Recorder for Notifier {
 
     fn is_awaited(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
         self.listeners.load().iter().any(|filter| filter.matches(&bucket.name, kind, key.as_str()))
+    }
+
+    fn full(&self, partition: PartitionId, targets: &[String]) -> Option<String> {
+        let full = self.full.load();
+        let full = full.get(&partition)?;
+        targets.iter().find(|target| full.contains(*target)).cloned()
     }
 
     fn committed(&self, _sequence: Sequence) {

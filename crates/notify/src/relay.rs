@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The cursor never passes a change that names the target and is neither acknowledged nor durably a dead letter.
+//! 1. The cursor never passes a change that names the target and is neither acknowledged, nor durably a dead letter, nor
+//!    counted in a gap that the same commit writes.
 //! 2. Changes of one key are delivered in the order of their sequences: the next one starts when the one
 //!    before is done with. Different keys may overtake one another.
 //! 3. A relay waits for nothing but its own target: a sick one slows neither others nor requests.
@@ -16,32 +17,38 @@
 //!
 //! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
 //! `in_flight_max` deliveries under way, one while the target is sick. What waits beyond that stays in the change
-//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums.
+//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums. When more waits than
+//! the target's `Bounds` allow, `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
 
 mod advance;
 mod outcome;
+mod overflow;
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use store::{Change, PartitionId, Sequence, Store};
+use store::{BucketName, Change, Gap, PartitionId, Sequence, Store};
 use tidings_store as store;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::bounds::Bounds;
 use crate::health::{Health, Wait};
-use crate::notifier::ServerIdentity;
-use crate::relay::advance::Advance;
+use crate::notifier::{Live, ServerIdentity};
+use crate::relay::advance::{Advance, Advanced};
 use crate::relay::outcome::Settled;
+use crate::relay::overflow::OpenGap;
 use crate::target::{Delivery, Target};
 use crate::window::{Window, change_bytes};
 
@@ -62,8 +69,11 @@ pub(crate) struct Relay {
     pub(crate) name: String,
     /// Absent when it could not be made of its settings.
     pub(crate) target: Option<Arc<dyn Target>>,
+    pub(crate) bounds: Bounds,
     pub(crate) health: Arc<Health>,
     pub(crate) server: Arc<ServerIdentity>,
+    /// Targets for which nothing more may wait.
+    pub(crate) full: Arc<ArcSwap<Live>>,
     /// Changes with every commit that the notifier hears of.
     pub(crate) commits: watch::Receiver<u64>,
     pub(crate) paused: watch::Receiver<bool>,
@@ -90,6 +100,14 @@ struct Course {
     advancing: Option<Advance>,
     advance_after: Instant,
     finished_since: usize,
+    /// What the target has to be told that it missed, before anything else of the bucket.
+    gaps: BTreeMap<BucketName, OpenGap>,
+    /// Gaps that were told and whose rows are still there.
+    told: Vec<BucketName>,
+    /// Whether deliveries wait for the oldest changes to be dropped.
+    is_dropping: bool,
+    drop_after: Instant,
+    is_full: bool,
 }
 
 /// What lies in the log beyond the window, as far as it was measured.
@@ -104,7 +122,7 @@ struct Ahead {
 
 impl Relay {
     /// Delivers until it is told to stop, beginning after `cursor`.
-    pub(crate) async fn run(self, cursor: Sequence) {
+    pub(crate) async fn run(self, cursor: Sequence, gaps: Vec<(BucketName, Gap)>) {
         let mut course = Course {
             relay: self,
             window: Window::new(cursor),
@@ -120,10 +138,16 @@ impl Relay {
             advancing: None,
             advance_after: Instant::now(),
             finished_since: 0,
+            gaps: gaps.into_iter().map(|(bucket, gap)| (bucket, OpenGap::durable(gap))).collect(),
+            told: Vec::new(),
+            is_dropping: false,
+            drop_after: Instant::now(),
+            is_full: false,
         };
         let stop = course.relay.stop.clone();
         while !stop.is_cancelled() {
             course.read().await;
+            course.keep_bounds(Instant::now());
             course.dispatch();
             course.begin_advance(Instant::now());
             course.wait(&stop).await;
@@ -193,7 +217,8 @@ impl Course {
 
     /// Starts deliveries, as many as the target wants at once; one by one while it is sick.
     fn dispatch(&mut self) {
-        let Some(target) = self.relay.target.clone().filter(|_| !*self.relay.paused.borrow()) else {
+        let is_paused = *self.relay.paused.borrow();
+        let Some(target) = self.relay.target.clone().filter(|_| !is_paused && !self.is_held()) else {
             return;
         };
         let now = Instant::now();
@@ -203,7 +228,12 @@ impl Course {
             None => target.in_flight_max(),
         };
         while self.in_flight.len() < at_once {
-            let Some((key, change, was_tried)) = self.window.start(now) else {
+            if self.tell_gap(&target, now) {
+                continue;
+            }
+            let gaps = &self.gaps;
+            let started = self.window.start(now, |bucket| gaps.contains_key(bucket));
+            let Some((key, change, was_tried)) = started else {
                 return;
             };
             let delivery = Delivery::of(change, &target.form(), &self.relay.name, &self.relay.server);
@@ -246,7 +276,8 @@ impl Course {
         let refused = self.window.next_due(now);
         let read = self.read_after.filter(|&time| time > now);
         let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
-        [sick, refused, read, advance].into_iter().flatten().min()
+        let gap = self.gaps.values().filter_map(|gap| gap.next_due(now)).min();
+        [sick, refused, read, advance, gap, self.next_bound(now)].into_iter().flatten().min()
     }
 
     /// Gives deliveries under way a moment, then records how far the target came.
@@ -265,20 +296,25 @@ impl Course {
             self.advance_after = Instant::now();
             self.begin_advance(self.advance_after);
         }
+        self.set_full(false);
         self.relay.health.waits(self.relay.partition, Wait::default());
     }
 
-    fn tell_waiting(&self) {
-        let wait = Wait {
+    /// What waits, as far as the log was measured.
+    fn waiting(&self) -> Wait {
+        Wait {
             changes: self.window.len() as u64 + self.ahead.changes,
             bytes: self.window.bytes() + self.ahead.bytes,
             oldest: self.window.oldest(),
-        };
-        self.relay.health.waits(self.relay.partition, wait);
+        }
+    }
+
+    fn tell_waiting(&self) {
+        self.relay.health.waits(self.relay.partition, self.waiting());
     }
 }
 
-async fn poll_advance(advancing: &mut Option<Advance>) -> Result<Sequence, store::Error> {
+async fn poll_advance(advancing: &mut Option<Advance>) -> Advanced {
     match advancing {
         Some(advancing) => advancing.await,
         None => pending().await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use store::{Error, PartitionId, Sequence, Store};
+use store::{BucketName, Error, Gap, PartitionId, Sequence, Store};
 use tidings_store as store;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arn::Arn;
 use crate::backoff::Backoff;
+use crate::bounds::Bounds;
 use crate::health::Health;
 use crate::notifier::{Live, ServerIdentity};
 use crate::relay::Relay;
@@ -89,6 +90,7 @@ impl Running {
             waiting_bytes: wait.bytes,
             oldest: wait.oldest.map(|(sequence, _)| sequence),
             oldest_wait_ms: wait.oldest.map_or(0, |(_, oldest_ms)| now_ms.saturating_sub(oldest_ms)),
+            dropped: self.health.dropped.load(Ordering::Relaxed),
             dead_letters: self.health.dead(),
             is_paused: *self.paused.borrow(),
             in_progress: self.health.in_progress.load(Ordering::Relaxed),
@@ -102,6 +104,7 @@ pub(crate) struct Launch {
     pub(crate) store: Arc<Store>,
     pub(crate) server: Arc<ServerIdentity>,
     pub(crate) live: Arc<ArcSwap<Live>>,
+    pub(crate) full: Arc<ArcSwap<Live>>,
     pub(crate) commits: watch::Receiver<u64>,
     pub(crate) make: Arc<MakeTarget>,
 }
@@ -113,10 +116,16 @@ impl Launch {
     /// another is its fault, and is tried again until it works.
     pub(crate) async fn run(self, settings: TargetSettings, health: Arc<Health>) -> Running {
         let surroundings = Surroundings { ca_directory: self.server.ca_directory.clone() };
-        let (target, fault) = match (self.make)(&settings, &surroundings) {
+        let bounds = Bounds::of(&settings);
+        let made = match &bounds {
+            Ok(_) => (self.make)(&settings, &surroundings),
+            Err(reason) => Err(reason.clone()),
+        };
+        let (target, fault) = match made {
             Ok(target) => (Some(Arc::from(target)), None),
             Err(reason) => (None, Some(reason)),
         };
+        let bounds = bounds.unwrap_or_default();
         let name = settings.target.to_string();
         let stop = CancellationToken::new();
         let mut not_begun = None;
@@ -135,6 +144,7 @@ impl Launch {
             let place = Place { name: name.clone(), partition, begun: begun.ok() };
             let relay = Parts {
                 target: target.clone(),
+                bounds: bounds.clone(),
                 health: Arc::clone(&health),
                 paused: paused.subscribe(),
                 stop: stop.clone(),
@@ -146,7 +156,7 @@ impl Launch {
     }
 
     /// Finds the target's cursor in a partition, makes it if it is missing, and lets changes there name it.
-    async fn begin(&self, name: &str, partition: PartitionId, health: &Health) -> Result<Sequence, Error> {
+    async fn begin(&self, name: &str, partition: PartitionId, health: &Health) -> Result<Begun, Error> {
         health.count_dead(partition, self.store.dead_letter_count(partition, name).await?);
         let cursor = match self.store.cursor(partition, name).await? {
             Some(cursor) => cursor,
@@ -161,17 +171,17 @@ impl Launch {
             live.entry(partition).or_default().insert(name.to_owned());
             live
         });
-        Ok(cursor)
+        Ok(Begun { cursor, gaps: self.store.gaps(partition, name).await? })
     }
 
     /// Runs the relay of one partition until told to stop.
     async fn keep_running(self, place: Place, parts: Parts) {
         let Place { name, partition, mut begun } = place;
-        let Parts { target, health, paused, stop } = parts;
+        let Parts { target, bounds, health, paused, stop } = parts;
         let mut backoff = Backoff::default();
-        let cursor = loop {
-            if let Some(cursor) = begun {
-                break cursor;
+        let Begun { cursor, gaps } = loop {
+            if let Some(begun) = begun {
+                break begun;
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -180,14 +190,18 @@ impl Launch {
                 }
             }
         };
-        let Launch { store, server, commits, .. } = self;
-        Relay { store, partition, name, target, health, server, commits, paused, stop }.run(cursor).await;
+        let Launch { store, server, full, commits, .. } = self;
+        let bounds = bounds.in_set_of(store.total_bytes(partition));
+        let relay =
+            Relay { store, partition, name, target, bounds, health, server, full, commits, paused, stop };
+        relay.run(cursor, gaps).await;
     }
 }
 
 /// What the relays of a target share.
 struct Parts {
     target: Option<Arc<dyn Target>>,
+    bounds: Bounds,
     health: Arc<Health>,
     paused: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -198,8 +212,15 @@ struct Place {
     /// `id:type`.
     name: String,
     partition: PartitionId,
-    /// Its cursor, once it is durable.
-    begun: Option<Sequence>,
+    begun: Option<Begun>,
+}
+
+/// Where a relay begins.
+struct Begun {
+    /// Its cursor, which is durable.
+    cursor: Sequence,
+    /// What it has to tell first.
+    gaps: Vec<(BucketName, Gap)>,
 }
 
 /// Makes a target of settings.

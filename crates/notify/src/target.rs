@@ -9,6 +9,7 @@ use bytes::Bytes;
 use store::{Change, Future, Sequence};
 use tidings_store as store;
 
+use crate::bounds::Bounds;
 use crate::event::Event;
 use crate::notifier::ServerIdentity;
 use crate::record::minio::path;
@@ -104,9 +105,39 @@ impl KeySpec {
         "queue_limit",
         "QUEUE_LIMIT",
         KeyKind::Number,
-        "accepted for compatibility: records that may wait, 0 for no bound of its own",
+        "records that may wait; 0 leaves it to wait_bytes and wait_age",
     )
     .or("0");
+
+    /// `wait_bytes`, which every kind has beside the keys of its row.
+    pub const WAIT_BYTES: KeySpec = KeySpec::new(
+        "wait_bytes",
+        "WAIT_BYTES",
+        KeyKind::Text,
+        "bytes of records that may wait, such as 500MiB; 0 is a tenth of each drive set",
+    )
+    .or("0");
+
+    /// `wait_age`, which every kind has beside the keys of its row.
+    pub const WAIT_AGE: KeySpec = KeySpec::new(
+        "wait_age",
+        "WAIT_AGE",
+        KeyKind::Duration,
+        "how long a record may wait; 0s is without end",
+    )
+    .or("168h");
+
+    /// `overflow`, which every kind has beside the keys of its row.
+    pub const OVERFLOW: KeySpec = KeySpec::new(
+        "overflow",
+        "OVERFLOW",
+        KeyKind::Text,
+        "when more waits than may: 'gap' drops the oldest and tells the target so, 'refuse' refuses writes",
+    )
+    .or("gap");
+
+    /// The keys that every kind has beside those of its row.
+    pub const OF_EVERY_KIND: &[KeySpec] = &[KeySpec::WAIT_BYTES, KeySpec::WAIT_AGE, KeySpec::OVERFLOW];
 
     /// `comment`, which every kind has.
     pub const COMMENT: KeySpec = KeySpec::new("comment", "COMMENT", KeyKind::Sentence, "a note for people");
@@ -345,12 +376,29 @@ pub struct TargetKind {
     pub env: &'static str,
     /// A sentence for the list of subsystems.
     pub help: &'static str,
-    /// Its keys, without `enable`, which every kind has.
+    /// Its keys, without `enable` and [`KeySpec::OF_EVERY_KIND`], which every kind has.
     pub keys: &'static [KeySpec],
-    /// Checks settings without contacting anything: a sentence that names the key at fault.
+    /// Checks the settings of its row without contacting anything: a sentence that names the key at fault.
     pub check: fn(&TargetSettings) -> Result<(), String>,
     /// Makes the target of settings that passed their check. Reads certificates, contacts nothing.
     pub connect: fn(&TargetSettings, &Surroundings) -> MadeTarget,
+}
+
+impl TargetKind {
+    /// All its keys: those of its row and those of every kind.
+    pub fn every_key(&self) -> impl Iterator<Item = &'static KeySpec> {
+        self.keys.iter().chain(KeySpec::OF_EVERY_KIND)
+    }
+
+    /// Checks settings, those of every kind too, without contacting anything.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that names the key at fault.
+    pub fn check_all(&self, settings: &TargetSettings) -> Result<(), String> {
+        Bounds::of(settings)?;
+        (self.check)(settings)
+    }
 }
 
 /// The kinds of target this build has, in the order `mc admin config export` shows them.
@@ -390,7 +438,7 @@ pub fn render_keys() -> String {
             "### `{}`\n\n{}\n\n| key | environment | default | |\n|---|---|---|---|\n",
             row.subsystem, row.help
         );
-        for key in row.keys {
+        for key in row.every_key() {
             let default = if key.default.is_empty() { String::new() } else { format!("`{}`", key.default) };
             let required = if key.is_required { "**required**; " } else { "" };
             page += &format!(
@@ -428,6 +476,8 @@ pub struct TargetReport {
     pub oldest: Option<Sequence>,
     /// How long that has waited, in milliseconds; 0 when none waits. This is the target's lag.
     pub oldest_wait_ms: u64,
+    /// Changes it was never told since start, because more waited than may.
+    pub dropped: u64,
     /// Its dead letters.
     pub dead_letters: u64,
     /// Whether an operator paused it.
@@ -443,7 +493,7 @@ pub struct Totals {
     pub sent: u64,
     /// Failed tries.
     pub errors: u64,
-    /// Records given up. Nothing is, so it is 0; MinIO's metric of that name exists.
+    /// Changes that targets were never told, because more waited than may.
     pub skipped: u64,
     /// Deliveries under way.
     pub in_progress: u64,
@@ -507,7 +557,7 @@ mod tests {
     fn kinds_stand_in_order_and_none_names_a_key_twice() {
         assert!(TARGETS.is_sorted_by_key(|row| row.subsystem));
         for row in TARGETS {
-            let mut names: Vec<_> = row.keys.iter().map(|key| key.name).collect();
+            let mut names: Vec<_> = row.every_key().map(|key| key.name).collect();
             names.sort_unstable();
             assert!(names.is_sorted_by(|a, b| a < b), "{}: {names:?}", row.kind);
         }

@@ -4,12 +4,12 @@
 //!
 //! 1. At most one change of a key is under way; the next one of that key follows its acknowledgement.
 //! 2. [`Window::acknowledged`] never reaches a change that is in the window.
-//! 3. A change leaves only when it is done with: acknowledged, or durably a dead letter.
+//! 3. A change leaves only when it is done with: acknowledged, durably a dead letter, or counted in a gap.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use store::{Change, Sequence};
+use store::{BucketName, Change, Sequence};
 use tidings_store as store;
 use tokio::time::Instant;
 
@@ -33,6 +33,7 @@ pub(crate) struct Window {
 }
 
 struct Waiting {
+    key: Arc<str>,
     /// When it happened, milliseconds since 1970.
     time_ms: u64,
     bytes: u64,
@@ -121,10 +122,11 @@ impl Window {
     /// Takes in a change.
     pub(crate) fn push(&mut self, change: Change) {
         self.pass(change.sequence);
-        let waiting = Waiting { time_ms: change.time_ms, bytes: change_bytes(&change) };
-        self.bytes += waiting.bytes;
-        self.unacknowledged.insert(change.sequence, waiting);
         let key: Arc<str> = Arc::from(path(&change));
+        let bytes = change_bytes(&change);
+        self.bytes += bytes;
+        let waiting = Waiting { key: Arc::clone(&key), time_ms: change.time_ms, bytes };
+        self.unacknowledged.insert(change.sequence, waiting);
         let queue = self.keys.entry(Arc::clone(&key)).or_default();
         if queue.changes.is_empty() {
             self.ready.push_back(key);
@@ -133,9 +135,17 @@ impl Window {
     }
 
     /// The next change to deliver, now under way, and whether it was tried before. `None` when every key has one
-    /// under way or waits.
-    pub(crate) fn start(&mut self, now: Instant) -> Option<(Arc<str>, &Change, bool)> {
-        let is_due = |key: &Arc<str>| self.keys[key].not_before.is_none_or(|time| time <= now);
+    /// under way, waits, or is in a bucket that is held.
+    pub(crate) fn start(
+        &mut self,
+        now: Instant,
+        is_held: impl Fn(&BucketName) -> bool,
+    ) -> Option<(Arc<str>, &Change, bool)> {
+        let is_due = |key: &Arc<str>| {
+            let queue = &self.keys[key];
+            let is_free = queue.changes.front().is_some_and(|change| !is_held(&change.bucket));
+            is_free && queue.not_before.is_none_or(|time| time <= now)
+        };
         let place = self.ready.iter().position(is_due)?;
         let key = self.ready.remove(place).expect("the place was found just now");
         let queue = self.keys.get_mut(&key).expect("a ready key is in the window");
@@ -157,16 +167,34 @@ impl Window {
 
     /// The change of a key that was under way is done with, and leaves.
     pub(crate) fn finish(&mut self, key: &Arc<str>) {
-        let queue = self.keys.get_mut(key).expect("a key under way is in the window");
-        let change = queue.changes.pop_front().expect("a key under way has a change");
+        if self.leave(key).1 {
+            self.ready.push_back(Arc::clone(key));
+        }
+    }
+
+    /// Takes out the oldest change. Nothing may be under way.
+    pub(crate) fn drop_oldest(&mut self) -> Option<Change> {
+        let key = Arc::clone(&self.unacknowledged.first_key_value()?.1.key);
+        let (change, has_more) = self.leave(&key);
+        if !has_more {
+            let place = self.ready.iter().position(|ready| *ready == key);
+            self.ready.remove(place.expect("a key of which nothing is under way is ready"));
+        }
+        Some(change)
+    }
+
+    /// Takes out the first change of a key; whether the key has more.
+    fn leave(&mut self, key: &Arc<str>) -> (Change, bool) {
+        let queue = self.keys.get_mut(key).expect("a key that is named is in the window");
+        let change = queue.changes.pop_front().expect("a key in the window has a change");
         let waiting = self.unacknowledged.remove(&change.sequence);
         self.bytes -= waiting.map_or(0, |waiting| waiting.bytes);
         *queue = KeyQueue { changes: std::mem::take(&mut queue.changes), ..KeyQueue::default() };
-        if queue.changes.is_empty() {
+        let has_more = !queue.changes.is_empty();
+        if !has_more {
             self.keys.remove(key);
-        } else {
-            self.ready.push_back(Arc::clone(key));
         }
+        (change, has_more)
     }
 
     /// The change of a key that was under way must be tried again, before the others that wait.
@@ -215,7 +243,7 @@ mod tests {
     }
 
     fn start(window: &mut Window) -> Option<(Arc<str>, u64)> {
-        window.start(Instant::now()).map(|(key, change, _)| (key, change.sequence.0))
+        window.start(Instant::now(), |_| false).map(|(key, change, _)| (key, change.sequence.0))
     }
 
     fn started(window: &mut Window) -> Vec<(Arc<str>, u64)> {
@@ -262,6 +290,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_dropped_is_the_oldest_and_its_key_goes_on_with_the_next() {
+        let mut window = Window::new(Sequence(0));
+        for (sequence, key) in [(1, "a"), (2, "b"), (3, "a")] {
+            window.push(change(sequence, key));
+        }
+        let dropped = [window.drop_oldest(), window.drop_oldest()];
+        assert_eq!(dropped.map(|change| change.map(|change| change.sequence.0)), [Some(1), Some(2)]);
+        assert_eq!((window.acknowledged(), window.len()), (Sequence(2), 1));
+        assert_eq!(started(&mut window), [(Arc::from("b/a"), 3)]);
+    }
+
+    #[test]
+    fn changes_of_a_bucket_that_is_held_wait() {
+        let mut window = Window::new(Sequence(0));
+        window.push(change(1, "a"));
+        assert!(window.start(Instant::now(), |bucket| bucket.as_str() == "b").is_none());
+        assert!(window.start(Instant::now(), |bucket| bucket.as_str() == "c").is_some());
+    }
+
+    #[test]
     fn refusals_are_those_of_one_change_and_a_later_one_of_its_key_begins_anew() {
         let mut window = Window::new(Sequence(0));
         window.push(change(1, "a"));
@@ -269,7 +317,7 @@ mod tests {
         let (key, _) = start(&mut window).unwrap();
         assert_eq!([window.count_refusal(&key), window.count_refusal(&key)], [1, 2]);
         window.finish(&key);
-        let (key, change, was_tried) = window.start(Instant::now()).unwrap();
+        let (key, change, was_tried) = window.start(Instant::now(), |_| false).unwrap();
         assert_eq!((change.sequence, was_tried), (Sequence(2), false));
         assert_eq!(window.count_refusal(&key), 1);
     }
@@ -289,6 +337,6 @@ mod tests {
         window.put_off(a, now);
         assert_eq!(started(&mut window), [(Arc::from("b/b"), 2)]);
         let due = window.next_due(now).unwrap();
-        assert_eq!(window.start(due).map(|(key, ..)| key), Some(Arc::from("b/a")));
+        assert_eq!(window.start(due, |_| false).map(|(key, ..)| key), Some(Arc::from("b/a")));
     }
 }

@@ -1,12 +1,13 @@
 //! Cursors: how far a target has acknowledged, one per target and partition.
 //!
 //! A cursor moves by an ordinary commit that carries no change and wakes nobody; a crash repeats
-//! deliveries and never skips one.
+//! deliveries and never skips one. What a target is never told is a gap, written by the commit that moves the cursor over it.
 
 use crate::batch::{Batch, Mutation, Put};
 use crate::change::{Change, Sequence};
 use crate::engine::PartitionId;
 use crate::error::Error;
+use crate::gap::GapWrites;
 use crate::schema::{self, CursorRow};
 use crate::store::Store;
 
@@ -61,13 +62,29 @@ impl Store {
     ///
     /// What the engine refuses.
     pub async fn advance(&self, partition: PartitionId, target: &str, to: Sequence) -> Result<(), Error> {
+        self.advance_over(partition, target, to, GapWrites::default()).await
+    }
+
+    /// Moves a target's cursor and writes in the same commit which gaps began or grew and which were told.
+    ///
+    /// # Errors
+    ///
+    /// What the engine refuses.
+    pub async fn advance_over(
+        &self,
+        partition: PartitionId,
+        target: &str,
+        to: Sequence,
+        gaps: GapWrites,
+    ) -> Result<(), Error> {
         let put = Put {
             key: schema::cursor_key(target),
             value: schema::encode(&CursorRow { acknowledged: to }),
             ..Put::default()
         };
         let released = Some(self.released(partition, target, Some(to)).await?);
-        let batch = Batch { mutations: vec![Mutation::Put(put)], rides: true, released, ..Batch::default() };
+        let mutations = gaps.mutations(target).chain([Mutation::Put(put)]).collect();
+        let batch = Batch { mutations, rides: true, released, ..Batch::default() };
         self.commit(partition, batch).await?;
         Ok(())
     }
@@ -100,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Forgets a target: its cursors, its dead letters and its pause.
+    /// Forgets a target: its cursors, its dead letters, its gaps and its pause.
     ///
     /// # Errors
     ///
@@ -111,6 +128,7 @@ impl Store {
                 mutations: vec![
                     Mutation::Delete(schema::cursor_key(target)),
                     Mutation::DeletePrefix(schema::dead_letters(target)),
+                    Mutation::DeletePrefix(schema::gaps(target)),
                     Mutation::Delete(schema::pause_key(target)),
                 ],
                 rides: true,

@@ -117,6 +117,7 @@ impl Store {
                 rides: false,
                 released: None,
             };
+            self.admit(bucket.partition, &batch)?;
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => return Ok(Deleted { existed: true }),
                 Err(EngineError::Precondition { .. }) => self.reload_bucket(&bucket).await?,
@@ -158,6 +159,7 @@ impl Store {
                 rides: false,
                 released: None,
             };
+            self.admit(bucket.partition, &batch)?;
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => {
                     return Ok(Deleted { existed: there.is_some() });

@@ -97,6 +97,12 @@ pub enum Error {
         /// How often it was tried.
         tries: u32,
     },
+    /// As much waits for a target as may, and its bound is to refuse what would have to wait too.
+    #[error("as much waits for the target {target} as may: it refuses changes until it has caught up")]
+    TargetFull {
+        /// `id:type`.
+        target: String,
+    },
     /// A stored record cannot be read: damage that checksums did not see, or a newer version's form.
     #[error("the record under {key} cannot be read: {reason}")]
     Unreadable {

@@ -26,6 +26,7 @@ pub mod dead;
 pub mod delete;
 pub mod engine;
 pub mod error;
+pub mod gap;
 pub mod heal;
 pub mod listing;
 pub mod multipart;
@@ -57,6 +58,7 @@ pub use engine::{
     Stage, StageHint,
 };
 pub use error::Error;
+pub use gap::Gap;
 pub use heal::{HealReport, Share};
 pub use names::{BucketName, ObjectKey, UploadId, VersionId};
 pub use object::{ETag, Object, ObjectHeaders};

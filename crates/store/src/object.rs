@@ -227,6 +227,7 @@ impl Store {
                 changes: vec![change],
                 ..Batch::default()
             };
+            self.admit(bucket.partition, &batch)?;
             match self.commit(bucket.partition, batch).await {
                 Ok(_) => return Ok(true),
                 Err(EngineError::Precondition { .. }) => {

@@ -4,6 +4,7 @@
 
 use crate::bucket::Bucket;
 use crate::change::{ChangeKind, ObjectSummary, Sequence};
+use crate::engine::PartitionId;
 use crate::names::ObjectKey;
 
 /// Who a change is for.
@@ -17,7 +18,7 @@ pub struct Recipients {
 
 /// Answers which targets a change is for, and is woken when one is durable.
 ///
-/// Both calls are made on the path of a request: they neither block nor wait.
+/// All calls are made on the path of a request: they neither block nor wait.
 pub trait Recorder: Send + Sync + 'static {
     /// Whom the rules in the bucket's configuration name. `object` is what rules on metadata and tags compare;
     /// where there is none, as for what was removed, they match nothing.
@@ -33,6 +34,9 @@ pub trait Recorder: Send + Sync + 'static {
     ///
     /// Only asked for accesses; every other change is kept in any case.
     fn is_awaited(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool;
+
+    /// A target among those of a change (`id:type`) that nothing more may wait for.
+    fn full(&self, partition: PartitionId, targets: &[String]) -> Option<String>;
 
     /// Changes up to `sequence` are durable: relays and listeners may read on.
     fn committed(&self, sequence: Sequence);
@@ -55,6 +59,10 @@ impl Recorder for Silent {
 
     fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {
         false
+    }
+
+    fn full(&self, _partition: PartitionId, _targets: &[String]) -> Option<String> {
+        None
     }
 
     fn committed(&self, _sequence: Sequence) {}

@@ -29,6 +29,8 @@ pub(crate) const BUCKETS: &[u8] = b"b";
 pub(crate) const CURSORS: &[u8] = b"c";
 /// Prefix of all dead letters.
 pub(crate) const DEAD_LETTERS: &[u8] = b"d";
+/// Prefix of all gaps.
+pub(crate) const GAPS: &[u8] = b"g";
 /// Prefix of all pauses.
 pub(crate) const PAUSES: &[u8] = b"h";
 /// Prefix of all settings.
@@ -101,6 +103,16 @@ pub(crate) fn dead_letters(target: &str) -> Bytes {
 /// Key of a dead letter.
 pub(crate) fn dead_letter_key(target: &str, sequence: Sequence) -> Bytes {
     join(&[&dead_letters(target), &sequence.0.to_be_bytes()])
+}
+
+/// Prefix of all gaps of a target; the name of a bucket follows.
+pub(crate) fn gaps(target: &str) -> Bytes {
+    join(&[GAPS, target.as_bytes(), b"\0"])
+}
+
+/// Key of a gap.
+pub(crate) fn gap_key(target: &str, bucket: &BucketName) -> Bytes {
+    join(&[&gaps(target), bucket.as_str().as_bytes()])
 }
 
 /// Key of a target's pause.

@@ -123,6 +123,15 @@ impl Store {
         &*self.clock
     }
 
+    /// Refuses a batch that tells something to a target for which nothing more may wait.
+    pub(crate) fn admit(&self, partition: PartitionId, batch: &Batch) -> Result<(), Error> {
+        let named = batch.changes.iter().filter(|change| !change.targets.is_empty());
+        match named.filter_map(|change| self.recorder.full(partition, &change.targets)).next() {
+            Some(target) => Err(Error::TargetFull { target }),
+            None => Ok(()),
+        }
+    }
+
     /// Commits a batch, wakes the recorder and gives back what nothing names any more.
     pub(crate) async fn commit(
         &self,
@@ -279,6 +288,26 @@ mod tests {
         assert_eq!(fixture.delete("rose.jpg").await.unwrap_err(), contended);
         fixture.engine.fail_commits(refusals[1..].to_vec());
         assert!(fixture.put_if("rose.jpg", b"ab", condition).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_full_target_would_have_to_be_told_is_refused_and_nothing_changes() {
+        let fixture = Fixture::new().await;
+        fixture.put("free", b"ab").await;
+        let rules = Some(Bytes::from_static(b"1:kafka,2:mqtt"));
+        fixture.store.set_document(&fixture.album, Bucket::NOTIFICATION, rules).await.unwrap();
+        fixture.recorder.set_full(&["2:mqtt"]);
+        let full = Error::TargetFull { target: "2:mqtt".to_owned() };
+        let put = fixture.to_put("rose.jpg", b"ab").await;
+        assert_eq!(fixture.store.put_object(put).await.unwrap_err(), full);
+        assert_eq!(fixture.delete("free").await.unwrap_err(), full);
+        let deletes = vec![to_delete("free"), to_delete("rose.jpg")];
+        let deleted = fixture.store.delete_objects(&fixture.album, deletes, Origin::default()).await;
+        assert_eq!(deleted, Ok(vec![Err(full.clone()), Err(full)]));
+        assert_eq!(fixture.told().await, ["BucketCreated album/", "Put album/free"]);
+
+        fixture.recorder.set_full(&["3:nats"]);
+        fixture.delete("free").await.unwrap();
     }
 
     #[tokio::test]

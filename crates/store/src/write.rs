@@ -43,6 +43,7 @@ impl Store {
             mutations.push(Mutation::Put(put));
             let batch =
                 Batch { preconditions, mutations, changes: vec![change], rides: false, released: None };
+            self.admit(bucket.partition, &batch)?;
             match self.commit_naming(&mut draft.content, bucket.partition, batch).await {
                 Ok(committed) => return Ok(draft.into_object(&bucket, committed.sequence, modified_ms)),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,

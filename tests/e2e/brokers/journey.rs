@@ -282,9 +282,9 @@ pub(super) async fn a_record_arrives(part: &Part) {
 pub(super) async fn promises_are_kept(part: &Part) {
     part.start().await;
     let row = target_kind(part.kind).expect("the build has the kind");
-    let mut values: BTreeMap<_, _> = row.keys.iter().map(|key| (key.name, key.default.to_owned())).collect();
+    let mut values: BTreeMap<_, _> = row.every_key().map(|key| (key.name, key.default.to_owned())).collect();
     for (name, value) in &part.settings {
-        let key = row.keys.iter().find(|key| key.env == *name).expect("a setting is of a key");
+        let key = row.every_key().find(|key| key.env == *name).expect("a setting is of a key");
         values.insert(key.name, value.clone());
     }
     let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: row.kind }, values };

@@ -159,7 +159,7 @@ impl Settings {
             return Ok(());
         };
         let settings = self.target_settings(subsystem, kind, target);
-        (kind.check)(&settings).map_err(|reason| ConfigError::Target { place: place.title(), reason })
+        kind.check_all(&settings).map_err(|reason| ConfigError::Target { place: place.title(), reason })
     }
 
     /// The settings of every notification target that is on. Some may not pass their check: the environment
@@ -182,7 +182,7 @@ impl Settings {
         kind: &notify::TargetKind,
         target: &str,
     ) -> TargetSettings {
-        let keys = subsystem.keys.iter().filter(|key| kind.keys.iter().any(|spec| spec.name == key.name));
+        let keys = subsystem.keys.iter().filter(|key| kind.every_key().any(|spec| spec.name == key.name));
         TargetSettings {
             target: TargetId { id: target.to_owned(), kind: kind.kind },
             values: keys.map(|key| (key.name, self.value(subsystem, target, key))).collect(),

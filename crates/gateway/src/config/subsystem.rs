@@ -135,7 +135,7 @@ impl Subsystem {
             is_hidden: false,
             help: "whether records go to this target; on as soon as its required keys are set",
         };
-        let keys = kind.keys.iter().filter(|key| key.name != ENABLE).map(Key::of_target);
+        let keys = kind.every_key().filter(|key| key.name != ENABLE).map(Key::of_target);
         Subsystem {
             name: kind.subsystem,
             env: vec![format!("NOTIFY_{}", kind.env)],

@@ -6,6 +6,7 @@
 mod aws;
 mod ceph;
 mod cloudevents;
+pub mod gap;
 mod json;
 pub mod minio;
 #[cfg(test)]

@@ -19,7 +19,7 @@
 
 use std::sync::Arc;
 
-use store::DeadLetter;
+use store::{BucketName, DeadLetter};
 use tidings_store as store;
 use tokio::time::Instant;
 
@@ -36,6 +36,8 @@ pub(super) enum Settled {
     Delivered { key: Arc<str>, outcome: Outcome },
     /// The commit of a dead letter; whether it was a new one.
     Buried { key: Arc<str>, result: Result<bool, store::Error> },
+    /// The delivery of a gap record.
+    Told { bucket: BucketName, outcome: Outcome },
 }
 
 impl Course {
@@ -44,16 +46,14 @@ impl Course {
         match settled {
             Settled::Delivered { key, outcome: Outcome::Acknowledged } => {
                 self.finish(&key);
-                self.refused_in_row = 0;
-                self.sick_until = None;
-                self.sick_backoff.reset();
-                self.relay.health.acknowledged();
+                self.took_something();
             }
             Settled::Delivered { key, outcome: Outcome::Away(reason) } => {
                 self.window.put_back(key);
                 self.turn_sick(&reason);
             }
             Settled::Delivered { key, outcome: Outcome::Refused(reason) } => self.refused(key, reason),
+            Settled::Told { bucket, outcome } => self.settle_gap(bucket, outcome),
             Settled::Buried { key, result: Ok(_) } => self.finish(&key),
             Settled::Buried { key, result: Err(error) } => {
                 tracing::warn!(target_id = %self.relay.name, %key, %error, "a dead letter could not be written, its record is tried again");
@@ -68,8 +68,16 @@ impl Course {
         self.finished_since += 1;
     }
 
+    /// The target acknowledged a delivery: it is well.
+    pub(super) fn took_something(&mut self) {
+        self.refused_in_row = 0;
+        self.sick_until = None;
+        self.sick_backoff.reset();
+        self.relay.health.acknowledged();
+    }
+
     /// Failures of deliveries that were under way together are one failure: the delay grows once.
-    fn turn_sick(&mut self, reason: &str) {
+    pub(super) fn turn_sick(&mut self, reason: &str) {
         self.relay.health.failed(reason);
         let now = Instant::now();
         if self.sick_until.is_none_or(|until| until <= now) {

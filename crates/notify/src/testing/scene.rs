@@ -9,8 +9,8 @@ use store::object::PutObject;
 use store::testing::MemoryEngine;
 use store::testing::fixture::{HandClock, bucket, key};
 use store::{
-    Bucket, BucketName, ChangeKind, Clock, ETag, ObjectHeaders, Origin, PartitionId, Recorder, Sequence,
-    Store, WriteCondition,
+    Bucket, BucketName, ChangeKind, Clock, ETag, Object, ObjectHeaders, Origin, PartitionId, Recorder,
+    Sequence, Store, WriteCondition,
 };
 use tidings_store as store;
 
@@ -88,6 +88,13 @@ impl Scene {
         self.notifier.apply(ids.iter().map(|id| settings(id, "")).collect()).await
     }
 
+    /// Gives the only target these settings.
+    pub(crate) async fn set(&self, target: &str, values: &[(&'static str, &str)]) {
+        let values = values.iter().map(|&(name, value)| (name, value.to_owned())).collect();
+        let settings = TargetSettings { values, ..settings(target, "") };
+        assert_eq!(self.notifier.apply(vec![settings]).await, []);
+    }
+
     /// Sets the album's rules: pairs of prefix and target, for everything created and removed.
     pub(crate) async fn announce(&self, rules: &[(&str, &str)]) {
         let rules = rules.iter().map(|(prefix, target)| RawRule {
@@ -119,6 +126,11 @@ impl Scene {
 
     /// Puts an empty object into the album.
     pub(crate) async fn put(&self, name: &str) {
+        self.try_put(name).await.expect("nothing speaks against the put");
+    }
+
+    /// The same where something may.
+    pub(crate) async fn try_put(&self, name: &str) -> Result<Object, store::Error> {
         let writer = self.store.receive(&self.album, Some(0)).await.expect("the album is there");
         let put = PutObject {
             bucket: self.album.clone(),
@@ -131,7 +143,7 @@ impl Scene {
             kind: ChangeKind::Put,
             origin: Origin::default(),
         };
-        self.store.put_object(put).await.expect("nothing speaks against the put");
+        self.store.put_object(put).await
     }
 
     /// Puts several, one after the other.
@@ -170,24 +182,16 @@ impl Scene {
 
     /// Waits until a report of a target is as it should be. For tests whose clock runs by itself too.
     pub(crate) async fn reported(&self, target: &str, is_so: impl Fn(&TargetReport) -> bool) {
-        within_an_hour(async {
-            while !is_so(&self.report(target).await) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        until(async || is_so(&self.report(target).await)).await;
     }
 
     /// Waits until a target has so many dead letters.
     pub(crate) async fn has_dead(&self, target: &str, letters: usize) {
         // They are counted just before they are written.
         let name = format!("{target}:memory");
-        let found =
-            async || self.notifier.dead_letters(&name, None, 100).await.expect("the engine can be read");
-        within_an_hour(async {
-            while found().await.len() != letters {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        until(async || {
+            let found = self.notifier.dead_letters(&name, None, 100).await;
+            found.expect("the engine can be read").len() == letters
         })
         .await;
     }
@@ -205,12 +209,7 @@ impl Scene {
             .await
             .expect("the engine can be read");
         let newest = newest.last().map_or(Sequence::ZERO, |change| change.sequence);
-        within_an_hour(async {
-            while self.cursor(target).await < Some(newest) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await;
+        until(async || self.cursor(target).await >= Some(newest)).await;
     }
 }
 
@@ -227,7 +226,16 @@ pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, future).await.expect("what the test waits for comes in time")
 }
 
-/// The same for tests whose clock runs by itself.
+/// Looks until it is so, for a time that a clock which runs by itself does not shorten.
+pub(crate) async fn until(is_so: impl AsyncFn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < DEADLINE, "what the test waits for comes in time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// As [`within`], for tests whose clock runs by itself.
 pub(crate) async fn within_an_hour<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PAUSED_DEADLINE, future).await.expect("what the test waits for comes in time")
 }

@@ -47,12 +47,18 @@ impl Clock for HandClock {
 #[derive(Debug, Default)]
 pub struct ListedTargets {
     woken: Mutex<Vec<Sequence>>,
+    full: Mutex<Vec<String>>,
 }
 
 impl ListedTargets {
     /// The sequences it was woken with, in order.
     pub fn woken(&self) -> Vec<Sequence> {
         self.woken.lock().clone()
+    }
+
+    /// Says for which targets nothing more may wait.
+    pub fn set_full(&self, targets: &[&str]) {
+        *self.full.lock() = targets.iter().map(|&target| target.to_owned()).collect();
     }
 }
 
@@ -72,6 +78,11 @@ impl Recorder for ListedTargets {
 
     fn is_awaited(&self, _bucket: &Bucket, _kind: ChangeKind, _key: &ObjectKey) -> bool {
         false
+    }
+
+    fn full(&self, _partition: PartitionId, targets: &[String]) -> Option<String> {
+        let full = self.full.lock();
+        targets.iter().find(|target| full.contains(target)).cloned()
     }
 
     fn committed(&self, sequence: Sequence) {
