@@ -8,6 +8,11 @@
 #[path = "crash/kill.rs"]
 mod crash;
 mod e2e;
+// The checker of `tests/lossless/run` is a program of its own; its judge is tested here.
+#[path = "lossless/judge/mod.rs"]
+mod judge;
+#[path = "lossless/judged/mod.rs"]
+mod judged;
 mod pages;
 mod support;
 mod tidy;

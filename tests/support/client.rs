@@ -9,10 +9,12 @@ use tidings_s3::sigv4::{Request, RequestSigner};
 
 use super::xml;
 
-/// A client with the root's default keys.
+/// A client with the root's default keys, unless it was given others.
 #[derive(Clone)]
 pub(crate) struct Client {
     endpoint: String,
+    access_key: String,
+    secret_key: String,
     http: reqwest::Client,
 }
 
@@ -50,7 +52,12 @@ impl Answer {
 
 impl Client {
     pub(crate) fn new(endpoint: &str) -> Client {
-        Client { endpoint: endpoint.to_owned(), http: reqwest::Client::new() }
+        Client::with_keys(endpoint, "minioadmin", "minioadmin")
+    }
+
+    pub(crate) fn with_keys(endpoint: &str, access_key: &str, secret_key: &str) -> Client {
+        let (access_key, secret_key) = (access_key.to_owned(), secret_key.to_owned());
+        Client { endpoint: endpoint.to_owned(), access_key, secret_key, http: reqwest::Client::new() }
     }
 
     /// Sends a signed request; `target` is path and query, percent-encoded.
@@ -84,8 +91,8 @@ impl Client {
         let mut fields = vec![("host".to_owned(), host.to_owned())];
         fields.extend(headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let signer = RequestSigner {
-            access_key: "minioadmin",
-            secret_key: "minioadmin",
+            access_key: &self.access_key,
+            secret_key: &self.secret_key,
             session_token: None,
             region: "us-east-1",
             service: "s3",

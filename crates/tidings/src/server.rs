@@ -50,11 +50,35 @@ impl Server {
     ///
     /// [`Fatal`], told for the operator. What was opened is closed again; nothing answered.
     pub async fn start(settings: Settings) -> Result<Server, Fatal> {
-        let certificates = load_certificates(&settings)?;
-        let reserved = Reserved::take(&settings.address)?;
-        let addresses = reserved.addresses().to_vec();
+        let port = Port::take(&settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let engine = open_drives(&settings, Arc::clone(&clock)).await?;
+        Server::open(settings, port, engine, clock).await
+    }
+
+    /// As [`Server::start`], over sets that are open already and under another clock. What the settings say of drives
+    /// has no effect.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn start_with(
+        settings: Settings,
+        engine: Arc<Sets>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Server, Fatal> {
+        let port = Port::take(&settings)?;
+        Server::open(settings, port, engine, clock).await
+    }
+
+    async fn open(
+        settings: Settings,
+        port: Port,
+        engine: Arc<Sets>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Server, Fatal> {
+        let Port { certificates, reserved } = port;
+        let addresses = reserved.addresses().to_vec();
         let sets = engine.reports();
         // The first set is the server; the others belong to it.
         let deployment_id = sets[0].id.clone();
@@ -149,6 +173,19 @@ impl Server {
         if let Some(watch) = self.certificate_watch {
             watch.abort();
         }
+    }
+}
+
+/// What is looked at before any drive is touched.
+struct Port {
+    certificates: Option<Arc<Certificates>>,
+    reserved: Reserved,
+}
+
+impl Port {
+    fn take(settings: &Settings) -> Result<Port, Fatal> {
+        let certificates = load_certificates(settings)?;
+        Ok(Port { certificates, reserved: Reserved::take(&settings.address)? })
     }
 }
 

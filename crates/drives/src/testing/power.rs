@@ -65,7 +65,12 @@ impl Power {
 
     /// Lets it fail at the next step.
     pub fn cut(&self) {
-        self.limit.store(self.steps(), Ordering::SeqCst);
+        self.cut_after(0);
+    }
+
+    /// Lets it fail during the step after `steps` more whole ones: among those of several drives that write at once.
+    pub fn cut_after(&self, steps: u64) {
+        self.limit.store(self.steps() + steps, Ordering::SeqCst);
     }
 
     pub(super) fn step(&self) -> io::Result<Step> {

@@ -1,0 +1,98 @@
+//! The consumer of a row: a webhook of this program, or a topic of Kafka.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::judge::{Answer, Operation, Told};
+use crate::load::AGENT;
+use crate::sink::Sink;
+use crate::support::parts::part;
+
+/// How long nothing must have come after the last missing record came, so that duplicates are counted too.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// See the module header.
+pub(crate) enum Consumer {
+    Webhook(Sink),
+    Kafka { topic: String },
+}
+
+impl Consumer {
+    /// The webhook, where the row has one.
+    pub(crate) fn sink(&mut self) -> &mut Sink {
+        match self {
+            Consumer::Webhook(sink) => sink,
+            Consumer::Kafka { .. } => panic!("the row has no webhook"),
+        }
+    }
+
+    /// What came so far, in the order of arrival; for Kafka in that of its partitions.
+    async fn told(&self) -> Vec<Told> {
+        match self {
+            Consumer::Webhook(sink) => sink.told(),
+            Consumer::Kafka { topic } => {
+                let records = part("kafka.sh", &["records", topic]).await;
+                let values = records.lines().filter_map(|line| line.splitn(3, '\t').nth(2));
+                values.map(|value| told(value.as_bytes())).collect()
+            }
+        }
+    }
+
+    /// Waits until every acknowledged operation was told and nothing more comes, or until nothing has come for as
+    /// long as `patience`; gives what came.
+    pub(crate) async fn all_told(&self, operations: &[Operation], patience: Duration) -> Vec<Told> {
+        let mut missing: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for operation in operations {
+            if matches!(operation.answer, Answer::Acknowledged { .. }) {
+                missing.entry(&operation.key).or_default().insert(&operation.token);
+            }
+        }
+        let (mut seen, mut since) = (0, Instant::now());
+        loop {
+            let told = self.told().await;
+            if told.len() > seen {
+                since = Instant::now();
+                for told in &told[seen..] {
+                    let (Some(token), Some(of_key)) = (&told.token, missing.get_mut(told.key.as_str()))
+                    else {
+                        continue;
+                    };
+                    of_key.remove(token.as_str());
+                    if of_key.is_empty() {
+                        missing.remove(told.key.as_str());
+                    }
+                }
+                seen = told.len();
+            }
+            let enough = if missing.is_empty() { QUIET } else { patience };
+            if since.elapsed() >= enough {
+                return told;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+}
+
+/// A record in MinIO's form, as a target gets it.
+pub(crate) fn told(body: &[u8]) -> Told {
+    let envelope: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |pointer: &str| envelope.pointer(pointer)?.as_str().map(str::to_owned);
+    let agent = text("/Records/0/source/userAgent");
+    let metadata = text("/Records/0/s3/object/userMetadata/X-Amz-Meta-Token");
+    Told {
+        key: text("/Key").unwrap_or_default(),
+        event: text("/EventName").unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()),
+        sequencer: text("/Records/0/s3/object/sequencer")
+            .and_then(|digits| u128::from_str_radix(&digits, 16).ok())
+            .unwrap_or_default(),
+        token: agent.and_then(|agent| agent.strip_prefix(AGENT).map(str::to_owned)).or(metadata),
+        request_id: text("/Records/0/responseElements/x-amz-request-id").filter(|id| !id.is_empty()),
+        etag: text("/Records/0/s3/object/eTag").filter(|etag| !etag.is_empty()),
+        size_bytes: envelope.pointer("/Records/0/s3/object/size").and_then(Value::as_u64),
+    }
+}
