@@ -135,8 +135,13 @@ def a_notification_rule_that_cannot_hold():
     refused("the same event twice", 400, "InvalidArgument", lambda: rules(RULE.format("<Event>s3:ObjectCreated:*</Event>")))
     refused("overlapping rules", 400, "InvalidArgument", lambda: rules(filtered("prefix", "a/"), filtered("prefix", "a/")))
     refused("a filter of an unknown name", 400, "InvalidArgument", lambda: rules(filtered("middle", "a")))
-    refused("a topic rule", 400, "UnsupportedNotification", lambda: rules(
-        "<TopicConfiguration><Event>s3:ObjectCreated:*</Event><Topic>arn:aws:sns:::t</Topic></TopicConfiguration>"))
+    refused("a rule of a topic that is not there", 404, "NoSuchKey", lambda: rules(
+        "<TopicConfiguration><Id>t</Id><Topic>arn:aws:sns:::t</Topic></TopicConfiguration>"))
+    refused("a rule of a topic without an id", 400, "InvalidArgument", lambda: rules(
+        "<TopicConfiguration><Topic>arn:aws:sns:::t</Topic></TopicConfiguration>"))
+    refused("a function", 400, "UnsupportedNotification", lambda: rules(
+        "<CloudFunctionConfiguration><Event>s3:ObjectCreated:*</Event><CloudFunction>arn:x</CloudFunction>"
+        "</CloudFunctionConfiguration>"))
 
 
 def a_name_that_is_none():

@@ -24,8 +24,8 @@ use crate::Gateway;
 use crate::context::{Fields, Request};
 use crate::error::Failure;
 
-/// The service that signatures of this server name.
-const SERVICE: &str = "s3";
+/// The service that signatures of this server name, but for calls of SNS.
+pub(crate) const SERVICE: &str = "s3";
 
 /// What a presigned query says of its signature and of the framing of the body.
 const QUERY_ONLY: [&str; 11] = [
@@ -42,8 +42,8 @@ const QUERY_ONLY: [&str; 11] = [
     "x-amz-trailer",
 ];
 
-/// Finds out who asks, and fixes how the body is framed. `region` is what a signature must name; empty for
-/// any.
+/// Finds out who asks, and fixes how the body is framed. `service` and `region` are what a signature must
+/// name; an empty region is any.
 ///
 /// # Errors
 ///
@@ -52,9 +52,10 @@ const QUERY_ONLY: [&str; 11] = [
 pub(crate) fn authenticate(
     gateway: &Gateway,
     request: &mut Request,
+    service: &str,
     region: &str,
 ) -> Result<Caller, Failure> {
-    let rules = Rules { now_s: gateway.now_s(), region, service: SERVICE };
+    let rules = Rules { now_s: gateway.now_s(), region, service };
     let fields = Fields(&request.head.headers);
     let wire = sigv4::Request {
         method: request.head.method.as_str(),

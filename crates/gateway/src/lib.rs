@@ -23,6 +23,7 @@ mod signing_keys;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod work;
 
 use std::net::SocketAddr;
@@ -175,6 +176,9 @@ impl Gateway {
 
     /// The path of an S3 request.
     async fn serve_s3(self: &Arc<Self>, request: &mut Request) -> Result<Response<ResponseBody>, Failure> {
+        if topics::is_addressed(request) {
+            return Ok(topics::respond(self, request).await);
+        }
         let routed = route::route(request);
         if let Routed::Operation(operation) = &routed {
             request.operation = Some(operation.name);
@@ -182,7 +186,7 @@ impl Gateway {
         // Clients ask where a bucket is before they know which region to sign for.
         let asks_region = request.query("location").is_some();
         let region = if asks_region { "" } else { &self.setup.region };
-        request.caller = authenticate::authenticate(self, request, region)?;
+        request.caller = authenticate::authenticate(self, request, authenticate::SERVICE, region)?;
         request.check_address()?;
         match routed {
             Routed::Operation(operation) => {
@@ -204,7 +208,7 @@ impl Gateway {
     async fn serve_admin(self: &Arc<Self>, request: &mut Request) -> Result<Response<ResponseBody>, Failure> {
         let (api, path) = Api::of(request.head.uri.path()).ok_or(ErrorCode::XMinioAdminVersionMismatch)?;
         let path = path.to_owned();
-        request.caller = authenticate::authenticate(self, request, "")?;
+        request.caller = authenticate::authenticate(self, request, authenticate::SERVICE, "")?;
         let Caller::Identity(identity) = request.caller.clone() else {
             return Err(ErrorCode::AccessDenied.into());
         };

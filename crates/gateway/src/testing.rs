@@ -119,6 +119,7 @@ impl Server {
             body: Bytes::new(),
             secret: Some("minioadmin"),
             access_key: ACCESS_KEY,
+            service: "s3",
             skew_s: 0,
             framing: None,
             payload_hash: None,
@@ -164,6 +165,7 @@ pub(crate) struct Call<'s> {
     body: Bytes,
     secret: Option<&'static str>,
     access_key: &'static str,
+    service: &'static str,
     skew_s: i64,
     framing: Option<(ChunkMode, ChecksumAlgorithm)>,
     payload_hash: Option<String>,
@@ -202,6 +204,12 @@ impl Call<'_> {
 
     pub(crate) fn access_key(mut self, access_key: &'static str) -> Self {
         self.access_key = access_key;
+        self
+    }
+
+    /// Signs for another service than S3.
+    pub(crate) fn service(mut self, service: &'static str) -> Self {
+        self.service = service;
         self
     }
 
@@ -252,7 +260,7 @@ impl Call<'_> {
                 secret_key: secret,
                 session_token: None,
                 region: "us-east-1",
-                service: "s3",
+                service: self.service,
             };
             let wire =
                 Wire { method: self.method.as_str(), path: &path, query: &query, headers: &self.headers };

@@ -1,6 +1,8 @@
-//! The name of a target in a rule: `arn:minio:sqs:<region>:<id>:<kind>`.
+//! The name of a target in a rule: `arn:minio:sqs:<region>:<id>:<kind>`, for a topic `arn:aws:sns:<region>::<name>`.
 
 use std::fmt;
+
+use crate::topic;
 
 /// A target's ARN, taken apart. The region may be empty, the id and the kind never are.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,7 +29,27 @@ impl Arn {
         let named = fields.next()? == "arn" && fields.next()? == "minio" && fields.next()? == "sqs";
         let (region, id, kind) = (fields.next()?, fields.next()?, fields.next()?);
         let whole = named && fields.next().is_none() && !id.is_empty() && !kind.is_empty();
-        whole.then(|| Arn { region: region.to_owned(), id: id.to_owned(), kind: kind.to_owned() })
+        (whole && kind != topic::KIND).then(|| Arn {
+            region: region.to_owned(),
+            id: id.to_owned(),
+            kind: kind.to_owned(),
+        })
+    }
+
+    /// Reads the ARN of a topic; `None` for any other, and for one of a tenant: there are none.
+    pub fn parse_topic(text: &str) -> Option<Arn> {
+        let fields: Vec<&str> = text.split(':').collect();
+        match fields[..] {
+            ["arn", "aws", "sns", region, "", name] if topic::is_name(name) => {
+                Some(Arn { region: region.to_owned(), id: name.to_owned(), kind: topic::KIND.to_owned() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it names a topic.
+    pub fn is_topic(&self) -> bool {
+        self.kind == topic::KIND
     }
 
     /// The target as changes name it: `1:kafka`.
@@ -38,7 +60,10 @@ impl Arn {
 
 impl fmt::Display for Arn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:minio:sqs:{}:{}:{}", self.region, self.id, self.kind)
+        match self.is_topic() {
+            true => write!(f, "arn:aws:sns:{}::{}", self.region, self.id),
+            false => write!(f, "arn:minio:sqs:{}:{}:{}", self.region, self.id, self.kind),
+        }
     }
 }
 
@@ -57,6 +82,16 @@ mod tests {
             "arn:minio:sns::1:kafka",
         ];
         assert_eq!(bad.map(Arn::parse), [None, None, None, None, None, None]);
+    }
+
+    #[test]
+    fn the_arn_of_a_topic_has_no_tenant_and_a_name_and_is_shown_as_it_was_read() {
+        let text = "arn:aws:sns:eu::uploads";
+        let arn = Arn::parse_topic(text).unwrap();
+        assert_eq!((arn.to_string().as_str(), arn.target().as_str()), (text, "uploads:topic"));
+        let bad = ["arn:aws:sns:eu:tenant:a", "arn:aws:sns:eu::", "arn:aws:sns::a", "arn:minio:sqs::a:topic"];
+        assert_eq!(bad.map(Arn::parse_topic), [None, None, None, None]);
+        assert_eq!(Arn::parse("arn:minio:sqs::a:topic"), None);
     }
 
     #[test]

@@ -31,6 +31,17 @@ impl Event {
         Event::accepted().find(|event| event.0 == text)
     }
 
+    /// Reads a name that the rule of a topic may contain: also those of Ceph that nothing here fires.
+    pub fn parse_of_topic(text: &str) -> Option<Event> {
+        let of_ceph = || CEPH.into_iter().find(|&name| name == text).map(Event);
+        Event::parse(text).or_else(of_ceph)
+    }
+
+    /// What a topic's rule that names no event asks for: what is created and what is removed.
+    pub fn of_topic_by_default() -> Vec<Event> {
+        vec![Event(CREATED), Event(REMOVED)]
+    }
+
     /// Every name a rule may contain, single names first.
     pub fn accepted() -> impl Iterator<Item = Event> {
         let singles = SINGLES.iter().map(|single| Event(single.name));
@@ -121,6 +132,31 @@ const TRANSITION: &str = "s3:ObjectTransition:*";
 
 /// `s3:Scanner:*` is not among them: MinIO refuses it.
 const WILDCARDS: [&str; 6] = [ACCESSED, CREATED, REMOVED, REPLICATION, RESTORE, TRANSITION];
+
+/// What Ceph has besides, for lifecycle and for copies between zones. Rules may name them; nothing fires them.
+///
+/// Source: Ceph's manual, "S3 Bucket Notifications Compatibility".
+const CEPH: [&str; 19] = [
+    "s3:ObjectLifecycle:*",
+    "s3:ObjectLifecycle:Expiration:*",
+    "s3:ObjectLifecycle:Expiration:Current",
+    "s3:ObjectLifecycle:Expiration:Noncurrent",
+    "s3:ObjectLifecycle:Expiration:NonCurrent",
+    "s3:ObjectLifecycle:Expiration:DeleteMarker",
+    "s3:ObjectLifecycle:Expiration:AbortMultipartUpload",
+    "s3:ObjectLifecycle:Transition:*",
+    "s3:ObjectLifecycle:Transition:Current",
+    "s3:ObjectLifecycle:Transition:Noncurrent",
+    "s3:ObjectSynced:*",
+    "s3:ObjectSynced:Create",
+    "s3:ObjectSynced:Delete",
+    "s3:ObjectSynced:DeletionMarkerCreated",
+    "s3:LifecycleExpiration:*",
+    "s3:LifecycleExpiration:Delete",
+    "s3:LifecycleExpiration:DeleteMarkerCreated",
+    "s3:LifecycleTransition",
+    "s3:Replication:Create",
+];
 
 /// Every single name. The names of bucket events end in `:*` themselves; they are no wildcards.
 const SINGLES: [Single; 32] = [

@@ -14,6 +14,7 @@ pub mod dead;
 #[cfg(feature = "dial")]
 mod dial;
 pub mod event;
+pub mod filter;
 pub mod format;
 mod health;
 #[cfg(feature = "http")]
@@ -35,6 +36,8 @@ mod targets;
 pub mod testing;
 #[cfg(feature = "tls")]
 mod tls;
+pub mod topic;
+mod topic_rule;
 mod window;
 
 pub use arn::Arn;

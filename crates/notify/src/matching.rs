@@ -12,8 +12,9 @@ use store::{Bucket, BucketName, ChangeKind, ObjectSummary, PartitionId, Recipien
 use tidings_store as store;
 
 use crate::event::KindSet;
+use crate::filter::CompiledFilter;
 use crate::pattern::KeyPattern;
-use crate::rule::Configuration;
+use crate::rule::{Configuration, Rule};
 
 /// The rules of one state of a bucket, ready to match.
 #[derive(Debug, Default)]
@@ -26,18 +27,32 @@ struct CompiledRule {
     id: String,
     kinds: KindSet,
     keys: KeyPattern,
+    filter: CompiledFilter,
     target: String,
+}
+
+impl CompiledRule {
+    /// `None` for an expression that cannot be used: it was checked when the rule was set, by another version.
+    fn new(rule: &Rule) -> Option<CompiledRule> {
+        let Some(filter) = CompiledFilter::new(&rule.filter) else {
+            tracing::error!(rule = %rule.id, target_id = %rule.target, "the regex of a notification rule cannot be used, the rule is not in force");
+            return None;
+        };
+        let (prefix, suffix) = (rule.prefix.as_deref().unwrap_or(""), rule.suffix.as_deref().unwrap_or(""));
+        let of_keys = if rule.target.is_topic() { KeyPattern::literal } else { KeyPattern::new };
+        Some(CompiledRule {
+            id: rule.id.clone(),
+            kinds: KindSet::of(&rule.events),
+            keys: of_keys(prefix, suffix),
+            filter,
+            target: rule.target.target(),
+        })
+    }
 }
 
 impl CompiledRules {
     pub(crate) fn new(configuration: &Configuration) -> CompiledRules {
-        let rules = configuration.rules.iter().map(|rule| CompiledRule {
-            id: rule.id.clone(),
-            kinds: KindSet::of(&rule.events),
-            keys: KeyPattern::new(rule.prefix.as_deref().unwrap_or(""), rule.suffix.as_deref().unwrap_or("")),
-            target: rule.target.target(),
-        });
-        CompiledRules { rules: rules.collect() }
+        CompiledRules { rules: configuration.rules.iter().filter_map(CompiledRule::new).collect() }
     }
 
     /// The targets among `live` that want to be told, and the first rule that leads to each.
@@ -45,12 +60,13 @@ impl CompiledRules {
         &self,
         kind: ChangeKind,
         key: &str,
-        _object: Option<&ObjectSummary>,
+        object: Option<&ObjectSummary>,
         live: &BTreeSet<String>,
     ) -> Recipients {
         let mut matching: BTreeMap<&str, &str> = BTreeMap::new();
         for rule in &self.rules {
-            if rule.kinds.contains(kind) && live.contains(&rule.target) && rule.keys.matches(key) {
+            let is_asked = rule.kinds.contains(kind) && live.contains(&rule.target);
+            if is_asked && rule.keys.matches(key) && rule.filter.matches(key, object) {
                 matching.entry(&rule.target).or_insert(&rule.id);
             }
         }
@@ -122,6 +138,7 @@ mod tests {
     use super::RuleCache;
     use crate::arn::Arn;
     use crate::event::Event;
+    use crate::filter::Filter;
     use crate::rule::{Configuration, Rule};
 
     fn rule(event: &str, prefix: &str, target: &str) -> Rule {
@@ -130,6 +147,7 @@ mod tests {
             events: vec![Event::parse(event).unwrap()],
             prefix: Some(prefix.to_owned()),
             suffix: None,
+            filter: Filter::default(),
             target: Arn::parse(&format!("arn:minio:sqs::{target}")).unwrap(),
         }
     }

@@ -33,6 +33,7 @@ use crate::record::minio;
 use crate::rule::{Configuration, RawConfiguration, RuleError};
 use crate::running::{Launch, MakeTarget, Running, make_target};
 use crate::target::{TargetId, TargetReport, TargetSettings, Totals};
+use crate::topic;
 
 /// What records tell of the server itself, and what targets need of it.
 ///
@@ -73,6 +74,8 @@ pub struct Notifier {
     pub(crate) targets: Mutex<BTreeMap<TargetId, Running>>,
     /// The names of `targets`, for checks that must not wait.
     configured: ArcSwap<BTreeSet<String>>,
+    /// Topics (`name:topic`), also those without an endpoint, which are no targets.
+    topics: ArcSwap<BTreeSet<String>>,
     counters: Arc<Counters>,
     make: Arc<MakeTarget>,
 }
@@ -101,6 +104,7 @@ impl Notifier {
             commits: watch::Sender::new(0),
             targets: Mutex::default(),
             configured: ArcSwap::default(),
+            topics: ArcSwap::default(),
             counters: Arc::default(),
         })
     }
@@ -205,29 +209,48 @@ impl Notifier {
         self.counters.totals()
     }
 
-    /// Checks rules as a client sent them against the targets that are configured.
+    /// Says which topics there are, by name. Rules may name them, whether or not they have an endpoint.
+    pub fn set_topics<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        self.topics.store(Arc::new(names.map(|name| format!("{name}:{}", topic::KIND)).collect()));
+    }
+
+    fn exists(&self, arn: &Arn) -> bool {
+        let name = arn.target();
+        self.configured.load().contains(&name) || self.topics.load().contains(&name)
+    }
+
+    /// Checks rules as a client sent them against the targets that are configured. The answer is what the bucket has
+    /// then: `before` is its document, into which rules of topics are merged.
     ///
     /// # Errors
     ///
     /// [`RuleError`], whose code and text are the answer.
-    pub fn check_rules(&self, raw: &RawConfiguration) -> Result<Configuration, RuleError> {
-        let configured = self.configured.load();
-        Configuration::check(raw, &self.identity.region, |arn| configured.contains(&arn.target()))
+    pub fn check_rules(
+        &self,
+        raw: &RawConfiguration,
+        before: Option<&Bucket>,
+    ) -> Result<Configuration, RuleError> {
+        let before = before.map(|bucket| self.all_rules_of(bucket)).unwrap_or_default();
+        Configuration::check(raw, before, &self.identity.region, |arn| self.exists(arn))
     }
 
     /// The rules of a bucket as a client may see them: those whose target is configured, with this server's
     /// region in their ARNs.
     pub fn rules_of(&self, bucket: &Bucket) -> Configuration {
+        let mut configuration = self.all_rules_of(bucket);
+        configuration.rules.retain(|rule| self.exists(&rule.target));
+        configuration
+    }
+
+    /// The rules of a bucket, also those whose target is gone.
+    pub fn all_rules_of(&self, bucket: &Bucket) -> Configuration {
         let Some(document) = bucket.document(Bucket::NOTIFICATION) else {
             return Configuration::default();
         };
-        let mut configuration = Configuration::decode(document, &self.identity.region).unwrap_or_else(|reason| {
+        Configuration::decode(document, &self.identity.region).unwrap_or_else(|reason| {
             tracing::error!(bucket = %bucket.name, %reason, "the notification rules of the bucket cannot be read");
             Configuration::default()
-        });
-        let configured = self.configured.load();
-        configuration.rules.retain(|rule| configured.contains(&rule.target.target()));
-        configuration
+        })
     }
 
     /// A change as MinIO's record, one JSON document.
@@ -493,7 +516,7 @@ mod tests {
         };
         let refused = scene
             .notifier
-            .check_rules(&RawConfiguration { rules: vec![rule], ..RawConfiguration::default() });
+            .check_rules(&RawConfiguration { rules: vec![rule], ..RawConfiguration::default() }, None);
         scene.apply(&["1"]).await;
 
         assert_eq!(

@@ -30,6 +30,11 @@ impl KeyPattern {
         KeyPattern { prefix: prefix.to_owned(), suffix: suffix.to_owned(), glob }
     }
 
+    /// As [`KeyPattern::new`], where `*` and `?` stand for themselves: so topics mean them.
+    pub fn literal(prefix: &str, suffix: &str) -> KeyPattern {
+        KeyPattern { prefix: prefix.to_owned(), suffix: suffix.to_owned(), glob: None }
+    }
+
     /// Whether a key is meant.
     pub fn matches(&self, key: &str) -> bool {
         match &self.glob {

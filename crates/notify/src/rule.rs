@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arn::Arn;
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::pattern::is_filter_value;
 
 /// The rules of one bucket, in the order they were given.
@@ -34,6 +35,8 @@ pub struct Rule {
     pub prefix: Option<String>,
     /// What keys end with, if the rule says so.
     pub suffix: Option<String>,
+    /// What it asks beside; only rules of topics do.
+    pub filter: Filter,
     /// Where its records go; the region is the server's.
     pub target: Arn,
 }
@@ -43,8 +46,8 @@ pub struct Rule {
 pub struct RawConfiguration {
     /// The `QueueConfiguration` elements, in order.
     pub rules: Vec<RawRule>,
-    /// Whether a `TopicConfiguration` was among them.
-    pub has_topic: bool,
+    /// The `TopicConfiguration` elements, in order.
+    pub topics: Vec<RawRule>,
     /// Whether a `CloudFunctionConfiguration` was among them.
     pub has_lambda: bool,
 }
@@ -54,12 +57,16 @@ pub struct RawConfiguration {
 pub struct RawRule {
     /// `Id`.
     pub id: String,
-    /// `Queue`.
+    /// `Queue` or `Topic`.
     pub arn: String,
     /// Each `Event`, in order.
     pub events: Vec<String>,
     /// Each `FilterRule` of `Filter/S3Key`, name and value, in order.
     pub filters: Vec<(String, String)>,
+    /// Those of `Filter/S3Metadata`.
+    pub metadata: Vec<(String, String)>,
+    /// Those of `Filter/S3Tags`.
+    pub tags: Vec<(String, String)>,
 }
 
 /// Why a configuration or the filter of a listener is refused.
@@ -68,7 +75,7 @@ pub enum RuleError {
     /// A rule names no event.
     #[error("The XML you provided was not well-formed or did not validate against our published schema.")]
     NoEvent,
-    /// Topics or functions are asked for.
+    /// Functions are asked for.
     #[error("MinIO server does not support Topic or Cloud Function based notifications.")]
     Unsupported,
     /// The ARN is malformed, or no such target is configured.
@@ -102,13 +109,34 @@ pub enum RuleError {
     /// A filter's value is longer than 1024 bytes, holds `\`, or has a segment `.` or `..`.
     #[error("Size of filter rule value cannot exceed 1024 bytes in UTF-8 representation")]
     BadFilterValue,
+    /// The rule of a topic has no id, by which later documents name it.
+    #[error("A TopicConfiguration needs an Id: rules of topics are merged by it.")]
+    NoTopicId,
+    /// The ARN is that of a topic that does not exist.
+    #[error("The topic does not exist.")]
+    UnknownTopic,
+    /// A filter of a topic's rule is not known, or given twice.
+    #[error("A filter rule of a topic is named prefix, suffix or regex, each at most once.")]
+    TopicFilter,
+    /// The expression cannot be used.
+    #[error(
+        "The regex of a filter rule cannot be used: it is malformed or too large, or has a backreference or look-around."
+    )]
+    BadRegex,
+    /// A name in `S3Metadata` that no object's metadata can have.
+    #[error("The name of a filter rule in S3Metadata begins with x-amz-meta-.")]
+    BadMetadataName,
+    /// More pairs than a rule may have.
+    #[error("S3Metadata and S3Tags take at most 50 filter rules each.")]
+    TooManyPairs,
 }
 
 impl RuleError {
-    /// The S3 error code of the answer; its status is 400 in every case.
+    /// The S3 error code of the answer, which has the status of that code.
     pub fn code(self) -> &'static str {
         match self {
-            RuleError::NoEvent => "MalformedXML",
+            RuleError::NoEvent | RuleError::TopicFilter => "MalformedXML",
+            RuleError::UnknownTopic => "NoSuchKey",
             RuleError::Unsupported => "UnsupportedNotification",
             RuleError::UnknownArn
             | RuleError::ForeignRegion
@@ -118,13 +146,20 @@ impl RuleError {
             | RuleError::UnknownFilter
             | RuleError::RepeatedPrefix
             | RuleError::RepeatedSuffix
-            | RuleError::BadFilterValue => "InvalidArgument",
+            | RuleError::BadFilterValue
+            | RuleError::NoTopicId
+            | RuleError::BadRegex
+            | RuleError::BadMetadataName
+            | RuleError::TooManyPairs => "InvalidArgument",
         }
     }
 }
 
 impl Configuration {
     /// Checks what a client sent, on a server of this `region`, where `exists` tells which targets it has.
+    ///
+    /// The answer is what the bucket has then. A document replaces what was there (`before`); one of nothing but topics
+    /// is merged into it by the ids of its rules, as Ceph does.
     ///
     /// The first fault is told: faults of a rule by itself first, then of rules with the server, then of
     /// rules with one another.
@@ -134,28 +169,39 @@ impl Configuration {
     /// [`RuleError`], whose `code` and text are the answer.
     pub fn check(
         raw: &RawConfiguration,
+        before: Configuration,
         region: &str,
         exists: impl Fn(&Arn) -> bool,
     ) -> Result<Configuration, RuleError> {
         let rules = raw.rules.iter().map(Rule::check).collect::<Result<Vec<_>, _>>()?;
-        if raw.has_topic || raw.has_lambda {
+        let topics = raw.topics.iter().map(Rule::check_topic).collect::<Result<Vec<_>, _>>()?;
+        if raw.has_lambda {
             return Err(RuleError::Unsupported);
         }
-        let mut checked = Vec::with_capacity(rules.len());
+        let merges = rules.is_empty() && !topics.is_empty();
+        let mut checked = Vec::with_capacity(rules.len() + topics.len());
         for mut rule in rules {
-            let asked = std::mem::replace(&mut rule.target.region, region.to_owned());
-            if !asked.is_empty() && !region.is_empty() && asked != region {
-                return Err(RuleError::ForeignRegion);
-            }
-            if !exists(&rule.target) {
-                return Err(RuleError::UnknownArn);
-            }
+            rule.settle(region, &exists)?;
             if checked.contains(&rule) {
                 return Err(RuleError::RepeatedRule);
             }
             checked.push(rule);
         }
-        Ok(Configuration { rules: checked })
+        let mut configuration = if merges { before } else { Configuration { rules: checked } };
+        for mut rule in topics {
+            rule.settle(region, &exists)?;
+            configuration.merge_topic(rule);
+        }
+        Ok(configuration)
+    }
+
+    /// Puts a topic's rule in the place of the one of its id, else behind all.
+    fn merge_topic(&mut self, rule: Rule) {
+        let same = |other: &&mut Rule| other.target.is_topic() && other.id == rule.id;
+        match self.rules.iter_mut().find(same) {
+            Some(place) => *place = rule,
+            None => self.rules.push(rule),
+        }
     }
 
     /// The document as the bucket keeps it.
@@ -165,6 +211,7 @@ impl Configuration {
             events: rule.events.iter().map(|event| event.as_str().to_owned()).collect(),
             prefix: rule.prefix.clone(),
             suffix: rule.suffix.clone(),
+            filter: rule.filter.clone(),
             target_id: rule.target.id.clone(),
             target_kind: rule.target.kind.clone(),
         });
@@ -186,12 +233,13 @@ impl Configuration {
             let events = rule
                 .events
                 .iter()
-                .map(|name| Event::parse(name).ok_or_else(|| format!("it names the event {name}")));
+                .map(|name| Event::parse_of_topic(name).ok_or_else(|| format!("it names the event {name}")));
             Ok(Rule {
                 events: events.collect::<Result<_, String>>()?,
                 id: rule.id,
                 prefix: rule.prefix,
                 suffix: rule.suffix,
+                filter: rule.filter,
                 target: Arn { region: region.to_owned(), id: rule.target_id, kind: rule.target_kind },
             })
         });
@@ -212,7 +260,20 @@ impl Rule {
             return Err(RuleError::RepeatedEvent);
         }
         let target = Arn::parse(&raw.arn).ok_or(RuleError::UnknownArn)?;
-        Ok(Rule { id: raw.id.clone(), events, prefix, suffix, target })
+        Ok(Rule { id: raw.id.clone(), events, prefix, suffix, filter: Filter::default(), target })
+    }
+
+    /// Gives its target the server's region, if it is a target of this server.
+    fn settle(&mut self, region: &str, exists: impl Fn(&Arn) -> bool) -> Result<(), RuleError> {
+        let asked = std::mem::replace(&mut self.target.region, region.to_owned());
+        if !asked.is_empty() && !region.is_empty() && asked != region {
+            return Err(RuleError::ForeignRegion);
+        }
+        match (exists(&self.target), self.target.is_topic()) {
+            (true, _) => Ok(()),
+            (false, false) => Err(RuleError::UnknownArn),
+            (false, true) => Err(RuleError::UnknownTopic),
+        }
     }
 }
 
@@ -253,6 +314,8 @@ struct StoredRule {
     prefix: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     suffix: Option<String>,
+    #[serde(flatten)]
+    filter: Filter,
     target_id: String,
     target_kind: String,
 }
@@ -267,12 +330,13 @@ mod tests {
             arn: "arn:minio:sqs::P:webhook".to_owned(),
             events: vec!["s3:ObjectCreated:*".to_owned()],
             filters: vec![("suffix".to_owned(), ".jpg".to_owned()), ("prefix".to_owned(), "p/".to_owned())],
+            ..RawRule::default()
         }
     }
 
     fn check_in(region: &str, rules: Vec<RawRule>) -> Result<Configuration, RuleError> {
         let raw = RawConfiguration { rules, ..RawConfiguration::default() };
-        Configuration::check(&raw, region, |arn| arn.target() == "P:webhook")
+        Configuration::check(&raw, Configuration::default(), region, |arn| arn.target() == "P:webhook")
     }
 
     fn check(change: impl FnOnce(&mut RawRule)) -> Result<Configuration, RuleError> {
@@ -359,9 +423,9 @@ mod tests {
     }
 
     #[test]
-    fn topics_and_functions_are_refused_with_their_own_code() {
+    fn functions_are_refused_with_their_own_code() {
         let raw = RawConfiguration { has_lambda: true, ..RawConfiguration::default() };
-        let refused = Configuration::check(&raw, "", |_| true).unwrap_err();
+        let refused = Configuration::check(&raw, Configuration::default(), "", |_| true).unwrap_err();
         assert_eq!((refused.code(), refused), ("UnsupportedNotification", RuleError::Unsupported));
     }
 }

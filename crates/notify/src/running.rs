@@ -19,6 +19,7 @@ use crate::health::Health;
 use crate::notifier::{Live, ServerIdentity};
 use crate::relay::Relay;
 use crate::target::{MadeTarget, Surroundings, Target, TargetReport, TargetSettings, target_kind};
+use crate::topic;
 
 /// A target that was not contacted for so long is probed before it is reported.
 const PROBE_AFTER: Duration = Duration::from_secs(5);
@@ -228,6 +229,9 @@ pub(crate) type MakeTarget = dyn Fn(&TargetSettings, &Surroundings) -> MadeTarge
 
 /// The target that settings describe, of one of the kinds in `TARGETS`.
 pub(crate) fn make_target(settings: &TargetSettings, surroundings: &Surroundings) -> MadeTarget {
+    if settings.target.kind == topic::KIND {
+        return topic::connect(settings, surroundings);
+    }
     let kind = target_kind(settings.target.kind)
         .ok_or_else(|| format!("this build has no targets of kind {}", settings.target.kind))?;
     (kind.check)(settings)?;

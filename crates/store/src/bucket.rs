@@ -193,13 +193,27 @@ impl Store {
         document: &str,
         text: Option<Bytes>,
     ) -> Result<(), Error> {
+        self.edit_document(name, document, |_| Ok(text.clone())).await
+    }
+
+    /// Sets or removes a document as `edit` decides of the bucket as it is, asked again when that changes meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// `NoSuchBucket`, and what `edit` refuses.
+    pub async fn edit_document<E: From<Error>>(
+        &self,
+        name: &BucketName,
+        document: &str,
+        edit: impl Fn(&Bucket) -> Result<Option<Bytes>, E>,
+    ) -> Result<(), E> {
         let _writing = self.bucket_writes.lock().await;
         let mut tries = 0;
         loop {
             let before = self.bucket(name)?;
             let mut bucket = Bucket::clone(&before);
-            match &text {
-                Some(text) => bucket.documents.insert(document.to_owned(), text.clone()),
+            match edit(&before)? {
+                Some(text) => bucket.documents.insert(document.to_owned(), text),
                 None => bucket.documents.remove(document),
             };
             let batch = Batch {
@@ -217,7 +231,7 @@ impl Store {
                 Err(EngineError::Precondition { .. }) if tries < COMMIT_TRIES_MAX => {
                     self.load_bucket(name, before.partition).await?;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Error::from(error).into()),
             }
         }
     }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `config/<subsystem>:<target>` | a JSON object of values by key, none empty |
 //! | `config-history/<uuid>` | a JSON object: `created_ms` and the text of one `set` |
+//! | `topic/<name>` | a topic: see [`topics`] |
 //!
 //! # Invariants
 //!
@@ -30,6 +31,7 @@ mod page;
 mod rows;
 mod settings;
 mod subsystem;
+mod topics;
 mod value;
 
 use std::collections::BTreeMap;
@@ -51,6 +53,8 @@ pub use subsystem::{Key, Subsystem, TARGET_DEFAULT, all as subsystems};
 use grammar::Place;
 use settings::{Pairs, Settings, StoredKey, Style};
 
+use crate::topics::Topic;
+
 /// Longest text of settings, in bytes: 256 KiB, as MinIO's.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024;
 
@@ -62,6 +66,8 @@ pub struct Configuration {
     store: Arc<store::Store>,
     notifier: Arc<notify::Notifier>,
     settings: RwLock<Settings>,
+    /// Targets that clients made.
+    topics: RwLock<BTreeMap<String, Topic>>,
     /// Held from the check of a change until it is in force.
     changing: Mutex<()>,
 }
@@ -95,13 +101,15 @@ impl Configuration {
             }
         }
         let settings = RwLock::new(Settings { stored, environment });
-        Ok(Arc::new(Configuration { store, notifier, settings, changing: Mutex::new(()) }))
+        let topics = RwLock::new(topics::load(&store).await?);
+        Ok(Arc::new(Configuration { store, notifier, settings, topics, changing: Mutex::new(()) }))
     }
 
     /// Gives the notifier the effective targets. Called once before the port opens, and after each change.
     /// Answers what is wrong with targets that do not work as they are configured: (target, sentence).
     pub async fn apply_targets(&self) -> Vec<(String, String)> {
-        let settings = self.settings.read().notification_targets();
+        let mut settings = self.settings.read().notification_targets();
+        settings.extend(self.topic_targets());
         self.notifier.apply(settings).await
     }
 

@@ -8,6 +8,7 @@ mod copy_object;
 mod create_bucket;
 mod create_multipart_upload;
 mod delete_bucket;
+mod delete_bucket_notification;
 mod delete_object;
 mod delete_objects;
 mod get_bucket_location;
@@ -49,6 +50,7 @@ pub(crate) const OPERATIONS: &[&Operation] = &[
     &delete_objects::OPERATION,
     &get_bucket_notification::OPERATION,
     &put_bucket_notification::OPERATION,
+    &delete_bucket_notification::OPERATION,
     &listen::OF_BUCKET,
     &list_multipart_uploads::OPERATION,
     &get_object::OPERATION,

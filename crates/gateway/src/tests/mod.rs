@@ -10,4 +10,5 @@ mod multipart;
 mod notification;
 mod objects;
 mod routing;
+mod topics;
 mod verification;

@@ -84,6 +84,9 @@ impl Form {
         "text that every record of the form 'ceph' holds as opaqueData",
     );
 
+    /// A value of settings that are made of a topic: whether messages in Ceph's form have CloudEvents' attributes.
+    pub const CLOUDEVENTS: &str = "cloudevents";
+
     /// What the settings say; `minio` is what the kind sends by default.
     ///
     /// # Errors
@@ -95,7 +98,7 @@ impl Form {
             ("aws", _) => Ok(Form::Aws),
             ("ceph", _) => Ok(Form::Ceph {
                 opaque_data: settings.value(Form::OPAQUE_DATA.name).into(),
-                has_attributes: settings.is_on(CLOUDEVENTS),
+                has_attributes: settings.is_on(Form::CLOUDEVENTS),
             }),
             ("cloudevents", _) => Ok(Form::CloudEvents),
             ("cloudevents-binary", Carries::Attributes) => Ok(Form::CloudEventsBinary),
@@ -142,9 +145,6 @@ impl Form {
         matches!(self, Form::CloudEvents | Form::CloudEventsBinary | Form::Ceph { has_attributes: true, .. })
     }
 }
-
-/// A value of settings that are made of a topic: its attribute `cloudevents`.
-pub(crate) const CLOUDEVENTS: &str = "cloudevents";
 
 #[cfg(test)]
 mod tests {

@@ -220,7 +220,8 @@ impl Declaration {
             other => ExchangeKind::Custom(other.to_owned()),
         };
         let options = ExchangeDeclareOptions {
-            passive: false,
+            // A topic's exchange must be there, however it was declared.
+            passive: settings.is_on("exchange_exists"),
             durable: settings.is_on("durable"),
             auto_delete: settings.is_on("auto_deleted"),
             internal: settings.is_on("internal"),

@@ -16,6 +16,7 @@ use tidings_store as store;
 
 use crate::arn::Arn;
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::notifier::Notifier;
 use crate::rule::{Configuration, RawConfiguration, RawRule, Rule};
 use crate::target::{Delivery, TargetId, TargetReport, TargetSettings};
@@ -102,9 +103,10 @@ impl Scene {
             arn: format!("arn:minio:sqs::{target}:memory"),
             events: vec!["s3:ObjectCreated:*".to_owned(), "s3:ObjectRemoved:*".to_owned()],
             filters: vec![("prefix".to_owned(), (*prefix).to_owned())],
+            ..RawRule::default()
         });
         let raw = RawConfiguration { rules: rules.collect(), ..RawConfiguration::default() };
-        let rules = self.notifier.check_rules(&raw).expect("the rules are right");
+        let rules = self.notifier.check_rules(&raw, None).expect("the rules are right");
         let set = self
             .store
             .set_document(&self.album, Bucket::NOTIFICATION, Some(Bytes::from(rules.encode())))
@@ -116,7 +118,14 @@ impl Scene {
     pub(crate) async fn announce_any(&self, target: &str) {
         let arn = Arn { region: String::new(), id: target.to_owned(), kind: "memory".to_owned() };
         let events = vec![Event::parse("s3:ObjectCreated:*").expect("the name is known")];
-        let rule = Rule { id: String::new(), events, prefix: None, suffix: None, target: arn };
+        let rule = Rule {
+            id: String::new(),
+            events,
+            prefix: None,
+            suffix: None,
+            filter: Filter::default(),
+            target: arn,
+        };
         let text = Bytes::from(Configuration { rules: vec![rule] }.encode());
         self.store
             .set_document(&self.album, Bucket::NOTIFICATION, Some(text))

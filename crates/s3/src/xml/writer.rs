@@ -75,6 +75,13 @@ impl Writer {
         writer
     }
 
+    /// Begins a document in another namespace, without a declaration.
+    pub fn fragment(root: &'static str, namespace: &str) -> Writer {
+        let mut writer = Writer { out: String::new(), open: Vec::new() };
+        writer.open_with(root, &[("xmlns", namespace)]);
+        writer
+    }
+
     /// Opens an element; what follows goes into it until [`Writer::close`].
     pub fn open(&mut self, name: &'static str) {
         self.open_with(name, &[]);
