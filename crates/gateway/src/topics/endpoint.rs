@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use notify::{Form, TargetId, TargetSettings, topic};
+use notify::{Form, KeySpec, TargetId, TargetSettings, topic};
 use tidings_notify as notify;
 
 use super::Topic;
@@ -64,7 +64,12 @@ pub(super) fn settings(topic: &Topic) -> Result<TargetSettings, String> {
         );
     }
     let form = Some(topic.value("record_format")).filter(|form| !form.is_empty()).unwrap_or("ceph");
+    let age = match topic.value("time_to_live") {
+        "" | "0" => KeySpec::WAIT_AGE.default.to_owned(),
+        seconds => format!("{seconds}s"),
+    };
     values.extend([
+        (KeySpec::WAIT_AGE.name, age),
         (topic::ENDPOINT_KIND, kind.to_owned()),
         (Form::KEY.name, form.to_owned()),
         (Form::OPAQUE_DATA.name, topic.value("OpaqueData").to_owned()),
@@ -244,6 +249,8 @@ mod tests {
         let opaque = [http, ("OpaqueData", "me"), ("cloudevents", "True")];
         assert_eq!(told(&opaque, &keys), ["webhook", "http://h/p", "ceph", "me", "on"]);
         assert_eq!(told(&[http, ("record_format", "aws")], &keys[2..3]), ["aws"]);
+        assert_eq!(told(&[http, ("time_to_live", "60")], &["wait_age"]), ["60s"]);
+        assert_eq!(told(&[http], &["wait_age"]), [tidings_notify::KeySpec::WAIT_AGE.default]);
     }
 
     #[test]
