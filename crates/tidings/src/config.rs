@@ -225,7 +225,7 @@ fn set_size(environment: &Variables) -> Result<Option<usize>, Fatal> {
 /// How the journals are written. MinIO has no such name; it stands here as every other does.
 fn io(environment: &Variables) -> Result<Io, Fatal> {
     match first(environment, &["MINIO_IO"]) {
-        None | Some("auto") => Ok(Io::default()),
+        None | Some("auto") => Ok(Io::Auto),
         Some("threads") => Ok(Io::Threads),
         Some("uring") => Ok(Io::Uring),
         Some(text) => {
@@ -445,12 +445,12 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_is_written_by_threads_unless_the_environment_says_otherwise() {
+    fn the_journal_is_written_through_a_ring_where_there_is_one_unless_the_environment_says_otherwise() {
         let with = |pairs: &[(&str, &str)]| settings(&Flags::default(), pairs);
-        for (value, io) in [("auto", Io::default()), ("threads", Io::Threads), ("uring", Io::Uring)] {
+        for (value, io) in [("auto", Io::Auto), ("threads", Io::Threads), ("uring", Io::Uring)] {
             assert_eq!(with(&[("MINIO_IO", value)]).unwrap().io, io);
         }
-        assert_eq!(with(&[]).unwrap().io, Io::Threads);
+        assert_eq!(with(&[]).unwrap().io, Io::Auto);
         let reason = "'sqpoll' is none of auto, threads and uring";
         assert_eq!(with(&[("MINIO_IO", "sqpoll")]).unwrap_err().reason, reason);
     }

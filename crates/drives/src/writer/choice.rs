@@ -6,14 +6,16 @@ use std::io::{Write, stderr};
 use super::ring::{RestingRing, refusal};
 use crate::set::Set;
 
-/// How frames of the journal are written. Decision record 9 says why threads are the default.
+/// How frames of the journal are written. Decision record 9 compares the two ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Io {
-    /// By a thread for each drive.
-    #[default]
-    Threads,
     /// Through io_uring where the kernel has it and permits it, else as with [`Io::Threads`].
+    #[default]
+    Auto,
+    /// As [`Io::Auto`], and an operator who asked for it is warned where it cannot be.
     Uring,
+    /// By a thread for each drive.
+    Threads,
 }
 
 impl Io {
@@ -30,7 +32,11 @@ impl Io {
             }
             Err(error) => {
                 let reason = refusal(&error);
-                tracing::warn!(set = %set.id, reason, "The journal is written by a thread for each drive.");
+                if self == Io::Uring {
+                    tracing::warn!(set = %set.id, reason, "The journal is written by a thread for each drive.");
+                } else {
+                    tracing::info!(set = %set.id, reason, "The journal is written by a thread for each drive.");
+                }
                 None
             }
         }

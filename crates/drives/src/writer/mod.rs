@@ -1,7 +1,7 @@
 //! Writers: how frames of the journal reach the drives, one in flight on each.
 //!
 //! Every drive has a thread that writes its frames, waits for space where there is none, and makes segments that are
-//! missing. With [`Io::Uring`] the plain case goes past it: a frame whose segment is open, and in which nobody writes
+//! missing. With a ring ([`Io`]) the plain case goes past it: a frame whose segment is open, and in which nobody writes
 //! zeroes, is submitted by the sequencer itself, which then sleeps for the frames of all drives in one call.
 //! Whatever comes of such a write but success and failure is the thread's to deal with, from the start of the frame.
 //!
