@@ -14,12 +14,14 @@
 mod cells;
 mod connection;
 mod echo;
+mod events;
 mod limits;
 mod load;
 mod million;
 mod options;
 mod requests;
 mod server;
+mod sink;
 mod start;
 mod table;
 
@@ -40,6 +42,11 @@ fn main() -> ExitCode {
         && flag == echo::FLAG
     {
         return told(echo::serve(port));
+    }
+    if let [flag, port, delay_ms] = &arguments[..]
+        && flag == sink::FLAG
+    {
+        return told(sink::serve(port, delay_ms));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     told(runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(&arguments))))
@@ -65,6 +72,9 @@ async fn run(arguments: &[String]) -> Outcome<()> {
     // Five minutes of writing: not among the quick ones.
     if options.wants("million") && options.endpoint.is_none() && !options.quick {
         million::measure(&options, &mut report).await?;
+    }
+    if options.wants("events") && options.endpoint.is_none() && !options.quick {
+        events::measure(&options, &mut report).await?;
     }
     if options.wants("limits") {
         limits::measure(&options, &mut report).await?;

@@ -12,8 +12,20 @@ pub(crate) const SIZES: [(&str, usize); 5] =
 pub(crate) const LARGE: usize = 64 << 20;
 
 /// What there is to measure.
-const SUBJECTS: [&str; 11] =
-    ["start", "million", "limits", "put", "head", "get", "cold", "list", "delete", "bulk", "multipart"];
+const SUBJECTS: [&str; 12] = [
+    "start",
+    "million",
+    "events",
+    "limits",
+    "put",
+    "head",
+    "get",
+    "cold",
+    "list",
+    "delete",
+    "bulk",
+    "multipart",
+];
 
 /// What a run measures.
 pub(crate) struct Options {
@@ -31,6 +43,8 @@ pub(crate) struct Options {
     pub(crate) pid: Option<u32>,
     /// Where to write the figures as JSON.
     pub(crate) json: Option<PathBuf>,
+    /// A Kafka broker, as `host:port`.
+    pub(crate) kafka: Option<String>,
     only: Option<Vec<String>>,
     sizes: Option<Vec<String>>,
     clients: Option<Vec<String>>,
@@ -51,6 +65,7 @@ impl Options {
             endpoint: None,
             pid: None,
             json: None,
+            kafka: None,
             only: None,
             sizes: None,
             clients: None,
@@ -78,6 +93,7 @@ impl Options {
                     options.endpoint = Some(authority.trim_end_matches('/').to_owned());
                 }
                 "--pid" => options.pid = Some(value.parse()?),
+                "--kafka" => options.kafka = Some(value),
                 "--json" => options.json = Some(value.into()),
                 _ => return Err(format!("there is no flag {flag}; try --help").into()),
             }

@@ -78,6 +78,15 @@ impl Server {
     ///
     /// There is no binary, or it does not answer in time.
     pub(crate) async fn start(options: &Options) -> Outcome<Server> {
+        Server::start_with(options, &[]).await
+    }
+
+    /// As [`Server::start`], with these variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) async fn start_with(options: &Options, variables: &[(String, String)]) -> Outcome<Server> {
         if let Some(endpoint) = &options.endpoint {
             let process = options.pid.map(Process);
             return Ok(Server {
@@ -90,7 +99,7 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("tidings-bench").tempdir_in(&options.folder)?;
         let port = free_port()?;
         let authority = format!("127.0.0.1:{port}");
-        let child = spawn(options, folder.path(), &authority)?;
+        let child = spawn(options, folder.path(), &authority, variables)?;
         let process = Some(Process(child.id()));
         let signer = Signer::new(&authority);
         let mut server = Server { authority, signer, process, own: Some(Own { child, folder }) };
@@ -117,7 +126,7 @@ impl Server {
         }
         meanwhile(own.folder.path())?;
         let began = Instant::now();
-        own.child = spawn(options, own.folder.path(), &self.authority)?;
+        own.child = spawn(options, own.folder.path(), &self.authority, &[])?;
         self.process = Some(Process(own.child.id()));
         self.answers().await?;
         Ok(began.elapsed())
@@ -200,12 +209,18 @@ impl Own {
 }
 
 /// Starts the process over the drives in a folder.
-fn spawn(options: &Options, folder: &Path, authority: &str) -> Outcome<Child> {
+fn spawn(
+    options: &Options,
+    folder: &Path,
+    authority: &str,
+    variables: &[(String, String)],
+) -> Outcome<Child> {
     let child = Command::new(binary(options)?)
         .args(["server", "--address", authority])
         .arg(folder.join("d{1...4}"))
         .env_clear()
         .env("HOME", folder)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(folder.join("server.log"))?)

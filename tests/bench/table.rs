@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::events;
 use crate::load::Measured;
 use crate::options::{LARGE, Options, SIZES};
 
@@ -173,6 +174,11 @@ pub(crate) fn print_against_limits(report: &Report) {
             "≥",
             0.7,
         ),
+        ("records a second to a webhook", report.value(events::TO_WEBHOOK), "≥", 10_000.0),
+        ("records a second to Kafka", report.value(events::TO_KAFKA), "≥", 20_000.0),
+        ("PUT with a rule, of one without, webhook up", report.value(events::UP), "≥", 0.85),
+        ("… slow", report.value(events::SLOW), "≥", 0.85),
+        ("… away", report.value(events::AWAY), "≥", 0.85),
     ];
     let mut is_first = true;
     for (what, figure, sense, floor) in rows {

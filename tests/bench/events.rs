@@ -1,0 +1,196 @@
+//! What notifications cost and how fast they catch up: a webhook rule beside none, and a backlog that drains.
+
+use std::time::{Duration, Instant};
+
+use hyper::Method;
+
+use crate::Outcome;
+use crate::connection::Connection;
+use crate::load::{Prepared, drive};
+use crate::options::Options;
+use crate::requests::Body;
+use crate::server::{Server, free_port};
+use crate::sink::Sink;
+use crate::table::Report;
+
+/// Records of a backlog.
+const BACKLOG: usize = 100_000;
+
+/// Keys they are spread over: ten of each.
+const BACKLOG_KEYS: usize = 10_000;
+
+/// Connections.
+const CLIENTS: usize = 64;
+
+/// Rounds of the comparison; their medians are held against one another.
+const ROUNDS: usize = 5;
+
+/// How long the slow webhook takes to answer, in milliseconds.
+const SLOW_MS: u64 = 50;
+
+/// How long a backlog may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The figures that are held against floors.
+pub(crate) const TO_WEBHOOK: &str = "backlog of 100,000 records to a webhook that answers at once";
+pub(crate) const TO_KAFKA: &str = "backlog of 100,000 records to Kafka";
+pub(crate) const UP: &str = "… of that with a webhook that is up";
+pub(crate) const SLOW: &str = "… that answers after 50 ms";
+pub(crate) const AWAY: &str = "… that is away";
+
+/// How the webhook is that the bucket `hook-…` tells.
+const STATES: [&str; 4] = ["none", "up", "slow", "away"];
+
+/// Measures both.
+///
+/// # Errors
+///
+/// A server that does not start, requests that fail, a backlog that does not drain.
+pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<()> {
+    cost(options, report).await?;
+    let webhook = Sink::start(0).await?;
+    let endpoint = format!("http://{}/", webhook.authority);
+    let rate = drain(options, "webhook", &[("WEBHOOK_ENDPOINT", &endpoint)]).await?;
+    report.figure(TO_WEBHOOK, rate, "records a second");
+    let [records, disordered, repeated] = webhook.received().await?;
+    report.figure("… of them out of order in their key", disordered.saturating_sub(repeated) as f64, "");
+    report.figure("… of them twice", repeated as f64, "");
+    if records - repeated != BACKLOG as u64 {
+        return Err(format!("{records} records came, {repeated} of them twice, {BACKLOG} were told").into());
+    }
+    if let Some(brokers) = &options.kafka {
+        let settings = [("KAFKA_BROKERS", brokers.as_str()), ("KAFKA_TOPIC", "tidings-bench")];
+        let rate = drain(options, "kafka", &settings).await?;
+        report.figure(TO_KAFKA, rate, "records a second");
+    }
+    Ok(())
+}
+
+/// The environment of a target with the id `ID`.
+fn environment(kind: &str, id: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    let enable = (format!("TIDINGS_NOTIFY_{}_ENABLE_{id}", kind.to_uppercase()), "on".to_owned());
+    let settings =
+        settings.iter().map(|(name, value)| (format!("TIDINGS_NOTIFY_{name}_{id}"), (*value).to_owned()));
+    std::iter::once(enable).chain(settings).collect()
+}
+
+/// PUTs of 1 KiB to a bucket without a rule and to buckets that tell a webhook which is up, slow, away: in turns.
+async fn cost(options: &Options, report: &mut Report) -> Outcome<()> {
+    let (up, slow) = (Sink::start(0).await?, Sink::start(SLOW_MS).await?);
+    let away = format!("http://127.0.0.1:{}/", free_port()?);
+    let [up, slow] = [&up, &slow].map(|sink| format!("http://{}/", sink.authority));
+    let mut variables = Vec::new();
+    for (state, endpoint) in [("UP", &up), ("SLOW", &slow), ("AWAY", &away)] {
+        variables.extend(environment("webhook", state, &[("WEBHOOK_ENDPOINT", endpoint)]));
+    }
+    let server = Server::start_with(options, &variables).await?;
+    for state in STATES {
+        ask(&server, Method::PUT, &format!("/hook-{state}"), &Body::none()).await?;
+        if state != "none" {
+            announce(&server, &format!("hook-{state}"), &format!("{}:webhook", state.to_uppercase())).await?;
+        }
+    }
+    let mut rates = STATES.map(|_| Vec::new());
+    for round in 0..ROUNDS {
+        for (state, rates) in STATES.iter().zip(&mut rates) {
+            let target = format!("{}:webhook", state.to_uppercase());
+            // What an earlier round left waiting costs only that round's target.
+            if *state != "none" {
+                control(&server, "resume", &target).await?;
+            }
+            rates.push(puts(&server, options.seconds, state, round).await?);
+            if *state != "none" {
+                control(&server, "pause", &target).await?;
+            }
+        }
+    }
+    let medians = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[ROUNDS / 2]
+    });
+    report.figure("PUT of 1 KiB, 64 clients, without a rule", medians[0], "a second");
+    for (name, median) in [UP, SLOW, AWAY].into_iter().zip(&medians[1..]) {
+        report.figure(name, median / medians[0], "");
+    }
+    server.stop()
+}
+
+/// PUTs a second.
+async fn puts(server: &Server, seconds: f64, state: &str, round: usize) -> Outcome<f64> {
+    let body = Body::noise(1 << 10);
+    let count = (40_000.0 * seconds) as usize;
+    let requests: Outcome<Vec<_>> = (0..count)
+        .map(|number| {
+            server.signer.request(Method::PUT, &format!("/hook-{state}/{round}/{number:08}"), &body)
+        })
+        .collect();
+    let measured = drive(&server.authority, CLIENTS, seconds, Prepared::new(requests?)).await?;
+    if measured.failures > 0 {
+        return Err(format!("{} PUTs failed", measured.failures).into());
+    }
+    Ok(measured.per_second())
+}
+
+/// Lets a backlog wait for a target, and then drain: records a second.
+async fn drain(options: &Options, kind: &str, settings: &[(&str, &str)]) -> Outcome<f64> {
+    let server = Server::start_with(options, &environment(kind, "DRAIN", settings)).await?;
+    let target = format!("DRAIN:{kind}");
+    ask(&server, Method::PUT, "/backlog", &Body::none()).await?;
+    announce(&server, "backlog", &target).await?;
+    control(&server, "pause", &target).await?;
+    let body = Body::noise(128);
+    for first in (0..BACKLOG).step_by(BACKLOG_KEYS) {
+        let requests: Outcome<Vec<_>> = (first..first + BACKLOG_KEYS)
+            .map(|number| {
+                let key = number % BACKLOG_KEYS;
+                server.signer.request(Method::PUT, &format!("/backlog/{key:06}"), &body)
+            })
+            .collect();
+        let measured =
+            drive(&server.authority, CLIENTS, PATIENCE.as_secs_f64(), Prepared::new(requests?)).await?;
+        if measured.operations != BACKLOG_KEYS {
+            return Err(format!("{} of {BACKLOG_KEYS} PUTs were answered", measured.operations).into());
+        }
+    }
+    let began = Instant::now();
+    control(&server, "resume", &target).await?;
+    while delivered(&server).await? < BACKLOG as u64 {
+        if began.elapsed() > PATIENCE {
+            return Err("the backlog does not drain".into());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let rate = BACKLOG as f64 / began.elapsed().as_secs_f64();
+    server.stop()?;
+    Ok(rate)
+}
+
+/// Records that the only target acknowledged.
+async fn delivered(server: &Server) -> Outcome<u64> {
+    let mut connection = Connection::open(&server.authority).await?;
+    let request = server.signer.request(Method::GET, "/minio/tidings/v1/events/targets", &Body::none())?;
+    let told: serde_json::Value = serde_json::from_slice(connection.read(request).await?.body())?;
+    told["targets"][0]["delivered"].as_u64().ok_or_else(|| "the server tells of no target".into())
+}
+
+async fn control(server: &Server, call: &str, target: &str) -> Outcome<()> {
+    let target = target.replace(':', "%3A");
+    ask(server, Method::POST, &format!("/minio/tidings/v1/events/{call}?target={target}"), &Body::none())
+        .await
+}
+
+/// Has a bucket tell a target (`id:kind`) of every object that is made.
+async fn announce(server: &Server, bucket: &str, target: &str) -> Outcome<()> {
+    let document = format!(
+        "<NotificationConfiguration><QueueConfiguration><Event>s3:ObjectCreated:*</Event>\
+         <Queue>arn:minio:sqs::{target}</Queue></QueueConfiguration></NotificationConfiguration>"
+    );
+    ask(server, Method::PUT, &format!("/{bucket}?notification"), &Body::new(document.into())).await
+}
+
+/// One request that must succeed.
+async fn ask(server: &Server, method: Method, target: &str, body: &Body) -> Outcome<()> {
+    let mut connection = Connection::open(&server.authority).await?;
+    connection.exchange(server.signer.request(method, target, body)?).await?;
+    Ok(())
+}
