@@ -254,8 +254,8 @@ pub(crate) fn puts(metadata: &[u8]) -> u64 {
     mutations.filter(|mutation| matches!(mutation, Recorded::Put { .. })).count() as u64
 }
 
-/// What a change that names targets may hold besides, behind the rest: its rules and the tags of its object. Changes of the
-/// first versions end without it, and those versions read over it.
+/// What a change that names targets may hold besides, behind the rest: its rules and the tags of its object. Changes of
+/// the first versions end without it, and those versions read over it.
 type Supplement<'a> = (&'a [String], &'a [(String, String)]);
 
 /// What ends a supplement: its version. It is not zero, which would say that the change names no targets.

@@ -1,4 +1,5 @@
-//! What the rule of a topic asks of an object beside prefix and suffix: a regular expression of its key, metadata, tags.
+//! What the rule of a topic asks of an object beside prefix and suffix: a regular expression of its key, metadata,
+//! tags.
 //!
 //! Expressions are matched in time linear in the key, without backtracking: a rule cannot make a request slow. So there
 //! are neither backreferences nor look-around. What an expression may take when compiled is bounded by

@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The cursor never passes a change that names the target and is neither acknowledged, nor durably a dead letter, nor
+//! 1. The cursor never passes a change that names the target and is neither acknowledged, nor durably a dead letter,
+//!    nor
 //!    counted in a gap that the same commit writes.
 //! 2. Changes of one key are delivered in the order of their sequences: the next one starts when the one
 //!    before is done with. Different keys may overtake one another.
@@ -17,8 +18,8 @@
 //!
 //! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
 //! `in_flight_max` deliveries under way, one while the target is sick. What waits beyond that stays in the change
-//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums. When more waits than
-//! the target's `Bounds` allow, `relay/overflow.rs` says what happens.
+//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums. When more waits
+//! than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.

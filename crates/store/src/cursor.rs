@@ -1,7 +1,8 @@
 //! Cursors: how far a target has acknowledged, one per target and partition.
 //!
 //! A cursor moves by an ordinary commit that carries no change and wakes nobody; a crash repeats
-//! deliveries and never skips one. What a target is never told is a gap, written by the commit that moves the cursor over it.
+//! deliveries and never skips one. What a target is never told is a gap, written by the commit that moves the cursor
+//! over it.
 
 use crate::batch::{Batch, Mutation, Put};
 use crate::change::{Change, Sequence};

@@ -1,8 +1,8 @@
 //! Gaps: changes that a target is never told, because more waited for it than may.
 //!
 //! One row per target and bucket, in the bucket's partition. It is written by the commit that moves the target's cursor
-//! over the changes it stands for, and removed when the target has been told of it: at every moment a change that named the
-//! target lies after its cursor, was done with, or is counted in a gap that is still to be told.
+//! over the changes it stands for, and removed when the target has been told of it: at every moment a change that named
+//! the target lies after its cursor, was done with, or is counted in a gap that is still to be told.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,5 +1,5 @@
-//! PutBucketNotificationConfiguration: the rules of a bucket, whole; of nothing but topics those that it names. In force
-//! for every change sequenced after it; no rule at all removes them.
+//! PutBucketNotificationConfiguration: the rules of a bucket, whole; of nothing but topics those that it names. In
+//! force for every change sequenced after it; no rule at all removes them.
 
 use std::sync::Arc;
 

@@ -9,8 +9,8 @@
 //! | `nats` | NATS | the subject |
 //! | `redis`, `rediss` | Redis | the key of a list |
 //!
-//! What a target cannot do as asked is refused, so that nobody relies on it: certificates that are not verified, or by an
-//! authority of the topic's own.
+//! What a target cannot do as asked is refused, so that nobody relies on it: certificates that are not verified, or by
+//! an authority of the topic's own.
 
 use std::collections::BTreeMap;
 

@@ -185,8 +185,8 @@ async fn run(gateway: &Arc<Gateway>, request: &mut Request) -> Result<Reply, Ref
     (action.run)(&call, permit, gateway).await
 }
 
-/// Reads the form. Its hash is that of the header, or becomes it where there is none: it is signed in either case. A form
-/// that the signature does not cover is refused, since the form is what is asked for.
+/// Reads the form. Its hash is that of the header, or becomes it where there is none: it is signed in either case. A
+/// form that the signature does not cover is refused, since the form is what is asked for.
 async fn read_form(request: &mut Request) -> Result<bytes::Bytes, Refused> {
     let form = request.body.document(&request.head.headers, FORM_BYTES_MAX).await?.bytes;
     let hash = hex::encode(Sha256::digest(&form));

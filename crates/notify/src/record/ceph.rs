@@ -2,8 +2,8 @@
 //! Every field is always there.
 //!
 //! Two things differ on purpose. The sequencer is this server's, which is comparable as text; Ceph's is not. Size and
-//! entity tag of what was removed are 0 and empty: the change of a removal does not carry them. A bucket has no other id
-//! than the deployment's and its name.
+//! entity tag of what was removed are 0 and empty: the change of a removal does not carry them. A bucket has no other
+//! id than the deployment's and its name.
 //!
 //! Source: Ceph's manual, "Bucket Notifications", and the values its gateway sends.
 

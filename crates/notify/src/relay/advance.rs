@@ -1,5 +1,5 @@
-//! Moving the cursor: an ordinary commit now and then, over everything that is done with. It carries the gaps that began,
-//! grew or were told since.
+//! Moving the cursor: an ordinary commit now and then, over everything that is done with. It carries the gaps that
+//! began, grew or were told since.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -1,18 +1,19 @@
 //! What happens when more waits for a target than its bounds allow.
 //!
-//! With `overflow=gap` the oldest changes go, as many as are too many. The relay first lets end what is under way, at most
-//! ten times a second, so that what goes is always a whole piece of the log's beginning: then one commit writes a gap for
-//! each bucket concerned and moves the cursor over what it counts. Until that is durable nothing is delivered. The log may let
-//! go of those changes from then on, even while the target is away. The target is told of a bucket's gap before anything else of
-//! that bucket; a gap that is not told yet grows. A crash at any point repeats a delivery or a gap, and loses neither.
+//! With `overflow=gap` the oldest changes go, as many as are too many. The relay first lets end what is under way, at
+//! most ten times a second, so that what goes is always a whole piece of the log's beginning: then one commit writes a
+//! gap for each bucket concerned and moves the cursor over what it counts. Until that is durable nothing is delivered.
+//! The log may let go of those changes from then on, even while the target is away. The target is told of a bucket's
+//! gap before anything else of that bucket; a gap that is not told yet grows. A crash at any point repeats a delivery
+//! or a gap, and loses neither.
 //!
 //! With `overflow=refuse` the target is marked full, and the store refuses what would have to wait for it.
 //!
 //! # Bounds
 //!
 //! Each holds for every drive set by itself, and is kept to what comes in while it is noticed: with `gap` that is one
-//! delivery's deadline and a tenth of a second at most, with `refuse` the time a relay takes to read what was committed.
-//! What names the target of a gap record refuses it ten times over is not told: the log says so then.
+//! delivery's deadline and a tenth of a second at most, with `refuse` the time a relay takes to read what was
+//! committed. What names the target of a gap record refuses it ten times over is not told: the log says so then.
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;

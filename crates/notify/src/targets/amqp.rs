@@ -116,8 +116,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Amqp::new(settings, surroundings)?)),
 };
 
-/// What the header of a CloudEvent's attribute begins with. AMQP protocol binding for CloudEvents 1.0.2, §3.1.3; what it
-/// calls application properties are headers in AMQP 0-9-1.
+/// What the header of a CloudEvent's attribute begins with. AMQP protocol binding for CloudEvents 1.0.2, §3.1.3; what
+/// it calls application properties are headers in AMQP 0-9-1.
 const ATTRIBUTE: &str = "cloudEvents_";
 
 /// Messages under way at once.
