@@ -333,6 +333,12 @@ fn notifications(page: &mut Page, snapshot: &Snapshot) {
         "when it happened, seconds since 1970; 0 for none",
         |t| t.oldest.map_or(0, |sequence| sequence.0 / 1_000_000_000),
     );
+    of_target(
+        Counter,
+        "tidings_notify_target_dropped_total",
+        "changes given up at the target's bound",
+        |t| t.dropped,
+    );
     of_target(Gauge, "tidings_notify_target_dead_letters", "records refused for what they hold", |t| {
         t.dead_letters
     });
@@ -443,6 +449,7 @@ pub(super) mod tests {
                 waiting: 9,
                 oldest_wait_ms: 61_500,
                 dead_letters: 4,
+                dropped: 8,
                 in_progress: 1,
                 ..TargetReport::default()
             }],
@@ -486,6 +493,7 @@ pub(super) mod tests {
         let of_kafka = "{target_id=\"1\",target_name=\"kafka\",server=\"h:9000\"}";
         has(&page, &format!("tidings_notify_target_lag_seconds{of_kafka} 61"));
         has(&page, &format!("tidings_notify_target_dead_letters{of_kafka} 4"));
+        has(&page, &format!("tidings_notify_target_dropped_total{of_kafka} 8"));
         has(&page, "minio_notify_events_errors_total{server=\"h:9000\"} 2");
         has(&page, "minio_cluster_health_status{server=\"h:9000\"} 0");
         let status = |pool: u8, status: u8| {

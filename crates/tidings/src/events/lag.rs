@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{ask, say};
 use crate::client::Client;
 
-const COLUMNS: [&str; 8] = ["TARGET", "STATE", "WAITING", "LAG", "DELIVERED", "FAILED", "DEAD", "REASON"];
+const COLUMNS: [&str; 9] =
+    ["TARGET", "STATE", "WAITING", "LAG", "DELIVERED", "FAILED", "DEAD", "DROPPED", "REASON"];
 
 /// Prints a line for each target, or with `json` the server's document of each.
 pub(super) async fn tell(client: &Client, json: bool) -> Result<(), String> {
@@ -52,6 +53,7 @@ fn row(target: &Value) -> [String; COLUMNS.len()] {
         number("delivered"),
         number("failed"),
         number("dead_letters"),
+        number("dropped"),
         text("reason"),
     ]
 }
@@ -88,9 +90,9 @@ mod tests {
         let paused = json!({ "target": "1:kafka", "online": true, "paused": true, "delivered": 9 });
         assert_eq!(
             table(&[away, paused]),
-            "TARGET          STATE    WAITING  LAG    DELIVERED  FAILED  DEAD  REASON\n\
-             backup:webhook  offline  12345    1m01s  0          7       0     connection refused\n\
-             1:kafka         paused   0        0s     9          0       0\n"
+            "TARGET          STATE    WAITING  LAG    DELIVERED  FAILED  DEAD  DROPPED  REASON\n\
+             backup:webhook  offline  12345    1m01s  0          7       0     0        connection refused\n\
+             1:kafka         paused   0        0s     9          0       0     0\n"
         );
     }
 }

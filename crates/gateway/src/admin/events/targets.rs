@@ -35,5 +35,6 @@ fn document(report: &TargetReport) -> Value {
         "failed": report.failed,
         "retried": report.retried,
         "dead_letters": report.dead_letters,
+        "dropped": report.dropped,
     })
 }
