@@ -101,6 +101,8 @@ impl Notifier {
 
     /// Sends a target again what named it from a place on. Its cursors move back to that place, never forward.
     ///
+    /// The future must be driven to its end: dropped halfway it leaves the target stopped until settings are applied.
+    ///
     /// # Errors
     ///
     /// `NoSuchTarget`, and what the store says; cursors of some partitions may have moved then.

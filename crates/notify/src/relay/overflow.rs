@@ -229,6 +229,10 @@ impl Course {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
     use serde_json::Value;
     use store::object::DeleteObject;
     use store::testing::fixture::key;
@@ -447,5 +451,55 @@ mod tests {
         target.set(Mood::Well);
         scene.caught_up("1").await;
         assert_eq!(told(&target.received()), scene.owed("1").await[1..]);
+    }
+
+    /// One life of a target that is away, fails, loses acknowledgements and is bounded, over several restarts: each
+    /// change was delivered or lies in a gap that was told, and of each key what came first came in order.
+    async fn live_through(seed: u64) {
+        let mut chance = StdRng::seed_from_u64(seed);
+        let (limit, target) = (chance.random_range(1..30).to_string(), MemoryTarget::default());
+        let mut scene = away_with(&target, &[("queue_limit", &limit)]).await;
+        for _ in 0..120 {
+            match chance.random_range(0..20) {
+                0 => target.set(Mood::Away),
+                1 => target.set(Mood::TakesAndDenies),
+                2..=4 => target.set(Mood::Well),
+                5 => {
+                    scene.notifier.shutdown().await;
+                    scene = Scene::over(scene.engine, &[("1", &target)]).await;
+                    scene.set("1", &[("queue_limit", &limit)]).await;
+                }
+                6..=9 => tokio::task::yield_now().await,
+                _ => scene.put(&chance.random_range(0..5).to_string()).await,
+            }
+        }
+        target.set(Mood::Well);
+        scene.caught_up("1").await;
+
+        let received = target.received();
+        let told_gaps = gaps(&received);
+        let delivered: HashSet<_> = told(&records(&received)).into_iter().collect();
+        for change in scene.owed("1").await {
+            let is_told = told_gaps.iter().any(|(_, first, last, _)| (first..=last).contains(&&change.1));
+            assert!(delivered.contains(&change) || is_told, "seed {seed}: {change:?} is lost");
+        }
+        for (key, sequencers) in by_key(told(&records(&received))) {
+            let mut newest = String::new();
+            let mut seen = HashSet::new();
+            for sequencer in sequencers {
+                assert!(
+                    !seen.insert(sequencer.clone()) || sequencer > newest,
+                    "seed {seed}: {key} out of order"
+                );
+                newest = newest.max(sequencer);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_happens_to_a_bounded_target_it_is_told_everything_or_of_the_gap() {
+        for seed in 0..12 {
+            live_through(seed).await;
+        }
     }
 }
