@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use store::{Batch, Clock, Engine, Mutation, PartitionId, Put, SystemClock};
 use tempfile::TempDir;
-use tidings_drives::{Io, Sets};
+use tidings_drives::{Io, Sets, Tuning};
 use tokio::runtime::Runtime;
 
 const OBJECT_BYTES: usize = 1024;
@@ -101,7 +101,8 @@ fn measure(runtime: &Runtime, engine: &Arc<Sets>, writers: u64, duration: Durati
 fn open(folders: &[TempDir], name: &str, io: Io) -> Arc<Sets> {
     let drives = folders.iter().map(|folder| folder.path().join(name)).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    Sets::open_through(&[drives], None, &clock, io).expect("a new set on empty directories")
+    Sets::open_tuned(&[drives], None, &clock, &Tuning { io, ..Tuning::default() })
+        .expect("a new set on empty directories")
 }
 
 fn median(mut of: Vec<f64>) -> f64 {

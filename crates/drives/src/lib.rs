@@ -65,6 +65,7 @@ pub use engine::{LocalEngine, Options};
 pub use error::OpenError;
 pub use frame::Address;
 pub use heal::Healing;
+pub use index::Retention;
 pub use index::ordered::{OrderedIndex, Row, Rows, Snapshot};
 pub use lane::Patience;
 pub use offline::{verify_directories, verify_drives};

@@ -39,8 +39,8 @@ pub struct Tuning {
     pub segment_bytes: Option<u64>,
     /// Size at which the memtable is frozen, in bytes: what is written more is in the index on two drives.
     pub memtable_bytes: Option<usize>,
-    /// Bytes of changes that are kept though nobody waits for them.
-    pub retained_bytes: Option<u64>,
+    /// Changes that are kept though nobody waits for them.
+    pub retention: Retention,
     /// How it heals.
     pub healing: Healing,
     /// How its journal is written.
@@ -180,9 +180,7 @@ fn set_of(
         copied_short: AtomicU64::new(0),
         indexed_upto: AtomicU64::new(u64::MAX),
         highest_epoch: AtomicU64::new(highest_epoch),
-        retention: tuning
-            .retained_bytes
-            .map_or_else(|| Retention::of(smallest), |bytes_max| Retention { bytes_max }),
+        retention: tuning.retention.on(smallest),
         sizes,
         steps: StepWatch::begin(clock.now_ns()),
         clock,

@@ -24,7 +24,6 @@ use crate::engine::{LocalEngine, ONLY, make_directories, open_directories};
 use crate::error::OpenError;
 use crate::lineup::{Lineup, line_up};
 use crate::open::Tuning;
-use crate::writer::Io;
 
 /// Most sets of a server: what the byte in front of a location can tell apart.
 pub const SETS_MAX: usize = 128;
@@ -50,19 +49,19 @@ impl Sets {
         parity: Option<usize>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Sets>, OpenError> {
-        Sets::open_through(directories, parity, clock, Io::default())
+        Sets::open_tuned(directories, parity, clock, &Tuning::default())
     }
 
-    /// As [`Sets::open`], with the journals written as `io` says.
+    /// As [`Sets::open`], with every set as operators want it.
     ///
     /// # Errors
     ///
     /// As [`Sets::open`].
-    pub fn open_through(
+    pub fn open_tuned(
         directories: &[Vec<PathBuf>],
         parity: Option<usize>,
         clock: &Arc<dyn Clock>,
-        io: Io,
+        tuning: &Tuning,
     ) -> Result<Arc<Sets>, OpenError> {
         // Opened behind one another, so that a directory that is given for two sets is told by name.
         let mut all = Vec::new();
@@ -76,7 +75,7 @@ impl Sets {
         for (paths, given) in directories.iter().zip(&mut given) {
             make_directories(paths, given)?;
         }
-        Sets::open_as(given, parity, &ids, clock, io)
+        Sets::open_as(given, parity, &ids, clock, tuning)
     }
 
     /// As [`Sets::open`], on drives of any kind.
@@ -90,7 +89,7 @@ impl Sets {
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Sets>, OpenError> {
         let ids = line_up(&given)?;
-        Sets::open_as(given, parity, &ids, clock, Io::default())
+        Sets::open_as(given, parity, &ids, clock, &Tuning::default())
     }
 
     /// The last set first: when the first one records that a new one belongs to it, the new one is there.
@@ -99,13 +98,12 @@ impl Sets {
         parity: Option<usize>,
         ids: &[uuid::Uuid],
         clock: &Arc<dyn Clock>,
-        io: Io,
+        tuning: &Tuning,
     ) -> Result<Arc<Sets>, OpenError> {
         let mut sets = Vec::with_capacity(given.len());
         for (place, given) in given.into_iter().enumerate().rev() {
             let lineup = Lineup { sets: ids.to_vec(), place };
-            let tuning = Tuning { io, ..Tuning::default() };
-            sets.push(LocalEngine::open_in(given, parity, lineup, Arc::clone(clock), tuning)?);
+            sets.push(LocalEngine::open_in(given, parity, lineup, Arc::clone(clock), tuning.clone())?);
         }
         sets.reverse();
         if ids.len() > 1 {

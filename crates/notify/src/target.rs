@@ -255,7 +255,7 @@ fn parse_switch(text: &str) -> Option<bool> {
 }
 
 /// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`, `0`. `None` for anything else.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_drives::Io;
+use tidings_drives::{Io, Retention};
 use tidings_iam as iam;
+use tidings_notify::bounds::parse_bytes;
+use tidings_notify::target::parse_duration;
 
 use crate::cli::Flags;
 use crate::ellipses;
@@ -40,6 +42,8 @@ pub struct Settings {
     pub parity: Option<usize>,
     /// How the journals are written.
     pub io: Io,
+    /// Changes that are kept for replays when every target has been told.
+    pub retention: Retention,
     /// Where to listen.
     pub address: Address,
     /// Who exists: root, with the keys of the environment.
@@ -182,6 +186,7 @@ impl Settings {
         Ok(Some(Settings {
             parity,
             io: io(&environment)?,
+            retention: retention(&environment)?,
             sets,
             address: address(flags, &environment)?,
             directory: root_keys(&environment)?,
@@ -234,6 +239,29 @@ fn io(environment: &Variables) -> Result<Io, Fatal> {
             Err(fatal.remedy("Give one of them, or leave it out."))
         }
     }
+}
+
+/// How much of the past is kept: a time, a size, or both with a comma between them.
+fn retention(environment: &Variables) -> Result<Retention, Fatal> {
+    let Some(text) = first(environment, &["MINIO_EVENTS_RETAIN"]) else {
+        return Ok(Retention::default());
+    };
+    let invalid = |reason: String| {
+        let fatal = Fatal::new("Invalid value in TIDINGS_EVENTS_RETAIN", reason);
+        fatal.remedy("Give a time such as 24h, a size such as 1GiB, or both: 24h,1GiB.")
+    };
+    let mut retention = Retention { age: None, bytes: None };
+    for bound in text.split(',') {
+        let is_new = match (parse_bytes(bound), parse_duration(bound)) {
+            (Some(bytes), _) => retention.bytes.replace(bytes).is_none(),
+            (None, Some(age)) => retention.age.replace(age).is_none(),
+            (None, None) => return Err(invalid(format!("'{bound}' is neither a time nor a size"))),
+        };
+        if !is_new {
+            return Err(invalid(format!("'{text}' has two times or two sizes")));
+        }
+    }
+    Ok(retention)
 }
 
 /// `EC:n` with n at most half of the drives of the smallest set.
@@ -453,6 +481,22 @@ mod tests {
         assert_eq!(with(&[]).unwrap().io, Io::Auto);
         let reason = "'sqpoll' is none of auto, threads and uring";
         assert_eq!(with(&[("MINIO_IO", "sqpoll")]).unwrap_err().reason, reason);
+    }
+
+    #[test]
+    fn the_past_is_kept_for_a_time_or_a_size_or_both() {
+        let with = |value: &str| {
+            let settings = settings(&Flags::default(), &[("MINIO_EVENTS_RETAIN", value)]);
+            settings.map(|settings| settings.retention).map_err(|fatal| fatal.reason)
+        };
+        let (age, bytes) = (Some(Duration::from_secs(90 * 60)), Some(2 << 30));
+        assert_eq!(with("1h30m"), Ok(Retention { age, bytes: None }));
+        assert_eq!(with("2GiB"), Ok(Retention { age: None, bytes }));
+        assert_eq!(with("2GiB,1h30m"), Ok(Retention { age, bytes }));
+        assert_eq!(settings(&Flags::default(), &[]).unwrap().retention, Retention::default());
+        assert_eq!(with("a day"), Err("'a day' is neither a time nor a size".to_owned()));
+        assert_eq!(with("24h,"), Err("'' is neither a time nor a size".to_owned()));
+        assert_eq!(with("24h,48h"), Err("'24h,48h' has two times or two sizes".to_owned()));
     }
 
     #[test]

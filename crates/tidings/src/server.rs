@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use tidings_drives::{OpenError, Sets};
+use tidings_drives::{OpenError, Sets, Tuning};
 use tidings_gateway::config::Configuration;
 use tidings_gateway::{Gateway, ServiceAction, Setup};
 use tidings_notify::{Notifier, ServerIdentity};
@@ -197,8 +197,9 @@ fn load_certificates(settings: &Settings) -> Result<Option<Arc<Certificates>>, F
 }
 
 async fn open_drives(settings: &Settings, clock: Arc<dyn Clock>) -> Result<Arc<Sets>, Fatal> {
-    let (sets, parity, io) = (settings.sets.clone(), settings.parity, settings.io);
-    let opened = tokio::task::spawn_blocking(move || Sets::open_through(&sets, parity, &clock, io)).await;
+    let (sets, parity) = (settings.sets.clone(), settings.parity);
+    let tuning = Tuning { io: settings.io, retention: settings.retention, ..Tuning::default() };
+    let opened = tokio::task::spawn_blocking(move || Sets::open_tuned(&sets, parity, &clock, &tuning)).await;
     opened.expect("opening does not panic").map_err(|error| {
         let fatal = Fatal::new("Unable to use the drives", &error);
         match error {

@@ -55,7 +55,8 @@ use memtable::Memtable;
 pub(crate) use page::Part;
 use recent::Recent;
 pub(crate) use restore::Graves;
-pub(crate) use retention::{Retention, oldest};
+pub use retention::Retention;
+pub(crate) use retention::oldest;
 pub(crate) use statement::Statement;
 
 /// Size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000 keys.

@@ -1,6 +1,6 @@
 //! Which changes are kept: those that a target still waits for, and all of a while.
 //!
-//! A change is needed while it is younger than a day and among the last bytes that [`Retention`] allows, or while it
+//! A change is needed while it is as young and among the last bytes as [`Retention`] says, or while it
 //! names targets and not all have acknowledged it. What is needed no longer leaves the index; its bytes are then
 //! garbage to compaction.
 
@@ -17,25 +17,52 @@ use crate::set::Set;
 const KEPT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Bytes of such changes, at most: 1 GiB.
-const KEPT_BYTES_MAX: u64 = 1 << 30;
+const KEPT_BYTES: u64 = 1 << 30;
 
-/// The same as a share of the smallest drive: a twentieth.
+/// Their largest share of the smallest drive, whatever an operator says: a twentieth.
 const KEPT_SHARE: u64 = 20;
 
 /// Changes looked at under one lock.
 const AT_A_TIME: usize = 4096;
 
-/// How much of the past is kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Retention {
-    /// Encoded bytes of changes.
-    pub bytes_max: u64,
+/// How much of the past is kept that nobody waits for: what both allow. What is `None` bounds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// How long.
+    pub age: Option<Duration>,
+    /// Encoded bytes of changes in each set; a twentieth of the smallest drive at most, also when it is `None`.
+    pub bytes: Option<u64>,
+}
+
+impl Default for Retention {
+    /// A day or 1 GiB, whichever is reached first.
+    fn default() -> Retention {
+        Retention { age: Some(KEPT_FOR), bytes: Some(KEPT_BYTES) }
+    }
 }
 
 impl Retention {
-    /// What a set keeps whose smallest drive has `total_bytes`.
-    pub(crate) fn of(total_bytes: u64) -> Retention {
-        Retention { bytes_max: KEPT_BYTES_MAX.min(total_bytes / KEPT_SHARE) }
+    /// The same within the share of a set whose smallest drive has `total_bytes`.
+    pub(crate) fn on(self, total_bytes: u64) -> Retention {
+        let share = total_bytes / KEPT_SHARE;
+        if self != Retention::default() && self.bytes.is_some_and(|bytes| bytes > share) {
+            tracing::warn!(
+                bytes = share,
+                "The past that is to be kept is larger than a twentieth of the smallest drive: so much is kept."
+            );
+        }
+        Retention { bytes: Some(self.bytes.map_or(share, |bytes| bytes.min(share))), ..self }
+    }
+
+    /// Changes of this sequence and later ones are young enough to be kept.
+    fn young(self, now_ns: u64) -> Sequence {
+        let age_ns = self.age.map_or(u64::MAX, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        Sequence(now_ns.saturating_sub(age_ns))
+    }
+
+    /// Whether so many bytes are more than is kept.
+    fn is_exceeded(self, kept_bytes: u64) -> bool {
+        self.bytes.is_some_and(|bytes| kept_bytes > bytes)
     }
 }
 
@@ -66,8 +93,7 @@ impl Index {
         if oldest.generation != self.generation {
             return true;
         }
-        let kept_for = u64::try_from(KEPT_FOR.as_nanos()).unwrap_or(u64::MAX);
-        let young = Sequence(now_ns.saturating_sub(kept_for));
+        let young = retention.young(now_ns);
         for place in oldest
             .behind_floor
             .iter()
@@ -75,7 +101,7 @@ impl Index {
             .copied()
             .collect::<Vec<_>>()
         {
-            if place.sequence >= young && self.kept_bytes <= retention.bytes_max {
+            if place.sequence >= young && !retention.is_exceeded(self.kept_bytes) {
                 break;
             }
             self.floor = place.sequence;
@@ -130,7 +156,7 @@ mod tests {
         places.iter().for_each(|place| index.set_change(*place, &Below::default()));
         index.released = Sequence(4);
         let oldest = Oldest { generation: 0, behind_floor: places.clone(), of_all: places.clone() };
-        index.expire(&oldest, Retention { bytes_max: 0 }, 0);
+        index.expire(&oldest, Retention { age: None, bytes: Some(0) }, 0);
         let told: Vec<ChangePlace> =
             index.changes_part(Sequence::ZERO, 10).into_iter().filter_map(|(_, place)| place).collect();
         assert_eq!(told, [places[5]]);
@@ -138,5 +164,38 @@ mod tests {
         expected.begin_put(0, weight);
         expected.begin(0, Weight::of_change(70));
         assert_eq!(index.live.bytes(1), expected.bytes(1));
+    }
+
+    #[test]
+    fn the_past_is_kept_for_as_long_and_as_large_as_both_bounds_allow() {
+        let places = [1, 2, 3, 4].map(|number| ChangePlace {
+            sequence: Sequence(number * 1_000_000_000),
+            crc: 0,
+            segment: 0,
+            offset: 4096,
+            length: 100,
+            has_targets: false,
+        });
+        let kept = |retention: Retention| {
+            let mut index = Index::bounded(usize::MAX);
+            places.iter().for_each(|place| index.set_change(*place, &Below::default()));
+            let oldest = Oldest { generation: 0, behind_floor: places.to_vec(), of_all: places.to_vec() };
+            index.expire(&oldest, retention, 5_000_000_000);
+            index.changes_part(Sequence::ZERO, 10).into_iter().filter(|(_, place)| place.is_some()).count()
+        };
+        let (age, bytes) = (Some(Duration::from_secs(2)), Some(100));
+        assert_eq!(kept(Retention { age: None, bytes: None }), 4);
+        assert_eq!(kept(Retention { age, bytes: None }), 2);
+        assert_eq!(kept(Retention { age: None, bytes }), 1);
+        assert_eq!(kept(Retention { age, bytes }), 1);
+    }
+
+    #[test]
+    fn no_setting_keeps_more_than_a_twentieth_of_the_smallest_drive() {
+        let day = Some(KEPT_FOR);
+        assert_eq!(Retention::default().on(1 << 40), Retention { age: day, bytes: Some(KEPT_BYTES) });
+        assert_eq!(Retention::default().on(2000), Retention { age: day, bytes: Some(100) });
+        assert_eq!(Retention { age: day, bytes: None }.on(2000), Retention { age: day, bytes: Some(100) });
+        assert_eq!(Retention { age: None, bytes: Some(7) }.on(2000), Retention { age: None, bytes: Some(7) });
     }
 }

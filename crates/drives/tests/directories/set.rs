@@ -10,7 +10,7 @@ use store::{
     StageHint, SystemClock,
 };
 use tempfile::TempDir;
-use tidings_drives::{LocalEngine, OpenError, Options, Sets};
+use tidings_drives::{LocalEngine, OpenError, Options, Sets, Tuning};
 
 use super::io;
 
@@ -33,7 +33,9 @@ impl Folder {
     fn open(&self) -> Result<Arc<LocalEngine>, OpenError> {
         let drives = (1..=self.drives).map(|number| self.drive(number)).collect();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        Ok(Arc::clone(&Sets::open_through(&[drives], None, &clock, io())?.sets()[0]))
+        Ok(Arc::clone(
+            &Sets::open_tuned(&[drives], None, &clock, &Tuning { io: io(), ..Tuning::default() })?.sets()[0],
+        ))
     }
 
     fn remove(&self, number: usize) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use store::{Batch, Change, Engine, EngineError, KeyRange, Mutation, Put, Sequence, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{LocalEngine, OpenError, Tuning};
+use tidings_drives::{LocalEngine, OpenError, Retention, Tuning};
 
 use crate::support::{SET, body, change, get, offline, put, put_batch, restarted, told, wait_until};
 
@@ -110,8 +110,11 @@ async fn a_change_is_kept_for_a_slow_target_and_for_nobody_else_until_it_is_rele
     let drives = FaultyDrive::machine(4, &Power::steady());
     let open = |drives: &[FaultyDrive]| {
         let given = drives.iter().map(FaultyDrive::given).collect();
-        let tuning =
-            Tuning { segment_bytes: Some(SMALL_BYTES), retained_bytes: Some(500), ..Tuning::default() };
+        let tuning = Tuning {
+            segment_bytes: Some(SMALL_BYTES),
+            retention: Retention { age: None, bytes: Some(500) },
+            ..Tuning::default()
+        };
         LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning).unwrap()
     };
     let engine = open(&drives);
