@@ -7,8 +7,7 @@
 //! # Invariants
 //!
 //! 1. The cursor never passes a change that names the target and is neither acknowledged, nor durably a dead letter,
-//!    nor
-//!    counted in a gap that the same commit writes.
+//!    nor counted in a gap that the same commit writes.
 //! 2. Changes of one key are delivered in the order of their sequences: the next one starts when the one
 //!    before is done with. Different keys may overtake one another.
 //! 3. A relay waits for nothing but its own target: a sick one slows neither others nor requests.
