@@ -58,6 +58,10 @@ const PAGE_CHANGES: usize = 500;
 /// Room in the window at which it is filled again: one read for many changes, not one for each.
 const ROOM_TO_READ_CHANGES: usize = 100;
 
+/// How long the log's end is left alone after it was measured with a full window. Without this every commit would have
+/// the relay read a page of a few changes, at the cost of those who write.
+const MEASURE_EVERY: Duration = Duration::from_millis(50);
+
 /// How long deliveries under way may still be acknowledged when a relay ends.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -90,6 +94,8 @@ struct Course {
     at_end: bool,
     /// After a failed read: not before.
     read_after: Option<Instant>,
+    /// What lies beyond a full window: not before.
+    measure_after: Instant,
     read_backoff: Backoff,
     /// While the target is sick: not to be tried before.
     sick_until: Option<Instant>,
@@ -130,6 +136,7 @@ impl Relay {
             in_flight: FuturesUnordered::new(),
             at_end: false,
             read_after: None,
+            measure_after: Instant::now(),
             read_backoff: Backoff::default(),
             sick_until: None,
             sick_backoff: Backoff::default(),
@@ -171,6 +178,9 @@ impl Course {
                     self.read_after = None;
                     self.read_backoff.reset();
                     self.at_end = changes.len() < limit;
+                    if self.at_end && !self.has_room() {
+                        self.measure_after = Instant::now() + MEASURE_EVERY;
+                    }
                     self.take_in(changes);
                 }
                 Err(error) => {
@@ -189,7 +199,8 @@ impl Course {
     /// Whether there is something in the log to be read now.
     fn may_read(&self, now: Instant) -> bool {
         let is_behind = self.has_room() && self.window.read_to() < self.ahead.to;
-        (is_behind || !self.at_end) && self.read_after.is_none_or(|time| time <= now)
+        let is_time = self.has_room() || self.measure_after <= now;
+        (is_behind || !self.at_end) && is_time && self.read_after.is_none_or(|time| time <= now)
     }
 
     /// Takes in a page of the log.
@@ -275,9 +286,10 @@ impl Course {
         let sick = self.sick_until.filter(|&until| until > now);
         let refused = self.window.next_due(now);
         let read = self.read_after.filter(|&time| time > now);
+        let measure = Some(self.measure_after).filter(|&time| time > now && !self.at_end && !self.has_room());
         let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
         let gap = self.gaps.values().filter_map(|gap| gap.next_due(now)).min();
-        [sick, refused, read, advance, gap, self.next_bound(now)].into_iter().flatten().min()
+        [sick, refused, read, measure, advance, gap, self.next_bound(now)].into_iter().flatten().min()
     }
 
     /// Gives deliveries under way a moment, then records how far the target came.

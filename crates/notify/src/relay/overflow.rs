@@ -13,7 +13,8 @@
 //!
 //! Each holds for every drive set by itself, and is kept to what comes in while it is noticed: with `gap` that is one
 //! delivery's deadline and a tenth of a second at most, with `refuse` the time a relay takes to read what was
-//! committed. What names the target of a gap record refuses it ten times over is not told: the log says so then.
+//! committed, which it does twenty times a second once its window is full. What names the target of a gap record
+//! refuses it ten times over is not told: the log says so then.
 
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
