@@ -58,11 +58,15 @@ fn say(line: impl Display) {
 
 /// Asks a call with these parameters.
 async fn ask(client: &Client, method: Method, call: &str, fields: &[(&str, &str)]) -> Result<Value, String> {
+    Ok(client.document(method, &format!("{BASE}/{call}"), &query(fields)).await?)
+}
+
+/// These parameters as a query, encoded and sorted as a signature wants it.
+fn query(fields: &[(&str, &str)]) -> String {
     let mut pairs: Vec<String> =
         fields.iter().map(|(name, value)| format!("{name}={}", encode_component(value.as_bytes()))).collect();
-    // As a signature wants it.
     pairs.sort_unstable();
-    Ok(client.document(method, &format!("{BASE}/{call}"), &pairs.join("&")).await?)
+    pairs.join("&")
 }
 
 async fn set_paused(client: &Client, call: &str, target: &str, json: bool) -> Result<(), String> {

@@ -89,7 +89,7 @@ fn events(asked: &[String]) -> Result<Vec<&'static str>, String> {
     Ok(events)
 }
 
-/// Sorted by name, as a signature wants it.
+/// What is asked of the stream.
 fn query(tail: &Tail, events: &[&str], from: &str) -> String {
     let mut fields: Vec<(&str, &str)> = events.iter().map(|event| ("events", *event)).collect();
     fields.push(("from", from));
@@ -97,9 +97,7 @@ fn query(tail: &Tail, events: &[&str], from: &str) -> String {
     fields.push(("ping", &ping));
     fields.extend(tail.prefix.as_deref().map(|prefix| ("prefix", prefix)));
     fields.extend(tail.suffix.as_deref().map(|suffix| ("suffix", suffix)));
-    let pairs: Vec<String> =
-        fields.iter().map(|(name, value)| format!("{name}={}", encode_component(value.as_bytes()))).collect();
-    pairs.join("&")
+    super::query(&fields)
 }
 
 /// Prints an event; `false` when nobody reads the output any more.
