@@ -4,8 +4,6 @@
 //! own, on a runtime with as many threads as the server's.
 
 use std::convert::Infallible;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -17,18 +15,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use crate::Outcome;
-use crate::connection::Connection;
+use crate::beside::Beside;
 use crate::load::{Prepared, drive};
 use crate::options::{LARGE, Options};
 use crate::requests::{Body, Signer};
-use crate::server::{Process, free_port};
 use crate::table::{Report, Row};
 
 /// The argument that makes this program the echo server; its port follows.
 pub(crate) const FLAG: &str = "--serve-echo";
-
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Largest answer, in bytes; all answers are pieces of one buffer.
 const ANSWER_BYTES_MAX: usize = LARGE;
@@ -72,18 +66,9 @@ async fn answer(request: Request<Incoming>, bytes: Bytes) -> Result<Response<Ful
 ///
 /// It cannot be started.
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<()> {
-    let port = free_port()?;
-    let echo = Echo(Command::new(std::env::current_exe()?).args([FLAG, &port.to_string()]).spawn()?);
-    let process = Process(echo.0.id());
-    let authority = format!("127.0.0.1:{port}");
-    let gives_up = Instant::now() + PATIENCE;
-    while Connection::open(&authority).await.is_err() {
-        if Instant::now() > gives_up {
-            return Err("the echo server does not answer".into());
-        }
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    let signer = Signer::new(&authority);
+    let echo = Beside::start(FLAG, &[]).await?;
+    let (process, authority) = (echo.process(), &echo.authority);
+    let signer = Signer::new(authority);
     for size_bytes in options.sizes() {
         let body = Body::noise(size_bytes);
         let target = format!("/{size_bytes}");
@@ -96,7 +81,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
                     (0..count).map(|_| signer.request(method.clone(), &target, body)).collect();
                 let cpu = process.cpu_seconds()?;
                 let prepared = Prepared::new(requests?);
-                let measured = drive(&authority, clients, options.seconds, prepared).await?;
+                let measured = drive(authority, clients, options.seconds, prepared).await?;
                 let mut row = Row::new(name, size_bytes, clients, &measured);
                 row.cpu_s = Some(process.cpu_seconds()? - cpu);
                 report.add(row);
@@ -104,14 +89,4 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
         }
     }
     Ok(())
-}
-
-/// The process, which ends with this value.
-struct Echo(Child);
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }

@@ -49,7 +49,7 @@ const STATES: [&str; 4] = ["none", "up", "slow", "away"];
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<()> {
     cost(options, report).await?;
     let webhook = Sink::start(0).await?;
-    let endpoint = format!("http://{}/", webhook.authority);
+    let endpoint = format!("http://{}/", webhook.authority());
     let rate = drain(options, "webhook", &[("WEBHOOK_ENDPOINT", &endpoint)]).await?;
     report.figure(TO_WEBHOOK, rate, "records a second");
     let [records, disordered, repeated] = webhook.received().await?;
@@ -78,7 +78,7 @@ fn environment(kind: &str, id: &str, settings: &[(&str, &str)]) -> Vec<(String, 
 async fn cost(options: &Options, report: &mut Report) -> Outcome<()> {
     let (up, slow) = (Sink::start(0).await?, Sink::start(SLOW_MS).await?);
     let away = format!("http://127.0.0.1:{}/", free_port()?);
-    let [up, slow] = [&up, &slow].map(|sink| format!("http://{}/", sink.authority));
+    let [up, slow] = [&up, &slow].map(|sink| format!("http://{}/", sink.authority()));
     let mut variables = Vec::new();
     for (state, endpoint) in [("UP", &up), ("SLOW", &slow), ("AWAY", &away)] {
         variables.extend(environment("webhook", state, &[("WEBHOOK_ENDPOINT", endpoint)]));

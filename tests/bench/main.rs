@@ -11,6 +11,7 @@
 
 #![allow(clippy::print_stdout, reason = "tables on standard output are what this program is for")]
 
+mod beside;
 mod cells;
 mod connection;
 mod echo;

@@ -7,9 +7,8 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::process::{Child, Command};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -22,15 +21,12 @@ use tokio::net::TcpListener;
 use tokio::task::LocalSet;
 
 use crate::Outcome;
+use crate::beside::Beside;
 use crate::connection::Connection;
 use crate::requests::{Body, Signer};
-use crate::server::free_port;
 
 /// The argument that makes this program the sink; its port and its delay in milliseconds follow.
 pub(crate) const FLAG: &str = "--serve-sink";
-
-/// How long it may take to start.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What came, by key.
 #[derive(Default)]
@@ -111,11 +107,7 @@ async fn answer(
 }
 
 /// The process, which ends with this value.
-pub(crate) struct Sink {
-    child: Child,
-    /// `host:port`.
-    pub(crate) authority: String,
-}
+pub(crate) struct Sink(Beside);
 
 impl Sink {
     /// Starts one and waits until it answers.
@@ -124,18 +116,12 @@ impl Sink {
     ///
     /// It does not.
     pub(crate) async fn start(delay_ms: u64) -> Outcome<Sink> {
-        let port = free_port()?;
-        let arguments = [FLAG.to_owned(), port.to_string(), delay_ms.to_string()];
-        let child = Command::new(std::env::current_exe()?).args(arguments).spawn()?;
-        let sink = Sink { child, authority: format!("127.0.0.1:{port}") };
-        let gives_up = Instant::now() + PATIENCE;
-        while Connection::open(&sink.authority).await.is_err() {
-            if Instant::now() > gives_up {
-                return Err("the webhook does not answer".into());
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Ok(sink)
+        Ok(Sink(Beside::start(FLAG, &[delay_ms.to_string()]).await?))
+    }
+
+    /// `host:port`.
+    pub(crate) fn authority(&self) -> &str {
+        &self.0.authority
     }
 
     /// Records that came, those out of order, those that came before.
@@ -144,20 +130,13 @@ impl Sink {
     ///
     /// It does not answer.
     pub(crate) async fn received(&self) -> Outcome<[u64; 3]> {
-        let mut connection = Connection::open(&self.authority).await?;
-        let request = Signer::new(&self.authority).request(Method::GET, "/", &Body::none())?;
+        let mut connection = Connection::open(self.authority()).await?;
+        let request = Signer::new(self.authority()).request(Method::GET, "/", &Body::none())?;
         let told = String::from_utf8(connection.read(request).await?.into_body().to_vec())?;
         let mut numbers = [0; 3];
         for (number, text) in numbers.iter_mut().zip(told.split(' ')) {
             *number = text.parse()?;
         }
         Ok(numbers)
-    }
-}
-
-impl Drop for Sink {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
