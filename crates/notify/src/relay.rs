@@ -34,8 +34,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use store::{BucketName, Change, Gap, PartitionId, Sequence, Store};
 use tidings_store as store;
 use tokio::sync::watch;
@@ -279,6 +279,11 @@ impl Course {
             () = sleep_until_some(wake) => return,
         };
         self.settle(settled);
+        // Whatever else ended meanwhile is settled in the same round.
+        while let Some(Some(settled)) = self.in_flight.next().now_or_never() {
+            self.settle(settled);
+        }
+        self.tell_waiting();
     }
 
     /// When something is due without anything happening.

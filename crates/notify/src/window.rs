@@ -6,7 +6,7 @@
 //! 2. [`Window::acknowledged`] never reaches a change that is in the window.
 //! 3. A change leaves only when it is done with: acknowledged, durably a dead letter, or counted in a gap.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use store::{BucketName, Change, Sequence};
@@ -28,8 +28,11 @@ pub(crate) struct Window {
     /// Bytes of all changes in the window, by [`change_bytes`].
     bytes: u64,
     keys: HashMap<Arc<str>, KeyQueue>,
-    /// Keys whose first change is not under way, the longest waiting first.
+    /// Keys whose first change may be tried, the longest waiting first.
     ready: VecDeque<Arc<str>>,
+    /// Keys whose first change was refused, by when it may be tried again. Apart from the others, because every event
+    /// of a relay asks for the first of these times.
+    put_off: BTreeSet<(Instant, Arc<str>)>,
 }
 
 struct Waiting {
@@ -48,7 +51,7 @@ struct KeyQueue {
     /// How often the first was refused while the target was well.
     refusals: u32,
     backoff: Backoff,
-    /// After a refusal: not to be tried before.
+    /// When the first is put off: until when.
     not_before: Option<Instant>,
 }
 
@@ -77,6 +80,7 @@ impl Window {
             bytes: 0,
             keys: HashMap::new(),
             ready: VecDeque::new(),
+            put_off: BTreeSet::new(),
         }
     }
 
@@ -141,12 +145,10 @@ impl Window {
         now: Instant,
         is_held: impl Fn(&BucketName) -> bool,
     ) -> Option<(Arc<str>, &Change, bool)> {
-        let is_due = |key: &Arc<str>| {
-            let queue = &self.keys[key];
-            let is_free = queue.changes.front().is_some_and(|change| !is_held(&change.bucket));
-            is_free && queue.not_before.is_none_or(|time| time <= now)
-        };
-        let place = self.ready.iter().position(is_due)?;
+        self.recall(now);
+        let is_free =
+            |key: &Arc<str>| self.keys[key].changes.front().is_some_and(|change| !is_held(&change.bucket));
+        let place = self.ready.iter().position(is_free)?;
         let key = self.ready.remove(place).expect("the place was found just now");
         let queue = self.keys.get_mut(&key).expect("a ready key is in the window");
         let was_tried = std::mem::replace(&mut queue.was_tried, true);
@@ -159,10 +161,18 @@ impl Window {
         self.keys[key].changes.front().expect("a key under way has a change")
     }
 
-    /// When the first refused key that is not due yet will be.
+    /// Lets what was put off until now be tried, before the others that wait.
+    fn recall(&mut self, now: Instant) {
+        while self.put_off.first().is_some_and(|&(time, _)| time <= now) {
+            let (_, key) = self.put_off.pop_first().expect("there is a first one");
+            self.keys.get_mut(&key).expect("what is put off is in the window").not_before = None;
+            self.ready.push_front(key);
+        }
+    }
+
+    /// When the first of those that are put off may be tried; `None` when it may be by now.
     pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
-        let times = self.ready.iter().filter_map(|key| self.keys[key].not_before);
-        times.filter(|&time| time > now).min()
+        self.put_off.first().map(|&(time, _)| time).filter(|&time| time > now)
     }
 
     /// The change of a key that was under way is done with, and leaves.
@@ -175,10 +185,18 @@ impl Window {
     /// Takes out the oldest change. Nothing may be under way.
     pub(crate) fn drop_oldest(&mut self) -> Option<Change> {
         let key = Arc::clone(&self.unacknowledged.first_key_value()?.1.key);
+        let put_off_until = self.keys[&key].not_before;
         let (change, has_more) = self.leave(&key);
-        if !has_more {
-            let place = self.ready.iter().position(|ready| *ready == key);
-            self.ready.remove(place.expect("a key of which nothing is under way is ready"));
+        match put_off_until {
+            Some(time) => {
+                self.put_off.remove(&(time, Arc::clone(&key)));
+                self.ready.extend(has_more.then_some(key));
+            }
+            None if !has_more => {
+                let place = self.ready.iter().position(|ready| *ready == key);
+                self.ready.remove(place.expect("a key that is not put off or under way is ready"));
+            }
+            None => {}
         }
         Some(change)
     }
@@ -212,8 +230,9 @@ impl Window {
     /// The change of a key that was under way is to be tried again after a while, and others first.
     pub(crate) fn put_off(&mut self, key: Arc<str>, now: Instant) {
         let queue = self.keys.get_mut(&key).expect("a key under way is in the window");
-        queue.not_before = Some(now + queue.backoff.next_delay());
-        self.ready.push_back(key);
+        let time = now + queue.backoff.next_delay();
+        queue.not_before = Some(time);
+        self.put_off.insert((time, key));
     }
 }
 
@@ -320,6 +339,22 @@ mod tests {
         let (key, change, was_tried) = window.start(Instant::now(), |_| false).unwrap();
         assert_eq!((change.sequence, was_tried), (Sequence(2), false));
         assert_eq!(window.count_refusal(&key), 1);
+    }
+
+    #[test]
+    fn what_is_dropped_while_it_is_put_off_leaves_nothing_behind() {
+        let mut window = Window::new(Sequence(0));
+        for (sequence, key) in [(1, "a"), (2, "b"), (3, "a")] {
+            window.push(change(sequence, key));
+        }
+        let now = Instant::now();
+        for (key, _) in started(&mut window) {
+            window.put_off(key, now);
+        }
+        for sequence in [1, 2] {
+            assert_eq!(window.drop_oldest().map(|change| change.sequence.0), Some(sequence));
+        }
+        assert_eq!((window.next_due(now), started(&mut window)), (None, vec![(Arc::from("b/a"), 3)]));
     }
 
     #[test]

@@ -60,7 +60,6 @@ impl Course {
                 self.window.put_off(key, Instant::now());
             }
         }
-        self.tell_waiting();
     }
 
     fn finish(&mut self, key: &Arc<str>) {
