@@ -142,6 +142,7 @@ mod tests {
     use tidings_store as store;
 
     use super::{MemoryTarget, Mood};
+    use crate::target::Target;
     use crate::testing::contract::{self, Receiver};
 
     impl Receiver for MemoryTarget {
@@ -157,6 +158,12 @@ mod tests {
         fn come_back(&self) -> Future<'_, ()> {
             Box::pin(async { self.set(Mood::Well) })
         }
+    }
+
+    #[tokio::test]
+    async fn a_target_without_entries_per_object_says_so_when_it_is_to_forget_a_bucket() {
+        let target = MemoryTarget::default();
+        assert_eq!(target.forget("album").await, Err("it keeps no entries per object".to_owned()));
     }
 
     #[tokio::test]
