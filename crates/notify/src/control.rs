@@ -1,11 +1,12 @@
-//! What an operator does with a target at work: pause it, resume it, send it the past again.
+//! What an operator does with a target at work: pause it, resume it, send it the past again. Sending it a bucket as it is
+//! now is in `resync`.
 //!
 //! A pause is a row of the store: a restart and new settings keep it. A replay moves the target's cursor back, which
 //! is the whole of it: what named the target is read, bounded and delivered in order per key like anything that waits.
 
 use std::sync::Arc;
 
-use store::{PartitionId, Sequence, Store};
+use store::{BucketName, PartitionId, Sequence, Store};
 use tidings_store as store;
 
 use crate::health::Health;
@@ -58,6 +59,28 @@ pub enum ControlError {
         /// What is wrong with them.
         reason: String,
     },
+    /// No rule of the bucket leads to the target.
+    #[error("no rule of the bucket {bucket} tells {target} of anything")]
+    NotTold {
+        /// `id:type`.
+        target: String,
+        /// The bucket.
+        bucket: BucketName,
+    },
+    /// The target is being sent the bucket.
+    #[error("{target} is being sent the bucket {bucket} already")]
+    Resyncing {
+        /// `id:type`.
+        target: String,
+        /// The bucket.
+        bucket: BucketName,
+    },
+    /// The target was taken away or given other settings meanwhile, or the server is shutting down.
+    #[error("{target} was stopped meanwhile")]
+    Stopped {
+        /// `id:type`.
+        target: String,
+    },
     /// The notifier was shut down.
     #[error("the server is shutting down")]
     Closed,
@@ -92,7 +115,10 @@ impl Notifier {
         let targets = self.targets.lock().await;
         let running = named(targets.values(), target)?;
         store.set_paused(target, is_paused).await?;
-        if running.paused.send_replace(is_paused) != is_paused {
+        let is_new = running
+            .held
+            .send_if_modified(|held| std::mem::replace(&mut held.is_paused, is_paused) != is_paused);
+        if is_new {
             let told = if is_paused { "the target is paused" } else { "the target is resumed" };
             tracing::info!(target_id = target, "{told}");
         }

@@ -28,6 +28,7 @@ pub mod pattern;
 pub mod record;
 mod recorder;
 mod relay;
+pub mod resync;
 pub mod rule;
 mod running;
 pub mod target;
@@ -48,6 +49,7 @@ pub use listen::{ListenFilter, Listener};
 pub use notifier::{Notifier, ServerIdentity};
 pub use pattern::KeyPattern;
 pub use record::{Form, Rendered};
+pub use resync::{Resync, Resynced};
 pub use rule::{Configuration, RawConfiguration, RawRule, Rule, RuleError};
 pub use target::{
     Delivery, KeyKind, KeySpec, Outcome, TARGETS, Target, TargetId, TargetKind, TargetReport, TargetSettings,

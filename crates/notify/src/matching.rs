@@ -48,9 +48,30 @@ impl CompiledRule {
             target: rule.target.target(),
         })
     }
+
+    fn matches(&self, kind: ChangeKind, key: &str, object: Option<&ObjectSummary>) -> bool {
+        self.kinds.contains(kind) && self.keys.matches(key) && self.filter.matches(key, object)
+    }
 }
 
 impl CompiledRules {
+    /// Whether any rule leads to a target, whatever it tells of.
+    pub(crate) fn lead_to(&self, target: &str) -> bool {
+        self.rules.iter().any(|rule| rule.target == target)
+    }
+
+    /// The id of the first rule that tells a target of this.
+    pub(crate) fn rule_for(
+        &self,
+        target: &str,
+        kind: ChangeKind,
+        key: &str,
+        object: Option<&ObjectSummary>,
+    ) -> Option<&str> {
+        let found = self.rules.iter().find(|rule| rule.target == target && rule.matches(kind, key, object));
+        found.map(|rule| rule.id.as_str())
+    }
+
     pub(crate) fn new(configuration: &Configuration) -> CompiledRules {
         CompiledRules { rules: configuration.rules.iter().filter_map(CompiledRule::new).collect() }
     }
@@ -65,8 +86,7 @@ impl CompiledRules {
     ) -> Recipients {
         let mut matching: BTreeMap<&str, &str> = BTreeMap::new();
         for rule in &self.rules {
-            let is_asked = rule.kinds.contains(kind) && live.contains(&rule.target);
-            if is_asked && rule.keys.matches(key) && rule.filter.matches(key, object) {
+            if live.contains(&rule.target) && rule.matches(kind, key, object) {
                 matching.entry(&rule.target).or_insert(&rule.id);
             }
         }

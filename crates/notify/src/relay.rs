@@ -12,6 +12,7 @@
 //!    before is done with. Different keys may overtake one another.
 //! 3. A relay waits for nothing but its own target: a sick one slows neither others nor requests.
 //! 4. A relay that is paused, or whose target could not be made, delivers nothing; it goes on reading and measuring.
+//!    Changes of a bucket that is being sent anew wait meanwhile.
 //!
 //! # Bounds
 //!
@@ -49,6 +50,7 @@ use crate::notifier::{Live, ServerIdentity};
 use crate::relay::advance::{Advance, Advanced};
 use crate::relay::outcome::Settled;
 use crate::relay::overflow::OpenGap;
+use crate::running::Held;
 use crate::target::{Delivery, Target};
 use crate::window::{Window, change_bytes};
 
@@ -80,7 +82,7 @@ pub(crate) struct Relay {
     pub(crate) full: Arc<ArcSwap<Live>>,
     /// Changes with every commit that the notifier hears of.
     pub(crate) commits: watch::Receiver<u64>,
-    pub(crate) paused: watch::Receiver<bool>,
+    pub(crate) held: watch::Receiver<Held>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -228,8 +230,9 @@ impl Course {
 
     /// Starts deliveries, as many as the target wants at once; one by one while it is sick.
     fn dispatch(&mut self) {
-        let is_paused = *self.relay.paused.borrow();
-        let Some(target) = self.relay.target.clone().filter(|_| !is_paused && !self.is_held()) else {
+        let held = self.relay.held.borrow().clone();
+        let may_deliver = !held.is_paused && !self.is_held();
+        let Some(target) = self.relay.target.clone().filter(|_| may_deliver) else {
             return;
         };
         let now = Instant::now();
@@ -243,7 +246,8 @@ impl Course {
                 continue;
             }
             let gaps = &self.gaps;
-            let started = self.window.start(now, |bucket| gaps.contains_key(bucket));
+            let started =
+                self.window.start(now, |bucket| gaps.contains_key(bucket) || held.buckets.contains(bucket));
             let Some((key, change, was_tried)) = started else {
                 return;
             };
@@ -270,7 +274,7 @@ impl Course {
                 self.at_end = changed.is_err();
                 return;
             }
-            _ = self.relay.paused.changed() => return,
+            _ = self.relay.held.changed() => return,
             result = poll_advance(&mut self.advancing), if self.advancing.is_some() => {
                 self.end_advance(result);
                 return;

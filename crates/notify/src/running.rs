@@ -1,5 +1,6 @@
 //! A configured target at work: its relays, or what keeps it from working.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,9 +38,9 @@ pub(crate) struct Running {
     not_begun: Option<String>,
     /// Absent when it could not be made of its settings.
     pub(crate) target: Option<Arc<dyn Target>>,
-    /// Whether its relays are to wait.
-    pub(crate) paused: watch::Sender<bool>,
-    stop: CancellationToken,
+    /// What its relays are to leave waiting.
+    pub(crate) held: watch::Sender<Held>,
+    pub(crate) stop: CancellationToken,
     relays: JoinHandle<()>,
 }
 
@@ -93,7 +94,7 @@ impl Running {
             oldest_wait_ms: wait.oldest.map_or(0, |(_, oldest_ms)| now_ms.saturating_sub(oldest_ms)),
             dropped: self.health.dropped.load(Ordering::Relaxed),
             dead_letters: self.health.dead(),
-            is_paused: *self.paused.borrow(),
+            is_paused: self.held.borrow().is_paused,
             in_progress: self.health.in_progress.load(Ordering::Relaxed),
         }
     }
@@ -135,7 +136,7 @@ impl Launch {
             not_begun = Some(format!("whether it is paused cannot be read, so it is: {error}"));
             true
         });
-        let paused = watch::Sender::new(is_paused);
+        let held = watch::Sender::new(Held { is_paused, buckets: BTreeSet::new() });
         let mut relays = Vec::new();
         for &partition in self.store.partitions() {
             let begun = self.begin(&name, partition, &health).await;
@@ -147,13 +148,13 @@ impl Launch {
                 target: target.clone(),
                 bounds: bounds.clone(),
                 health: Arc::clone(&health),
-                paused: paused.subscribe(),
+                held: held.subscribe(),
                 stop: stop.clone(),
             };
             relays.push(self.clone().keep_running(place, relay));
         }
         let relays = tokio::spawn(async move { drop(join_all(relays).await) });
-        Running { settings, health, fault, not_begun, target, paused, stop, relays }
+        Running { settings, health, fault, not_begun, target, held, stop, relays }
     }
 
     /// Finds the target's cursor in a partition, makes it if it is missing, and lets changes there name it.
@@ -178,7 +179,7 @@ impl Launch {
     /// Runs the relay of one partition until told to stop.
     async fn keep_running(self, place: Place, parts: Parts) {
         let Place { name, partition, mut begun } = place;
-        let Parts { target, bounds, health, paused, stop } = parts;
+        let Parts { target, bounds, health, held, stop } = parts;
         let mut backoff = Backoff::default();
         let Begun { cursor, gaps } = loop {
             if let Some(begun) = begun {
@@ -194,9 +195,18 @@ impl Launch {
         let Launch { store, server, full, commits, .. } = self;
         let bounds = bounds.in_set_of(store.total_bytes(partition));
         let relay =
-            Relay { store, partition, name, target, bounds, health, server, full, commits, paused, stop };
+            Relay { store, partition, name, target, bounds, health, server, full, commits, held, stop };
         relay.run(cursor, gaps).await;
     }
+}
+
+/// What the relays of a target leave waiting.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Everything: an operator paused the target.
+    pub(crate) is_paused: bool,
+    /// Changes of these buckets, which are being sent anew.
+    pub(crate) buckets: BTreeSet<BucketName>,
 }
 
 /// What the relays of a target share.
@@ -204,7 +214,7 @@ struct Parts {
     target: Option<Arc<dyn Target>>,
     bounds: Bounds,
     health: Arc<Health>,
-    paused: watch::Receiver<bool>,
+    held: watch::Receiver<Held>,
     stop: CancellationToken,
 }
 

@@ -21,6 +21,7 @@ pub mod change;
 pub mod clock;
 pub mod complete;
 pub mod content;
+pub mod current;
 pub mod cursor;
 pub mod dead;
 pub mod delete;
@@ -52,6 +53,7 @@ pub use bucket::Bucket;
 pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 pub use clock::{Clock, SystemClock};
 pub use content::{Content, ContentWriter};
+pub use current::CurrentPage;
 pub use dead::DeadLetter;
 pub use engine::{
     ByteStream, Committed, Engine, EngineError, Entry, Future, KeyRange, Location, Partition, PartitionId,

@@ -326,7 +326,7 @@ mod tests {
         scene.reported("1", |report| (report.dropped, report.waiting) == (2, 1)).await;
         target.set(Mood::Well);
         let running = scene.notifier.targets.lock().await;
-        running.values().for_each(|running| _ = running.paused.send_replace(false));
+        running.values().for_each(|running| running.held.send_modify(|held| held.is_paused = false));
         drop(running);
         for _ in 0..100 {
             tokio::task::yield_now().await;
