@@ -5,16 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use crate::support::eventually;
-use crate::support::server::{Server, binary, run_to_end};
+use crate::support::server::{Server, events, run_to_end};
 use crate::support::sink::Sink;
-
-/// The command line of `tidings events …`, as root of a server.
-fn events(server: &Server, arguments: &[&str]) -> Command {
-    let mut command = Command::new(binary());
-    command.args(["events", "--endpoint", &server.endpoint()]).args(arguments);
-    command.env("TIDINGS_ACCESS_KEY", "minioadmin").env("TIDINGS_SECRET_KEY", "minioadmin");
-    command
-}
 
 /// A command that goes on, and the lines it printed so far.
 struct Following {
@@ -192,4 +184,27 @@ async fn a_record_that_a_webhook_refuses_becomes_a_dead_letter_that_is_shown_sen
     let (status, gone) = run_to_end(events(&server, &[&["dead", "drop", sequencer], &of[..]].concat())).await;
     assert_eq!(status.code(), Some(1), "{gone}");
     assert!(gone.contains(&format!("has no dead letter {sequencer}")), "{gone}");
+}
+
+#[tokio::test]
+async fn a_bucket_cannot_be_rebuilt_in_a_target_without_entries_or_without_a_rule_and_nothing_is_held_up() {
+    let sink = Sink::start().await;
+    let server = telling(&sink).await;
+    let client = server.client();
+    client.create_bucket("untold").await;
+    for (bucket, reason) in [
+        (
+            "album",
+            "1:webhook has only a part of album: 1:webhook cannot be used: it keeps no entries per object",
+        ),
+        ("untold", "No rule of the bucket untold tells 1:webhook of anything"),
+        ("no-such-bucket", "404 NoSuchBucket"),
+    ] {
+        let arguments = ["resync", "--target", "1:webhook", "--bucket", bucket];
+        let (status, said) = run_to_end(events(&server, &arguments)).await;
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+    client.put("/album/a", "x").await.expect_success("put");
+    sink.received(1).await;
 }

@@ -192,3 +192,11 @@ pub(crate) async fn run_to_end(mut command: Command) -> (ExitStatus, String) {
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
+
+/// The command line of `tidings events …`, as root of a server.
+pub(crate) fn events(server: &Server, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["events", "--endpoint", &server.endpoint()]).args(arguments);
+    command.env("TIDINGS_ACCESS_KEY", "minioadmin").env("TIDINGS_SECRET_KEY", "minioadmin");
+    command
+}

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Serialize;
 use store::{Bucket, BucketName, Change, ChangeKind, Store};
 use tidings_store as store;
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ const CREATIONS: [ChangeKind; 4] =
     [ChangeKind::Put, ChangeKind::Post, ChangeKind::Copy, ChangeKind::CompleteMultipartUpload];
 
 /// How far it is, and at the end what was done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Resynced {
     /// Objects that the target was told of.
     pub told: u64,
@@ -161,11 +162,10 @@ impl Resync {
         while let Some(key) = after {
             let page = self.store.current_page(&self.bucket.name, &key, PAGE_OBJECTS).await?;
             let objects = page.changes.len() as u64;
-            let deliveries: Vec<Delivery> =
-                page.changes.into_iter().filter_map(|change| self.delivery(change)).collect();
-            sum.passed += objects - deliveries.len() as u64;
-            let sending = stream::iter(deliveries).map(|delivery| self.deliver(delivery));
-            let mut taken = sending.buffer_unordered(self.target.in_flight_max());
+            let deliveries = page.changes.into_iter().filter_map(|change| self.delivery(change));
+            let sending: Vec<_> = deliveries.map(|delivery| self.deliver(delivery)).collect();
+            sum.passed += objects - sending.len() as u64;
+            let mut taken = stream::iter(sending).buffer_unordered(self.target.in_flight_max());
             while let Some(is_taken) = taken.try_next().await? {
                 sum.told += u64::from(is_taken);
                 sum.refused += u64::from(!is_taken);

@@ -365,8 +365,7 @@ pub trait Target: Send + Sync + 'static {
     /// Removes the entries that it keeps of one bucket's objects (`bucket/key`), and of no other bucket's. The error is
     /// a clause; some entries may be gone then, and it can be tried again.
     ///
-    /// What is delivered of the bucket meanwhile may be removed too: the caller lets deliveries end before, and begins
-    /// none until this is done.
+    /// What is delivered of the bucket meanwhile may be removed too or stay: the caller sends what is there afterwards.
     fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
         let _ = bucket;
         Box::pin(async { Err("it keeps no entries per object".to_owned()) })

@@ -39,18 +39,21 @@ impl Store {
     ) -> Result<CurrentPage, Error> {
         let query = ListQuery { after: after.to_owned(), limit, ..ListQuery::default() };
         let page = self.list_objects(bucket, &query).await?;
-        let keys = page.entries.iter().filter(|listed| !listed.is_delete_marker);
-        let found = stream::iter(keys.filter_map(|listed| ObjectKey::new(&listed.key)))
-            .map(|key| async move {
-                match self.object(bucket, &key, None).await {
-                    Ok(object) => Ok(Some(object)),
-                    Err(Error::NoSuchKey { .. }) => Ok(None),
-                    Err(error) => Err(error),
-                }
-            })
-            .buffered(READS_AT_ONCE);
-        let changes = found.try_filter_map(async |object| Ok(object.map(change_of))).try_collect().await?;
+        let listed = page.entries.iter().filter(|listed| !listed.is_delete_marker);
+        let keys = listed.filter_map(|listed| ObjectKey::new(&listed.key));
+        let reads: Vec<_> = keys.map(|key| self.current_change(bucket, key)).collect();
+        let changes: Vec<_> = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        let changes = changes.into_iter().flatten().collect();
         Ok(CurrentPage { changes, next: page.is_truncated.then_some(page.last) })
+    }
+
+    /// `None` when the object was removed meanwhile.
+    async fn current_change(&self, bucket: &BucketName, key: ObjectKey) -> Result<Option<Change>, Error> {
+        match self.object(bucket, &key, None).await {
+            Ok(object) => Ok(Some(change_of(object))),
+            Err(Error::NoSuchKey { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -85,6 +85,15 @@ pub enum EventsCommand {
         #[arg(long, value_name = "PLACE")]
         from: String,
     },
+    /// Have a target that keeps an entry per object rebuild its entries from a bucket as it is now
+    Resync {
+        /// The target.
+        #[command(flatten)]
+        of: OfTarget,
+        /// The bucket
+        #[arg(long)]
+        bucket: String,
+    },
     /// Look after records that a target refuses for what they hold
     Dead {
         /// What to do with them.

@@ -25,6 +25,7 @@ mod heal_status;
 mod help_config_kv;
 mod import_config;
 mod info;
+mod lines;
 mod list_config_history_kv;
 mod restore_config_history_kv;
 mod sealed;
@@ -176,6 +177,7 @@ static OWN_CALLS: &[Call] = &[
     events::course::PAUSE,
     events::course::RESUME,
     events::course::REPLAY,
+    events::resync::RESYNC,
     events::dead::LIST,
     events::dead::SHOW,
     events::dead::RESEND,

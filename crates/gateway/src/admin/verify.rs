@@ -6,44 +6,35 @@
 //!
 //! # Bounds
 //!
-//! One verification at a time; another is refused with 409. At most [`LINES_WAITING_MAX`] lines wait for the
-//! client: then the reading waits too, and ends when none was taken for [`PATIENCE`]. It ends as well when the
-//! client goes away, within a mebibyte of reading, and when the server stops.
+//! One verification at a time; another is refused with 409. Where too many lines wait for the client (see `lines`) the
+//! reading waits too, and ends when none was taken for [`PATIENCE`]. It ends as well when the client goes away, within a
+//! mebibyte of reading, and when the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use http::Method;
-use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::CancellationToken;
+use tokio::time::timeout;
 
 use s3::{ErrorCode, Refusal};
 use store::{Progress, Seen, Verification, Verify};
 use tidings_s3 as s3;
 use tidings_store as store;
 
+use super::lines::{self, LINES_WAITING_MAX, line};
 use super::{Answer, Call};
-use crate::{BoxError, Gateway};
+use crate::Gateway;
 
 pub(super) const CALL: Call = Call {
     method: Method::POST,
     path: "/verify",
     run: |gateway, _request| Box::pin(async move { begin(gateway) }),
 };
-
-/// How often the answer tells how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-
-/// Lines that wait to be sent.
-const LINES_WAITING_MAX: usize = 64;
 
 /// How long a client may leave lines untaken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,14 +52,6 @@ pub enum Line {
     Seen(Seen),
 }
 
-impl Line {
-    fn to_bytes(&self) -> Bytes {
-        let mut text = serde_json::to_vec(self).expect("a line is numbers and text");
-        text.push(b'\n');
-        text.into()
-    }
-}
-
 fn begin(gateway: &Gateway) -> Result<Answer, Refusal> {
     let turn = Arc::clone(&gateway.admin.verifying).try_acquire_owned().map_err(|_| {
         Refusal::with(
@@ -80,14 +63,7 @@ fn begin(gateway: &Gateway) -> Result<Answer, Refusal> {
     let progress = Arc::new(Mutex::new(Progress::default()));
     let (verify, seen) = (Arc::clone(&gateway.setup.verify), Arc::clone(&progress));
     tokio::task::spawn_blocking(move || look(&*verify, turn, &lines, &seen));
-    let mut ticks = interval(PROGRESS_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let answer = Lines { waiting, progress, ticks, closing: gateway.closing() };
-    let frames = stream::unfold(answer, |mut answer| async move {
-        let line = answer.next().await?;
-        Some((Ok::<_, BoxError>(Frame::data(line)), answer))
-    });
-    Ok(Answer::Lines(StreamBody::new(frames).boxed_unsync()))
+    Ok(lines::answer(gateway, waiting, move || line(&Line::Seen(Seen::Progress(*progress.lock())))))
 }
 
 /// Looks at everything, until nobody listens any more; blocks.
@@ -98,8 +74,8 @@ fn look(
     progress: &Mutex<Progress>,
 ) {
     let runtime = Handle::current();
-    let send = |line: Line| -> bool {
-        let sent = runtime.block_on(timeout(PATIENCE, lines.send(line.to_bytes())));
+    let send = |told: Line| -> bool {
+        let sent = runtime.block_on(timeout(PATIENCE, lines.send(line(&told))));
         sent.is_ok_and(|taken| taken.is_ok())
     };
     let found = verify(&mut |seen| match seen {
@@ -115,24 +91,4 @@ fn look(
         Ok(found) => Line::Sum(found),
         Err(reason) => Line::Failed(reason),
     });
-}
-
-/// The lines of one answer.
-struct Lines {
-    waiting: mpsc::Receiver<Bytes>,
-    progress: Arc<Mutex<Progress>>,
-    ticks: Interval,
-    closing: CancellationToken,
-}
-
-impl Lines {
-    /// The next line; `None` behind the last and when the server closes.
-    async fn next(&mut self) -> Option<Bytes> {
-        tokio::select! {
-            biased;
-            () = self.closing.cancelled() => None,
-            line = self.waiting.recv() => line,
-            _ = self.ticks.tick() => Some(Line::Seen(Seen::Progress(*self.progress.lock())).to_bytes()),
-        }
-    }
 }

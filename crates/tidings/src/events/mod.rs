@@ -7,6 +7,7 @@
 mod dead;
 mod lag;
 mod place;
+mod resync;
 mod tail;
 
 use std::fmt::Display;
@@ -38,6 +39,7 @@ pub fn run(command: &EventsCommand, remote: &Remote, environment: &Variables, js
                 EventsCommand::Pause(of) => set_paused(&client, "pause", &of.target, json).await,
                 EventsCommand::Resume(of) => set_paused(&client, "resume", &of.target, json).await,
                 EventsCommand::Replay { of, from } => replay(&client, &of.target, from, json).await,
+                EventsCommand::Resync { of, bucket } => resync::run(&client, &of.target, bucket, json).await,
                 EventsCommand::Dead { command } => dead::run(&client, command, json).await,
             }
         })

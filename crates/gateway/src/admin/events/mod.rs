@@ -6,7 +6,7 @@
 //! | `POST /events/pause?target=` | nothing |
 //! | `POST /events/resume?target=` | nothing |
 //! | `POST /events/replay?target=&sequencer=` or `&time_ms=` | where it begins |
-//! | `POST /events/resync?target=&bucket=` | how many objects it is told of |
+//! | `POST /events/resync?target=&bucket=` | lines: how far it is, at the end how many objects it was told of |
 //! | `GET /events/dead?target=&after=&limit=` | dead letters |
 //! | `GET /events/dead/letter?target=&sequencer=` | one of them with its record |
 //! | `POST /events/dead/resend?target=&sequencer=` | whether it was taken |
@@ -16,6 +16,7 @@
 
 pub(super) mod course;
 pub(super) mod dead;
+pub(super) mod resync;
 pub(super) mod targets;
 
 use notify::{Arn, ControlError};
@@ -56,8 +57,14 @@ fn sequencer(request: &AdminRequest) -> Result<Sequence, Refusal> {
 fn refusal(error: &ControlError) -> Refusal {
     let code = match error {
         ControlError::NoSuchTarget { .. } => ErrorCode::XMinioAdminNoSuchConfigTarget,
-        ControlError::NoSuchDeadLetter { .. } | ControlError::Unusable { .. } => ErrorCode::InvalidArgument,
-        ControlError::Closed | ControlError::Store(_) => ErrorCode::InternalError,
+        ControlError::NoSuchDeadLetter { .. }
+        | ControlError::NotTold { .. }
+        | ControlError::Unusable { .. } => ErrorCode::InvalidArgument,
+        ControlError::Resyncing { .. } => ErrorCode::OperationAborted,
+        ControlError::Store(store::Error::NoSuchBucket { .. }) => ErrorCode::NoSuchBucket,
+        ControlError::Stopped { .. } | ControlError::Closed | ControlError::Store(_) => {
+            ErrorCode::InternalError
+        }
     };
     let mut reason = error.to_string();
     reason.get_mut(..1).map(str::make_ascii_uppercase);
