@@ -19,7 +19,7 @@ pub enum Format {
 }
 
 /// What a record does to the entry of its key in a [`Format::Namespace`] store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Entry {
     /// The record becomes the entry.
     Set,
@@ -47,6 +47,14 @@ impl Format {
             "" | "namespace" => Ok(Format::Namespace),
             "access" => Ok(Format::Access),
             other => Err(format!("format is {other}, known are namespace and access")),
+        }
+    }
+
+    /// What a record does in a store of this format: every record is set where all are kept.
+    pub fn entry(self, event: Event) -> Entry {
+        match self {
+            Format::Namespace => Entry::of(event),
+            Format::Access => Entry::Set,
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod backoff;
 pub mod bounds;
 pub mod control;
 pub mod dead;
+mod delivery;
 #[cfg(feature = "dial")]
 mod dial;
 pub mod event;

@@ -10,6 +10,8 @@
 //! A connection over which an exchange took too long is given up: what was asked over it may still happen, and
 //! nothing may be sent behind it. When to try again is the relay's matter.
 
+mod batch;
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +22,11 @@ use parking_lot::Mutex;
 use store::Future;
 use tidings_store as store;
 
+pub(crate) use self::batch::{BATCH_RECORDS, Taken, all, only};
 use crate::target::{KeyKind, KeySpec, Outcome, TargetSettings};
+
+/// Entries that a store is asked to look at in one exchange while it forgets a bucket.
+pub(crate) const FORGET_PAGE: usize = 1000;
 
 /// How long connecting may take, logging in included.
 pub(crate) const CONNECT_MS: u64 = 5000;
@@ -37,6 +43,34 @@ pub(crate) enum Fault {
     State(String),
     /// The other side does not take this record.
     Record(String),
+    /// The other side does not take this record, and the connection is of no more use.
+    RecordAndConnection(String),
+}
+
+impl Fault {
+    fn is_of_a_record(&self) -> bool {
+        matches!(self, Fault::Record(_) | Fault::RecordAndConnection(_))
+    }
+
+    fn ends_connection(&self) -> bool {
+        matches!(self, Fault::Connection(_) | Fault::RecordAndConnection(_))
+    }
+
+    /// What is wrong.
+    pub(crate) fn reason(self) -> String {
+        match self {
+            Fault::Connection(reason)
+            | Fault::State(reason)
+            | Fault::Record(reason)
+            | Fault::RecordAndConnection(reason) => reason,
+        }
+    }
+}
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Outcome {
+        if fault.is_of_a_record() { Outcome::Refused(fault.reason()) } else { Outcome::Away(fault.reason()) }
+    }
 }
 
 /// See the module header. `C` is a handle: its clones are one connection.
@@ -72,7 +106,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
         let result = tokio::time::timeout(limit, work(connection)).await;
         let result =
             result.unwrap_or_else(|_| Err(Fault::Connection(format!("no answer within {EXCHANGE_MS} ms"))));
-        if matches!(result, Err(Fault::Connection(_))) {
+        if result.as_ref().is_err_and(Fault::ends_connection) {
             self.give_up(&attempt);
         }
         result
@@ -83,11 +117,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
     where
         F: std::future::Future<Output = Result<(), Fault>>,
     {
-        match self.exchange(work).await {
-            Ok(()) => Outcome::Acknowledged,
-            Err(Fault::Connection(reason) | Fault::State(reason)) => Outcome::Away(reason),
-            Err(Fault::Record(reason)) => Outcome::Refused(reason),
-        }
+        self.exchange(work).await.map_or_else(Outcome::from, |()| Outcome::Acknowledged)
     }
 
     /// Finds out over the connection whether the other side is well. The error is a clause.
@@ -95,9 +125,7 @@ impl<C: Clone + Send + Sync + 'static> Link<C> {
     where
         F: std::future::Future<Output = Result<(), Fault>>,
     {
-        self.exchange(work).await.map_err(|fault| match fault {
-            Fault::Connection(reason) | Fault::State(reason) | Fault::Record(reason) => reason,
-        })
+        self.exchange(work).await.map_err(Fault::reason)
     }
 
     /// The connection there is or the one being made, else a new one.
@@ -156,12 +184,12 @@ impl<C: Clone + Send + Sync + 'static> Links<C> {
         &self.0[0]
     }
 
-    /// The one for a key, always the same.
-    pub(crate) fn of(&self, key: &str) -> &Link<C> {
+    /// Which is the one for a key, always the same.
+    fn place_of(&self, key: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
         let place = hasher.finish() % self.0.len() as u64;
-        &self.0[usize::try_from(place).expect("a place in the list is a small number")]
+        usize::try_from(place).expect("a place in the list is a small number")
     }
 }
 

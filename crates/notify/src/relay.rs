@@ -17,14 +17,17 @@
 //! # Bounds
 //!
 //! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
-//! `in_flight_max` deliveries under way, one while the target is sick. What waits beyond that stays in the change
-//! log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums. When more waits
+//! `in_flight_max` deliveries under way, one while the target is sick. A delivery is a batch: what is due when there is
+//! room for one more, at most the target's `batch_max` records of as many keys, and none after the one that brings their
+//! bodies to [`BATCH_BYTES`](batch::BATCH_BYTES); of a sick target, one. Nothing ever waits for a batch to fill. What waits beyond that
+//! stays in the change log. It is counted there: the relay reads on to the log's end, once, and forgets all but the sums. When more waits
 //! than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
 
 mod advance;
+mod batch;
 mod outcome;
 mod overflow;
 
@@ -48,10 +51,11 @@ use crate::bounds::Bounds;
 use crate::health::{Health, Wait};
 use crate::notifier::{Live, ServerIdentity};
 use crate::relay::advance::{Advance, Advanced};
+use crate::relay::batch::Batch;
 use crate::relay::outcome::Settled;
 use crate::relay::overflow::OpenGap;
 use crate::running::Held;
-use crate::target::{Delivery, Target};
+use crate::target::Target;
 use crate::window::{Window, change_bytes};
 
 /// Changes read from the log at once.
@@ -236,28 +240,26 @@ impl Course {
             return;
         };
         let now = Instant::now();
-        let at_once = match self.sick_until {
+        let (at_once, records_max) = match self.sick_until {
             Some(until) if until > now => return,
-            Some(_) => 1,
-            None => target.in_flight_max(),
+            Some(_) => (1, 1),
+            None => (target.in_flight_max(), target.batch_max()),
         };
         while self.in_flight.len() < at_once {
             if self.tell_gap(&target, now) {
                 continue;
             }
-            let gaps = &self.gaps;
-            let started =
-                self.window.start(now, |bucket| gaps.contains_key(bucket) || held.buckets.contains(bucket));
-            let Some((key, change, was_tried)) = started else {
+            let batch = self.next_batch(&target.form(), records_max, &held, now);
+            let Batch { keys, deliveries, in_progress } = batch;
+            if keys.is_empty() {
                 return;
-            };
-            let delivery = Delivery::of(change, &target.form(), &self.relay.name, &self.relay.server);
+            }
             let target = Arc::clone(&target);
-            let in_progress = self.relay.health.begin(was_tried);
             self.in_flight.push(Box::pin(async move {
-                let outcome = target.deliver(delivery).await;
+                let outcomes = target.deliver_batch(deliveries).await;
                 drop(in_progress);
-                Settled::Delivered { key, outcome }
+                assert_eq!(keys.len(), outcomes.len(), "a target tells what became of each record");
+                Settled::Delivered(keys.into_iter().zip(outcomes).collect())
             }));
         }
     }

@@ -5,15 +5,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
-use store::{Change, Future, Sequence};
+use futures_util::future::join_all;
+use store::{Future, Sequence};
 use tidings_store as store;
 
 use crate::bounds::Bounds;
-use crate::event::Event;
-use crate::notifier::ServerIdentity;
-use crate::record::minio::path;
-use crate::record::{Form, Rendered};
+pub use crate::delivery::{Delivery, Outcome};
+use crate::record::Form;
 use crate::targets;
 
 /// Which target: the suffix of its configuration and its kind, shown as `1:kafka`.
@@ -289,46 +287,6 @@ pub struct Surroundings {
     pub ca_directory: Option<PathBuf>,
 }
 
-/// One record on its way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// `bucket/key`, not encoded: records of one key go in order, and partition by it.
-    pub key: String,
-    /// What happened.
-    pub event: Event,
-    /// When, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// The record in the target's form.
-    pub body: Bytes,
-    /// Attributes of a CloudEvent that stand beside the body, by their names without a prefix; mostly none.
-    pub attributes: Vec<(&'static str, String)>,
-}
-
-impl Delivery {
-    /// The delivery of a change to a target (`id:type`) in its form.
-    pub fn of(change: &Change, form: &Form, target: &str, server: &ServerIdentity) -> Delivery {
-        let Rendered { body, attributes } = form.render(change, target, server);
-        Delivery {
-            key: path(change),
-            event: Event::of(change.kind),
-            time_ms: change.time_ms,
-            body,
-            attributes,
-        }
-    }
-}
-
-/// What became of a delivery.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The target has it, as firmly as its kind and settings promise.
-    Acknowledged,
-    /// The target could not be reached or did not answer as one that works: nothing else would fare better.
-    Away(String),
-    /// The target works but does not take this record; others may fare better.
-    Refused(String),
-}
-
 /// An error with its causes as one clause: what a client library says by itself is mostly that there was one.
 pub fn in_full(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -351,8 +309,13 @@ pub trait Target: Send + Sync + 'static {
         Form::MinioEnvelope
     }
 
-    /// Deliveries it wants under way at once, at least 1.
+    /// Deliveries it wants under way at once, at least 1; each may be a batch.
     fn in_flight_max(&self) -> usize;
+
+    /// Records that it takes in a batch, at least 1.
+    fn batch_max(&self) -> usize {
+        1
+    }
 
     /// Finds out whether it can be reached, without delivering anything. The error is a clause.
     fn probe(&self) -> Future<'_, Result<(), String>>;
@@ -362,14 +325,25 @@ pub trait Target: Send + Sync + 'static {
     /// A delivery that is dropped before its end may or may not have arrived.
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome>;
 
+    /// Delivers records of different keys that travel together: an outcome for each, in their order. Each is told as
+    /// if it had travelled alone: where the target refuses one for what it holds, it has the others.
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        Box::pin(join_all(batch.into_iter().map(|delivery| self.deliver(delivery))))
+    }
+
     /// Removes the entries that it keeps of one bucket's objects (`bucket/key`), and of no other bucket's. The error is
     /// a clause; some entries may be gone then, and it can be tried again.
     ///
     /// What is delivered of the bucket meanwhile may be removed too or stay: the caller sends what is there afterwards.
     fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
         let _ = bucket;
-        Box::pin(async { Err("it keeps no entries per object".to_owned()) })
+        has_nothing_to_forget()
     }
+}
+
+/// What a target says that keeps no entry per object when it is to forget a bucket.
+pub(crate) fn has_nothing_to_forget<'a>() -> Future<'a, Result<(), String>> {
+    Box::pin(async { Err("it keeps no entries per object".to_owned()) })
 }
 
 /// A target, or a clause that says why its settings make none.

@@ -6,7 +6,8 @@
 //! the target: a table that was dropped, a receiver that answers 400 to everything. Only the first makes dead letters.
 //!
 //! - [`REFUSED_IN_ROW_MAX`] refusals in a row, of any keys, without one acknowledgement between them mean the target.
-//!   It is sick then, is tried one record at a time, and is well with the next acknowledgement.
+//!   It is sick then, is tried one record at a time, and is well with the next acknowledgement. Of a batch of which some
+//!   records are acknowledged, the others do not count.
 //! - A refusal counts towards a record's [`DEAD_AFTER_TRIES`] only while the target is well.
 //!
 //! A target that refuses everything is therefore sick before a record dies if two keys or more wait for it (each has
@@ -32,8 +33,8 @@ const REFUSED_IN_ROW_MAX: u32 = 16;
 
 /// What was under way for a key ended.
 pub(super) enum Settled {
-    /// A delivery.
-    Delivered { key: Arc<str>, outcome: Outcome },
+    /// A delivery: what became of each record that travelled in it.
+    Delivered(Vec<(Arc<str>, Outcome)>),
     /// The commit of a dead letter; whether it was a new one.
     Buried { key: Arc<str>, result: Result<bool, store::Error> },
     /// The delivery of a gap record.
@@ -44,21 +45,41 @@ impl Course {
     /// Records an outcome.
     pub(super) fn settle(&mut self, settled: Settled) {
         match settled {
-            Settled::Delivered { key, outcome: Outcome::Acknowledged } => {
-                self.finish(&key);
-                self.took_something();
-            }
-            Settled::Delivered { key, outcome: Outcome::Away(reason) } => {
-                self.window.put_back(key);
-                self.turn_sick(&reason);
-            }
-            Settled::Delivered { key, outcome: Outcome::Refused(reason) } => self.refused(key, reason),
+            Settled::Delivered(outcomes) => self.settle_batch(outcomes),
             Settled::Told { bucket, outcome } => self.settle_gap(bucket, outcome),
             Settled::Buried { key, result: Ok(_) } => self.finish(&key),
             Settled::Buried { key, result: Err(error) } => {
                 tracing::warn!(target_id = %self.relay.name, %key, %error, "a dead letter could not be written, its record is tried again");
                 self.window.put_off(key, Instant::now());
             }
+        }
+    }
+
+    /// Records what became of records that travelled together. What was taken comes first: it shows that the target
+    /// works, so that what it refused of the same batch is refused for what it holds.
+    fn settle_batch(&mut self, outcomes: Vec<(Arc<str>, Outcome)>) {
+        let (mut refused, mut away, mut has_taken) = (Vec::new(), Vec::new(), false);
+        for (key, outcome) in outcomes {
+            match outcome {
+                Outcome::Acknowledged => {
+                    self.finish(&key);
+                    self.took_something();
+                    has_taken = true;
+                }
+                Outcome::Refused(reason) => refused.push((key, reason)),
+                Outcome::Away(reason) => away.push((key, reason)),
+            }
+        }
+        for (key, reason) in refused {
+            if has_taken {
+                self.refused_in_row = 0;
+            }
+            self.refused(key, reason);
+        }
+        // Each goes before all that wait, so the last comes first.
+        for (key, reason) in away.into_iter().rev() {
+            self.window.put_back(key);
+            self.turn_sick(&reason);
         }
     }
 

@@ -1,8 +1,9 @@
 //! Elasticsearch 7 or later, and OpenSearch: a document per object in an index, or one per record.
 //!
-//! One request a record, many at once. A record counts as delivered when the server answered that it has stored it,
-//! which it does when its translog is synced, unless the index says otherwise. A document can be searched for after the
-//! index's next refresh, a second by default.
+//! One `_bulk` request a batch, many at once. The server tells of each record what became of it. It counts as delivered
+//! when it is stored, which is when the server's translog is synced, unless the index says otherwise. A document can be
+//! searched for after the index's next refresh, a second by default. A request that is too long for the server, or whose
+//! answer is too long for us, is halved.
 //!
 //! The first contact asks the server for its version and makes the index when there is none of that name, nor an alias
 //! or a data stream; so does the first one after an index or the connection was lost.
@@ -10,23 +11,29 @@
 //! With `namespace` the id of a document is that of MinIO, so that an index it filled can be used on:
 //! HighwayHash-256 of `bucket/key` under a fixed key, in base64 for URLs.
 //!
+//! How a bucket is forgotten is in `elasticsearch/forget.rs`.
+//!
 //! Source of keys, ids and documents: MinIO's Elasticsearch target.
+
+mod forget;
 
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
+use bytes::Bytes;
 use highway::{HighwayHash, HighwayHasher, Key};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 use store::Future;
 use tidings_store as store;
 
 use crate::format::{Entry, Format};
 use crate::http;
-use crate::link::{EXCHANGE_MS, Fault, Link};
+use crate::link::{BATCH_RECORDS, EXCHANGE_MS, Fault, Link, Taken, only};
 use crate::record::Form;
 use crate::target::{
-    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings,
+    has_nothing_to_forget, in_full,
 };
 use crate::tls::TlsKeys;
 
@@ -69,6 +76,9 @@ const ID_KEY: [u64; 4] =
 
 /// Longest name of an index, in bytes.
 const INDEX_BYTES_MAX: usize = 255;
+
+/// What of an answer to `_bulk` is of use.
+const BULK: &str = "_bulk?filter_path=items.*.status,items.*.result,items.*.error.type,items.*.error.reason";
 
 /// How much of a refusal is quoted, in characters.
 const QUOTE_CHARS_MAX: usize = 200;
@@ -167,19 +177,63 @@ struct Answer {
 impl Answer {
     /// What it says went wrong.
     fn reason(&self) -> String {
-        let error = &self.body["error"];
-        let told =
-            [error["type"].as_str(), error["reason"].as_str()].into_iter().flatten().collect::<Vec<_>>();
-        let told = if told.is_empty() { self.text.clone() } else { told.join(": ") };
-        // A proxy's page would be many lines in the log.
-        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-        let quote: String = told.chars().take(QUOTE_CHARS_MAX).collect();
-        format!("it answered {} {quote}", self.status).trim_end().to_owned()
+        reason(self.status, &self.body["error"], &self.text)
+    }
+}
+
+/// What went wrong by an answer's error, or by the whole text where it has none.
+fn reason(status: StatusCode, error: &Value, text: &str) -> String {
+    let told = [error["type"].as_str(), error["reason"].as_str()].into_iter().flatten().collect::<Vec<_>>();
+    let told = if told.is_empty() { text.to_owned() } else { told.join(": ") };
+    // A proxy's page would be many lines in the log.
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    let quote: String = told.chars().take(QUOTE_CHARS_MAX).collect();
+    format!("it answered {status} {quote}").trim_end().to_owned()
+}
+
+/// What a `_bulk` request says for records: for each a line of what to do and, mostly, the document in a line.
+fn bulk(format: Format, records: &[Delivery]) -> Bytes {
+    let mut lines = Vec::new();
+    for record in records {
+        let id = || document_id(&record.key);
+        let (action, document) = match (format, Entry::of(record.event)) {
+            (Format::Namespace, Entry::Set) => (json!({"index": {"_id": id()}}), Some(&record.body)),
+            (Format::Namespace, Entry::Remove) => (json!({"delete": {"_id": id()}}), None),
+            (Format::Access, _) => (json!({"create": {}}), Some(&record.body)),
+        };
+        lines.extend_from_slice(action.to_string().as_bytes());
+        if let Some(document) = document {
+            lines.push(b'\n');
+            lines.extend_from_slice(document);
+        }
+        lines.push(b'\n');
+    }
+    lines.into()
+}
+
+/// What became of one record of a `_bulk` request.
+fn outcome(item: &Value) -> Result<Outcome, Fault> {
+    // `{"index": {…}}`, by what was to be done.
+    let done = item.as_object().and_then(|item| item.values().next()).unwrap_or(&Value::Null);
+    let status =
+        done["status"].as_u64().and_then(|status| StatusCode::from_u16(status.try_into().ok()?).ok());
+    let Some(status) = status else {
+        return Err(Fault::State("it did not say what became of a record".to_owned()));
+    };
+    let reason = || reason(status, &done["error"], "");
+    match status {
+        status if status.is_success() => Ok(Outcome::Acknowledged),
+        // There was no document to remove.
+        StatusCode::NOT_FOUND if done["result"] == "not_found" => Ok(Outcome::Acknowledged),
+        // The index is gone.
+        StatusCode::NOT_FOUND => Err(Fault::Connection(reason())),
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Ok(Outcome::Refused(reason())),
+        _ => Ok(Outcome::Away(reason())),
     }
 }
 
 impl Server {
-    async fn ask(&self, method: Method, path: &str, body: Option<bytes::Bytes>) -> Result<Answer, String> {
+    async fn ask(&self, method: Method, path: &str, body: Option<Bytes>) -> Result<Answer, String> {
         let url = self.base.join(path).expect("a path of letters and digits can be put behind a URL");
         let mut request = self.client.request(method, url);
         if let Some(body) = body {
@@ -212,23 +266,23 @@ impl Server {
         if made.status.is_success() || was_there { Ok(()) } else { Err(made.reason()) }
     }
 
-    async fn keep(&self, format: Format, delivery: Delivery) -> Result<(), Fault> {
-        let id = document_id(&delivery.key);
-        let (method, path, body) = match (format, Entry::of(delivery.event)) {
-            (Format::Namespace, Entry::Set) => {
-                (Method::PUT, format!("{}/_doc/{id}", self.index), Some(delivery.body))
-            }
-            (Format::Namespace, Entry::Remove) => (Method::DELETE, format!("{}/_doc/{id}", self.index), None),
-            (Format::Access, _) => (Method::POST, format!("{}/_doc", self.index), Some(delivery.body)),
-        };
-        let answer = self.ask(method, &path, body).await.map_err(Fault::Connection)?;
+    async fn keep(&self, format: Format, records: &[Delivery]) -> Taken {
+        let path = format!("{}/{BULK}", self.index);
+        let answer =
+            self.ask(Method::POST, &path, Some(bulk(format, records))).await.map_err(Fault::Connection)?;
         match answer.status {
-            status if status.is_success() => Ok(()),
-            // There was no document to remove.
-            StatusCode::NOT_FOUND if answer.body["result"] == "not_found" => Ok(()),
-            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => Err(Fault::Record(answer.reason())),
-            StatusCode::NOT_FOUND => Err(Fault::Connection(answer.reason())),
-            _ => Err(Fault::State(answer.reason())),
+            StatusCode::OK => {}
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => {
+                return Err(Fault::Record(answer.reason()));
+            }
+            StatusCode::NOT_FOUND => return Err(Fault::Connection(answer.reason())),
+            _ => return Err(Fault::State(answer.reason())),
+        }
+        match answer.body["items"].as_array() {
+            Some(items) if items.len() == records.len() => items.iter().map(outcome).collect(),
+            // Cut where we stopped reading, since it says much about many records.
+            _ if records.len() > 1 => Err(Fault::Record("its answer cannot be read".to_owned())),
+            _ => Err(Fault::State(format!("its answer cannot be read: {}", answer.reason()))),
         }
     }
 }
@@ -242,6 +296,10 @@ impl Target for Elasticsearch {
         IN_FLIGHT_MAX
     }
 
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS
+    }
+
     /// Asks for the index, so that a wrong password shows as well.
     fn probe(&self) -> Future<'_, Result<(), String>> {
         Box::pin(self.link.probe(|()| async {
@@ -252,14 +310,44 @@ impl Target for Elasticsearch {
     }
 
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        Box::pin(self.link.deliver(|()| self.server.keep(self.format, delivery)))
+        Box::pin(only(self.deliver_batch(vec![delivery])))
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        Box::pin(async move {
+            self.link.deliver_batch(&batch, |(), records| self.server.keep(self.format, records)).await
+        })
+    }
+
+    fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
+        if self.format == Format::Access {
+            return has_nothing_to_forget();
+        }
+        Box::pin(async move {
+            let mut next =
+                Some(self.link.exchange(|()| self.server.first_page()).await.map_err(Fault::reason)?);
+            while let Some(page) = next {
+                next = self
+                    .link
+                    .exchange(|()| self.server.forget_on(&page, bucket))
+                    .await
+                    .map_err(Fault::reason)?;
+            }
+            Ok(())
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KIND, check, document_id, is_index};
-    use crate::target::{TargetId, TargetSettings};
+    use serde_json::json;
+    use tidings_store::ChangeKind;
+
+    use super::{KIND, bulk, check, document_id, is_index, outcome};
+    use crate::event::Event;
+    use crate::format::Format;
+    use crate::link::Fault;
+    use crate::target::{Delivery, Outcome, TargetId, TargetSettings};
 
     /// Recorded by running github.com/minio/highwayhash 1.0.3 with MinIO's key.
     #[test]
@@ -267,6 +355,41 @@ mod tests {
         assert_eq!(document_id("album/rose.jpg"), "8LFS-vcsYbML7Z29923TM3wlysW6LARBtWDYGvJrYWA=");
         assert_eq!(document_id("album/a/rose & ü.jpg"), "knhMbuC6esu9iJYvqS1YVlAey4VhqSGd1tiL8LZcdGo=");
         assert_eq!(document_id(""), "XnbSB89Ksghm_cA8g-ig9Oj0WOiAd3lW7AuuTp8j9sU=");
+    }
+
+    #[test]
+    fn a_batch_is_a_request_with_a_line_for_what_to_do_and_one_for_a_document() {
+        let record = |key: &str, kind| Delivery {
+            key: key.to_owned(),
+            event: Event::of(kind),
+            time_ms: 0,
+            body: r#"{"Records":[]}"#.into(),
+            attributes: vec![],
+        };
+        let records = [record("album/rose.jpg", ChangeKind::Put), record("", ChangeKind::Delete)];
+        let said = |format| String::from_utf8(bulk(format, &records).to_vec()).unwrap();
+        let index = r#"{"index":{"_id":"8LFS-vcsYbML7Z29923TM3wlysW6LARBtWDYGvJrYWA="}}"#;
+        let delete = r#"{"delete":{"_id":"XnbSB89Ksghm_cA8g-ig9Oj0WOiAd3lW7AuuTp8j9sU="}}"#;
+        let (create, document) = (r#"{"create":{}}"#, r#"{"Records":[]}"#);
+        assert_eq!(said(Format::Namespace), format!("{index}\n{document}\n{delete}\n"));
+        assert_eq!(said(Format::Access), format!("{create}\n{document}\n").repeat(2));
+    }
+
+    #[test]
+    fn an_answer_tells_of_each_record_what_became_of_it() {
+        let error = json!({"type": "mapper_parsing_exception", "reason": "failed to parse"});
+        let of = |status: u16, result: &str| {
+            outcome(&json!({"index": {"status": status, "result": result, "error": error}}))
+        };
+        assert_eq!(
+            [of(201, "created"), of(404, "not_found")],
+            [Ok(Outcome::Acknowledged), Ok(Outcome::Acknowledged)]
+        );
+        let told = "it answered 400 Bad Request mapper_parsing_exception: failed to parse".to_owned();
+        assert_eq!(of(400, ""), Ok(Outcome::Refused(told)));
+        assert!(matches!([of(429, ""), of(503, "")], [Ok(Outcome::Away(_)), Ok(Outcome::Away(_))]));
+        assert!(matches!(of(404, ""), Err(Fault::Connection(_))), "the index is gone");
+        assert!(matches!(outcome(&json!({})), Err(Fault::State(_))));
     }
 
     #[test]

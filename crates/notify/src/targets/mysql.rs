@@ -1,8 +1,11 @@
 //! MySQL and MariaDB: an entry per object in a table, or a row per record.
 //!
 //! The protocol answers one statement after the other, so as many records are with the server at once as there are
-//! connections; others stand in line behind them. Each statement is a transaction of its own: a record counts as
-//! delivered when the server answered that it is committed.
+//! connections; others stand in line behind them. Each statement is a transaction of its own and carries any number of
+//! records: those of a batch that go over one connection, but what sets and what removes rows apart. A record counts as
+//! delivered when the server answered that its statement is committed. Values stand in a statement as hexadecimal
+//! digits, which nothing can break out of, whatever the server's `sql_mode`; a prepared one would be for one number of
+//! rows only. A statement that is longer than the server takes is halved.
 //!
 //! The table is made when it is not there. Then it has the columns MinIO makes, `key_name`, `key_hash`, `value`, or
 //! `event_time`, `event_data`; in a table that is there only these columns matter. MariaDB takes no generated column as
@@ -15,19 +18,19 @@ mod dsn;
 use std::sync::Arc;
 
 use mysql_async::prelude::Queryable;
-use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder, Params, Statement};
+use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder};
 use store::Future;
 use tidings_store as store;
-use time::OffsetDateTime;
 use time::macros::format_description;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use self::dsn::{Dsn, Encryption};
 use crate::format::{Entry, Format};
-use crate::link::{Fault, Link, Links};
+use crate::link::{BATCH_RECORDS, FORGET_PAGE, Fault, Link, Links, all, only};
 use crate::record::Form;
 use crate::target::{
-    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings,
+    has_nothing_to_forget, in_full,
 };
 use crate::tls;
 
@@ -66,17 +69,24 @@ pub(crate) const KIND: TargetKind = TargetKind {
 /// Deliveries under way at once on a connection: one is with the server, the others stand in line.
 const IN_LINE_MAX: usize = 4;
 
+/// How often a statement is run that loses to another transaction: two of ours that insert next to one another can.
+const DEADLOCK_TRIES: u32 = 5;
+
 /// What each connection begins with: our commits are the statements', and no statement waits for a lock until we have
 /// given it up and sent what follows it.
 const BEGINNING: [&str; 2] = ["SET autocommit = 1", "SET innodb_lock_wait_timeout = 5"];
 
 /// The codes of the server's errors. <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
 mod code {
+    /// Another transaction won; ours was rolled back.
+    pub(super) const DEADLOCK: u16 = 1213;
     pub(super) const SYNTAX: u16 = 1064;
     pub(super) const NO_SUCH_TABLE: u16 = 1146;
+    /// The server closes the connection behind it.
+    pub(super) const TOO_LONG: u16 = 1153;
     /// What the columns do not take: null, a duplicate, a number, a time, a character, too long a text, no JSON, and
     /// what a condition of the table forbids, in MySQL and in MariaDB.
-    pub(super) const OF_THE_DATA: [u16; 10] = [1048, 1062, 1153, 1264, 1292, 1366, 1406, 3140, 3819, 4025];
+    pub(super) const OF_THE_DATA: [u16; 9] = [1048, 1062, 1264, 1292, 1366, 1406, 3140, 3819, 4025];
     /// The server goes, was told to take no writes, or has no such table any more.
     pub(super) const OF_THE_CONNECTION: [u16; 6] = [1053, NO_SUCH_TABLE, 1243, 1290, 1836, 1927];
 }
@@ -119,7 +129,7 @@ impl MySql {
             options,
             encryption,
             trusted_pem: tls::trusted_pem(surroundings),
-            statements: Statements::of(format, settings.value("table")),
+            statements: Arc::new(Statements::of(format, settings.value("table"))),
         });
         let links = Links::new(settings, || {
             let beginning = Arc::clone(&beginning);
@@ -134,7 +144,7 @@ struct Beginning {
     options: OptsBuilder,
     encryption: Encryption,
     trusted_pem: String,
-    statements: Statements,
+    statements: Arc<Statements>,
 }
 
 impl Beginning {
@@ -159,10 +169,11 @@ struct Statements {
     create: String,
     /// The same where a generated column can be no primary key.
     create_in_mariadb: String,
-    /// Takes key and record, or time and record.
-    set: String,
-    /// Takes a key.
+    /// What stands before the rows that are inserted, and behind them.
+    insert: [String; 2],
+    /// What stands before the hashes of keys whose rows are removed.
     remove: Option<String>,
+    table: String,
 }
 
 impl Statements {
@@ -179,10 +190,12 @@ impl Statements {
                 Statements {
                     create: create_with("NOT NULL PRIMARY KEY"),
                     create_in_mariadb: create_with("UNIQUE"),
-                    set: format!(
-                        "INSERT INTO {table} (key_name, value) VALUES (?, ?) ON DUPLICATE KEY UPDATE value = VALUES(value)"
-                    ),
-                    remove: Some(format!("DELETE FROM {table} WHERE key_hash = SHA2(?, 256)")),
+                    insert: [
+                        format!("INSERT INTO {table} (key_name, value) VALUES "),
+                        " ON DUPLICATE KEY UPDATE value = VALUES(value)".to_owned(),
+                    ],
+                    remove: Some(format!("DELETE FROM {table} WHERE key_hash IN ")),
+                    table: table.to_owned(),
                 }
             }
             Format::Access => {
@@ -190,27 +203,84 @@ impl Statements {
                 Statements {
                     create_in_mariadb: create.clone(),
                     create,
-                    set: format!("INSERT INTO {table} (event_time, event_data) VALUES (?, ?)"),
+                    insert: [format!("INSERT INTO {table} (event_time, event_data) VALUES "), String::new()],
                     remove: None,
+                    table: table.to_owned(),
                 }
             }
         }
     }
+
+    /// Inserts these rows, each in parentheses.
+    fn set(&self, rows: &[String]) -> String {
+        let [before, behind] = &self.insert;
+        format!("{before}{}{behind}", rows.join(","))
+    }
+
+    /// Removes the rows of these keys, each a value.
+    fn remove(&self, keys: &[String]) -> Option<String> {
+        let hashes: Vec<String> = keys.iter().map(|key| format!("SHA2({key}, 256)")).collect();
+        self.remove.as_ref().map(|before| format!("{before}({})", hashes.join(",")))
+    }
+
+    /// Gives the hash that ends the page of rows behind a hash, if rows follow it.
+    fn page_end(&self, after: &str) -> String {
+        let (table, after) = (&self.table, text(after.as_bytes()));
+        format!(
+            "SELECT key_hash FROM {table} WHERE key_hash > {after} ORDER BY key_hash LIMIT 1 OFFSET {FORGET_PAGE}"
+        )
+    }
+
+    /// Removes the rows between two hashes, or behind one, whose keys begin so, byte for byte.
+    fn forget(&self, after: &str, to: Option<&str>, prefix: &str) -> String {
+        let (table, after) = (&self.table, text(after.as_bytes()));
+        let to = to.map_or_else(String::new, |to| format!(" AND key_hash <= {}", text(to.as_bytes())));
+        let (length, prefix) = (prefix.chars().count(), text(prefix.as_bytes()));
+        format!(
+            "DELETE FROM {table} WHERE key_hash > {after}{to} \
+             AND LEFT(CONVERT(key_name USING utf8mb4), {length}) COLLATE utf8mb4_bin = {prefix}"
+        )
+    }
+
+    /// What keeps records of different keys: all of them set rows, or all remove them.
+    fn keep(&self, entry: Entry, records: &[Delivery]) -> String {
+        let keys = || records.iter().map(|record| text(record.key.as_bytes()));
+        if let Some(remove) = self.remove(&keys().collect::<Vec<_>>()).filter(|_| entry == Entry::Remove) {
+            return remove;
+        }
+        let bodies = records.iter().map(|record| text(&record.body));
+        let rows: Vec<String> = match self.remove {
+            Some(_) => keys().zip(bodies).map(|(key, body)| format!("({key},{body})")).collect(),
+            None => records
+                .iter()
+                .zip(bodies)
+                .map(|(record, body)| format!("('{}',{body})", time_of(record)))
+                .collect(),
+        };
+        self.set(&rows)
+    }
 }
 
-/// A connection with what it has prepared. It is taken for each statement and comes back when that was answered: a
-/// statement that was given up takes its connection along, since the next answer would be its own.
-struct Session(Mutex<Option<Prepared>>);
+/// A text as a value that can stand in a statement.
+fn text(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
+    ["_utf8mb4 x'", &digits.collect::<String>(), "'"].concat()
+}
 
-struct Prepared {
-    connection: Conn,
-    set: Statement,
-    remove: Option<Statement>,
+/// A connection. It is taken for each statement and comes back when that was answered: a statement that was given up
+/// takes its connection along, since the next answer would be its own.
+struct Session {
+    connection: Mutex<Option<Conn>>,
+    statements: Arc<Statements>,
+    /// Bytes of the longest statement that the server takes.
+    statement_max: usize,
 }
 
 impl Session {
-    /// Connects, makes the table if it is not there, and prepares the statements: a table whose columns are others
-    /// shows here.
+    /// Connects, makes the table if it is not there, and has statements prepared and forgotten: a table whose columns
+    /// are others shows here.
     async fn begin(beginning: Arc<Beginning>) -> Result<Arc<Session>, String> {
         let told = |error: Error| told(&error);
         let statements = &beginning.statements;
@@ -218,7 +288,8 @@ impl Session {
         for statement in BEGINNING {
             connection.query_drop(statement).await.map_err(told)?;
         }
-        let set = match connection.prep(&statements.set).await {
+        let set = statements.set(&["(?, ?)".to_owned()]);
+        match try_out(&mut connection, &set).await {
             Err(error) if code_of(&error) == Some(code::NO_SUCH_TABLE) => {
                 match connection.query_drop(&statements.create).await {
                     Err(error) if code_of(&error) == Some(code::SYNTAX) => {
@@ -226,55 +297,81 @@ impl Session {
                     }
                     created => created.map_err(told)?,
                 }
-                connection.prep(&statements.set).await
+                try_out(&mut connection, &set).await.map_err(told)?;
             }
-            prepared => prepared,
-        };
-        let set = set.map_err(told)?;
-        let remove = match &statements.remove {
-            Some(remove) => Some(connection.prep(remove).await.map_err(told)?),
-            None => None,
-        };
-        Ok(Arc::new(Session(Mutex::new(Some(Prepared { connection, set, remove })))))
+            tried => tried.map_err(told)?,
+        }
+        if let Some(remove) = statements.remove(&["?".to_owned()]) {
+            try_out(&mut connection, &remove).await.map_err(told)?;
+        }
+        let packet_max: Option<usize> =
+            connection.query_first("SELECT @@max_allowed_packet").await.map_err(told)?;
+        Ok(Arc::new(Session {
+            connection: Mutex::new(Some(connection)),
+            statements: Arc::clone(statements),
+            // A byte says that it is a statement.
+            statement_max: packet_max.unwrap_or(usize::MAX) - 1,
+        }))
     }
 
-    async fn keep(&self, format: Format, delivery: &Delivery) -> Result<(), Fault> {
-        let (mut prepared, mut place) = self.take().await?;
-        let record = &delivery.body[..];
-        let (statement, parameters) = match (format, Entry::of(delivery.event), &prepared.remove) {
-            (Format::Namespace, Entry::Remove, Some(remove)) => {
-                (remove.clone(), Params::from((&delivery.key,)))
+    /// Keeps records of different keys in one statement: all of them set rows, or all remove them.
+    async fn keep(&self, entry: Entry, records: &[Delivery]) -> Result<(), Fault> {
+        let statement = self.statements.keep(entry, records);
+        if statement.len() > self.statement_max {
+            let (length, longest) = (statement.len(), self.statement_max);
+            return Err(Fault::Record(format!(
+                "its statement has {length} bytes, the server takes {longest}"
+            )));
+        }
+        self.run(&statement).await.map(drop)
+    }
+
+    /// Removes the rows of a bucket from the page behind a hash; where that ends, if rows follow it.
+    async fn forget_page(&self, after: &str, prefix: &str) -> Result<Option<String>, Fault> {
+        let to = self.run(&self.statements.page_end(after)).await?;
+        self.run(&self.statements.forget(after, to.as_deref(), prefix)).await?;
+        Ok(to)
+    }
+
+    /// Runs a statement; the first text that it gives.
+    async fn run(&self, statement: &str) -> Result<Option<String>, Fault> {
+        let (mut connection, mut place) = self.take().await?;
+        let mut tries = 1;
+        let result = loop {
+            match connection.query_first(statement).await {
+                Err(error) if code_of(&error) == Some(code::DEADLOCK) && tries < DEADLOCK_TRIES => tries += 1,
+                result => break result,
             }
-            (Format::Namespace, ..) => (prepared.set.clone(), (&delivery.key, record).into()),
-            (Format::Access, ..) => (prepared.set.clone(), (time_of(delivery), record).into()),
         };
-        let result =
-            prepared.connection.exec_drop(statement, parameters).await.map_err(|error| fault(&error));
-        *place = Some(prepared);
-        result
+        *place = Some(connection);
+        result.map_err(|error| fault(&error))
     }
 
     async fn ping(&self) -> Result<(), Fault> {
-        let (mut prepared, mut place) = self.take().await?;
-        let result = prepared.connection.ping().await.map_err(|error| fault(&error));
-        *place = Some(prepared);
+        let (mut connection, mut place) = self.take().await?;
+        let result = connection.ping().await.map_err(|error| fault(&error));
+        *place = Some(connection);
         result
     }
 
     /// The connection, and where it is to be put back.
-    async fn take(&self) -> Result<(Prepared, tokio::sync::MutexGuard<'_, Option<Prepared>>), Fault> {
-        let mut place = self.0.lock().await;
-        let prepared = place.take();
-        Ok((prepared.ok_or_else(|| Fault::Connection("a statement was given up".to_owned()))?, place))
+    async fn take(&self) -> Result<(Conn, MutexGuard<'_, Option<Conn>>), Fault> {
+        let mut place = self.connection.lock().await;
+        let connection = place.take();
+        Ok((connection.ok_or_else(|| Fault::Connection("a statement was given up".to_owned()))?, place))
     }
+}
+
+/// Finds out whether the server would run a statement.
+async fn try_out(connection: &mut Conn, statement: &str) -> Result<(), Error> {
+    let prepared = connection.prep(statement).await?;
+    connection.close(prepared).await
 }
 
 /// The record's time as MySQL reads it.
 fn time_of(delivery: &Delivery) -> String {
-    let nanos = i128::from(delivery.time_ms) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
-    time.format(format).expect("a time of these centuries can be written")
+    delivery.time().format(format).expect("a time of these centuries can be written")
 }
 
 fn code_of(error: &Error) -> Option<u16> {
@@ -295,6 +392,7 @@ fn told(error: &Error) -> String {
 fn fault(error: &Error) -> Fault {
     let reason = told(error);
     match code_of(error) {
+        Some(code::TOO_LONG) => Fault::RecordAndConnection(reason),
         Some(code) if code::OF_THE_DATA.contains(&code) => Fault::Record(reason),
         Some(code) if !code::OF_THE_CONNECTION.contains(&code) => Fault::State(reason),
         _ => Fault::Connection(reason),
@@ -310,14 +408,43 @@ impl Target for MySql {
         self.links.len() * IN_LINE_MAX
     }
 
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS
+    }
+
     /// Connects if need be, so that a wrong password and a table of other columns show as well.
     fn probe(&self) -> Future<'_, Result<(), String>> {
         Box::pin(self.links.any().probe(|session| async move { session.ping().await }))
     }
 
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        let (format, link) = (self.format, self.links.of(&delivery.key));
-        Box::pin(link.deliver(move |session| async move { session.keep(format, &delivery).await }))
+        Box::pin(only(self.deliver_batch(vec![delivery])))
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        let format = self.format;
+        let entry = move |record: &Delivery| format.entry(record.event);
+        Box::pin(self.links.deliver_batch(batch, entry, |session, entry, records| {
+            Box::pin(async move { session.keep(entry, records).await.map(|()| all(records)) })
+        }))
+    }
+
+    fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
+        if self.format == Format::Access {
+            return has_nothing_to_forget();
+        }
+        Box::pin(async move {
+            let prefix = format!("{bucket}/");
+            let mut after = Some(String::new());
+            while let Some(hash) = after {
+                let page = |session: Arc<Session>| {
+                    let (hash, prefix) = (&hash, &prefix);
+                    async move { session.forget_page(hash, prefix).await }
+                };
+                after = self.links.any().exchange(page).await.map_err(Fault::reason)?;
+            }
+            Ok(())
+        })
     }
 }
 
@@ -327,7 +454,7 @@ mod tests {
 
     use super::{KIND, Statements, check, is_table, time_of};
     use crate::event::Event;
-    use crate::format::Format;
+    use crate::format::{Entry, Format};
     use crate::target::{Delivery, TargetId, TargetSettings};
 
     fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
@@ -355,16 +482,37 @@ mod tests {
         assert_eq!(["", "a b", "a;b", "a.b.c", "``", "`a`b`", "a`"].map(is_table), [false; 7]);
     }
 
-    #[test]
-    fn a_time_is_told_in_utc() {
-        let delivery = Delivery {
-            key: String::new(),
+    fn delivery(key: &str) -> Delivery {
+        Delivery {
+            key: key.to_owned(),
             event: Event::of(ChangeKind::Put),
             time_ms: 1_795_247_175_358,
             body: "{}".into(),
             attributes: vec![],
-        };
-        assert_eq!(time_of(&delivery), "2026-11-21 07:46:15.358");
+        }
+    }
+
+    #[test]
+    fn a_time_is_told_in_utc() {
+        assert_eq!(time_of(&delivery("")), "2026-11-21 07:46:15.358");
+    }
+
+    #[test]
+    fn a_batch_is_one_statement() {
+        let said =
+            |format, entry| Statements::of(format, "e").keep(entry, &[delivery("a/'"), delivery("b/ü")]);
+        assert_eq!(
+            [
+                said(Format::Namespace, Entry::Set),
+                said(Format::Namespace, Entry::Remove),
+                said(Format::Access, Entry::Set)
+            ],
+            [
+                "INSERT INTO e (key_name, value) VALUES (_utf8mb4 x'612F27',_utf8mb4 x'7B7D'),(_utf8mb4 x'622FC3BC',_utf8mb4 x'7B7D') ON DUPLICATE KEY UPDATE value = VALUES(value)",
+                "DELETE FROM e WHERE key_hash IN (SHA2(_utf8mb4 x'612F27', 256),SHA2(_utf8mb4 x'622FC3BC', 256))",
+                "INSERT INTO e (event_time, event_data) VALUES ('2026-11-21 07:46:15.358',_utf8mb4 x'7B7D'),('2026-11-21 07:46:15.358',_utf8mb4 x'7B7D')",
+            ]
+        );
     }
 
     #[test]

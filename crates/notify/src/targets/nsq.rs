@@ -1,7 +1,8 @@
 //! NSQ: one message a record, published to a topic of one nsqd.
 //!
 //! The protocol is spoken here, since its clients for Rust are not kept up: a greeting, an exchange of what both sides
-//! can do, TLS if both want it, then `PUB` after `PUB`. nsqd answers in the order it was asked, so many are under
+//! can do, TLS if both want it, then `MPUB` after `MPUB`, each with the messages of a batch: all of them are published,
+//! or none. nsqd answers in the order it was asked, so many are under
 //! way at once, and a record counts as delivered when its `OK` came. nsqd keeps messages in memory before it writes
 //! them to disk; `--mem-queue-size=0` makes it write them at once.
 //!
@@ -22,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::dial::{Dial, Stream};
-use crate::link::{Fault, Link};
+use crate::link::{BATCH_RECORDS, Fault, Link, all, only};
 use crate::record::{Carries, Form};
 use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
 use crate::tls::TlsKeys;
@@ -150,9 +151,21 @@ fn command(line: &str, body: &[u8]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(line.len() + 5 + body.len());
     bytes.put_slice(line.as_bytes());
     bytes.put_u8(b'\n');
-    bytes.put_u32(u32::try_from(body.len()).expect("a record is shorter than 4 GiB"));
+    bytes.put_u32(u32::try_from(body.len()).expect("a body is shorter than 4 GiB"));
     bytes.put_slice(body);
     bytes.freeze()
+}
+
+/// The body of `MPUB`: how many messages, then each behind its length.
+fn messages(records: &[Delivery]) -> Bytes {
+    let length = |bytes: usize| u32::try_from(bytes).expect("a batch is shorter than 4 GiB");
+    let mut body = BytesMut::new();
+    body.put_u32(length(records.len()));
+    for record in records {
+        body.put_u32(length(record.body.len()));
+        body.put_slice(&record.body);
+    }
+    body.freeze()
 }
 
 type Answer = Result<(), Fault>;
@@ -211,10 +224,10 @@ impl Session {
         session
     }
 
-    async fn publish(&self, topic: &str, record: &[u8]) -> Answer {
+    async fn publish(&self, topic: &str, records: &[Delivery]) -> Answer {
         let (sender, answer) = oneshot::channel();
-        let message = command(&format!("PUB {topic}"), record);
-        self.write(&message, Some(sender)).await.map_err(Fault::Connection)?;
+        let messages = command(&format!("MPUB {topic}"), &messages(records));
+        self.write(&messages, Some(sender)).await.map_err(Fault::Connection)?;
         answer.await.unwrap_or_else(|_| Err(Fault::Connection("the connection broke".to_owned())))
     }
 
@@ -277,7 +290,7 @@ async fn listen(
 /// What an error of nsqd is about. After all but a failed publication it closes the connection.
 fn fault(reason: String) -> Fault {
     match reason.split(' ').next().unwrap_or_default() {
-        "E_BAD_MESSAGE" | "E_BAD_BODY" => Fault::Record(reason),
+        "E_BAD_MESSAGE" | "E_BAD_BODY" => Fault::RecordAndConnection(reason),
         "E_PUB_FAILED" | "E_MPUB_FAILED" => Fault::State(reason),
         _ => Fault::Connection(reason),
     }
@@ -301,22 +314,42 @@ impl Target for Nsq {
         )
     }
 
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS
+    }
+
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        let topic = self.topic.clone();
-        Box::pin(
-            self.link.deliver(move |session| async move { session.publish(&topic, &delivery.body).await }),
-        )
+        Box::pin(only(self.deliver_batch(vec![delivery])))
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        Box::pin(async move {
+            let publish = |session: Arc<Session>, records| async move {
+                session.publish(&self.topic, records).await.map(|()| all(records))
+            };
+            self.link.deliver_batch(&batch, publish).await
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Frame, check, command, fault, is_topic, read_frame};
-    use crate::target::{TargetId, TargetSettings};
+    use super::{Fault, Frame, check, command, fault, is_topic, messages, read_frame};
+    use crate::event::Event;
+    use crate::target::{Delivery, TargetId, TargetSettings};
 
     #[tokio::test]
     async fn frames_and_commands_are_those_of_the_protocol() {
         assert_eq!(&command("PUB events", b"{}")[..], b"PUB events\n\0\0\0\x02{}");
+        let record = |body: &'static str| Delivery {
+            key: String::new(),
+            event: Event::GAP,
+            time_ms: 0,
+            body: body.into(),
+            attributes: vec![],
+        };
+        let both = messages(&[record("{}"), record("[1]")]);
+        assert_eq!(&both[..], b"\0\0\0\x02\0\0\0\x02{}\0\0\0\x03[1]");
         let mut sent = &b"\0\0\0\x06\0\0\0\0OK\0\0\0\x11\0\0\0\x01E_BAD_TOPIC x\0\0\0\x04\0\0\0\x02"[..];
         let mut frames = Vec::new();
         while let Ok(frame) = read_frame(&mut sent).await {
@@ -336,7 +369,7 @@ mod tests {
     #[test]
     fn an_error_tells_whether_the_record_the_topic_or_the_connection_is_at_fault() {
         let of = |reason: &str| fault(reason.to_owned());
-        assert!(matches!(of("E_BAD_MESSAGE message too big 5 > 4"), Fault::Record(_)));
+        assert!(matches!(of("E_BAD_MESSAGE message too big 5 > 4"), Fault::RecordAndConnection(_)));
         assert!(matches!(of("E_PUB_FAILED PUB failed exiting"), Fault::State(_)));
         assert!(matches!(of("E_INVALID cannot PUB in current state"), Fault::Connection(_)));
     }

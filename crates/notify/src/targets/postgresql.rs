@@ -1,8 +1,9 @@
 //! PostgreSQL: an entry per object in a table, or a row per record.
 //!
 //! Statements are written one behind the other over each connection, so many are under way at once. Each is a
-//! transaction of its own: a record counts as delivered when PostgreSQL answered that it is committed. The server
-//! ends a statement before we give it up, so none happens after what followed it.
+//! transaction of its own and carries any number of records, as arrays: those of a batch that go over one connection,
+//! but what sets and what removes entries apart. A record counts as delivered when PostgreSQL answered that its
+//! statement is committed. The server ends a statement before we give it up, so none happens after what followed it.
 //!
 //! The table is made when it is not there. Then `key` and `value`, or `event_time` and `event_data`, are what
 //! MinIO makes; in a table that is there only these columns matter.
@@ -15,18 +16,19 @@ use std::sync::Arc;
 
 use store::Future;
 use tidings_store as store;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio_postgres::error::{Error, SqlState};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connection_string::Connection;
 use crate::format::{Entry, Format};
-use crate::link::{EXCHANGE_MS, Fault, Link, Links};
+use crate::link::{BATCH_RECORDS, EXCHANGE_MS, FORGET_PAGE, Fault, Link, Links, all, only};
 use crate::record::Form;
 use crate::target::{
-    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings,
+    has_nothing_to_forget, in_full,
 };
 use crate::tls::Tls;
 
@@ -93,6 +95,8 @@ fn is_table(name: &str) -> bool {
 
 struct PostgreSql {
     format: Format,
+    /// That of [`Statements`].
+    forget: Option<String>,
     links: Links<Arc<Session>>,
 }
 
@@ -106,23 +110,27 @@ impl PostgreSql {
         let unused = Tls { check: crate::tls::Check::All, authority: None, own: None };
         let tls = MakeRustlsConnect::new(tls.unwrap_or(unused).client_config(surroundings)?);
         let format = Format::of(settings)?;
-        let statements = Arc::new(Statements::of(format, settings.value("table")));
+        let statements = Statements::of(format, settings.value("table"));
+        let (forget, statements) = (statements.forget.clone(), Arc::new(statements));
         let links = Links::new(settings, || {
             let (config, tls, statements) = (config.clone(), tls.clone(), Arc::clone(&statements));
             Link::new(move || Box::pin(Session::begin(config.clone(), tls.clone(), Arc::clone(&statements))))
         });
-        Ok(PostgreSql { format, links })
+        Ok(PostgreSql { format, forget, links })
     }
 }
 
-/// What is said to the server. Each placeholder is a text, which the server casts.
+/// What is said to the server. Each placeholder is an array of texts, which the server casts.
 #[derive(Debug, PartialEq, Eq)]
 struct Statements {
     create: String,
-    /// Takes key and record, or time and record.
+    /// Takes keys and records, or times and records.
     set: String,
-    /// Takes a key.
+    /// Takes keys.
     remove: Option<String>,
+    /// Takes one key and one beginning of keys: of the page behind the key it removes what begins so, and gives the
+    /// page's last key, if it has any.
+    forget: Option<String>,
 }
 
 impl Statements {
@@ -131,10 +139,18 @@ impl Statements {
             Format::Namespace => Statements {
                 create: format!("CREATE TABLE IF NOT EXISTS {table} (key VARCHAR PRIMARY KEY, value JSONB)"),
                 set: format!(
-                    "INSERT INTO {table} (key, value) VALUES ($1::text, $2::text::jsonb) \
+                    "INSERT INTO {table} (key, value) \
+                     SELECT r.key, r.value::jsonb FROM unnest($1::text[], $2::text[]) AS r (key, value) \
                      ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value"
                 ),
-                remove: Some(format!("DELETE FROM {table} WHERE key = $1::text")),
+                remove: Some(format!("DELETE FROM {table} WHERE key = ANY ($1::text[])")),
+                // A page is one of all keys, in whatever order the column's collation has them: only that is indexed.
+                forget: Some(format!(
+                    "WITH page AS (SELECT key FROM {table} WHERE key > $1 ORDER BY key LIMIT {FORGET_PAGE}), \
+                     gone AS (DELETE FROM {table} WHERE key IN (SELECT key FROM page) \
+                     AND left(key, length($2)) = $2 COLLATE \"C\") \
+                     SELECT max(key)::text FROM page"
+                )),
             },
             Format::Access => Statements {
                 create: format!(
@@ -142,9 +158,11 @@ impl Statements {
                      (event_time TIMESTAMP WITH TIME ZONE NOT NULL, event_data JSONB)"
                 ),
                 set: format!(
-                    "INSERT INTO {table} (event_time, event_data) VALUES ($1::text::timestamptz, $2::text::jsonb)"
+                    "INSERT INTO {table} (event_time, event_data) \
+                     SELECT r.time::timestamptz, r.record::jsonb FROM unnest($1::text[], $2::text[]) AS r (time, record)"
                 ),
                 remove: None,
+                forget: None,
             },
         }
     }
@@ -185,14 +203,21 @@ impl Session {
         Ok(Arc::new(Session { client, set, remove }))
     }
 
-    async fn keep(&self, format: Format, delivery: &Delivery) -> Result<(), Error> {
-        let record = std::str::from_utf8(&delivery.body).expect("a record is JSON");
-        match (format, Entry::of(delivery.event), &self.remove) {
-            (Format::Namespace, Entry::Remove, Some(remove)) => {
-                self.client.execute(remove, &[&delivery.key]).await?
+    /// Keeps records of different keys in one statement: all of them set entries, or all remove them.
+    async fn keep(&self, format: Format, entry: Entry, records: &[Delivery]) -> Result<(), Error> {
+        let keys: Vec<&str> = records.iter().map(|record| record.key.as_str()).collect();
+        if let (Entry::Remove, Some(remove)) = (entry, &self.remove) {
+            return self.client.execute(remove, &[&keys]).await.map(drop);
+        }
+        let bodies =
+            records.iter().map(|record| std::str::from_utf8(&record.body).expect("a record is JSON"));
+        let bodies: Vec<&str> = bodies.collect();
+        match format {
+            Format::Namespace => self.client.execute(&self.set, &[&keys, &bodies]).await?,
+            Format::Access => {
+                let times: Vec<String> = records.iter().map(time_of).collect();
+                self.client.execute(&self.set, &[&times, &bodies]).await?
             }
-            (Format::Namespace, ..) => self.client.execute(&self.set, &[&delivery.key, &record]).await?,
-            (Format::Access, ..) => self.client.execute(&self.set, &[&time_of(delivery), &record]).await?,
         };
         Ok(())
     }
@@ -208,9 +233,20 @@ async fn create(client: &Client, statement: &str) -> Result<(), Error> {
 
 /// The record's time as PostgreSQL reads it.
 fn time_of(delivery: &Delivery) -> String {
-    let nanos = i128::from(delivery.time_ms) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    time.format(&Rfc3339).expect("a time of these centuries can be written")
+    delivery.time().format(&Rfc3339).expect("a time of these centuries can be written")
+}
+
+/// Removes what begins with a prefix from the page behind a key; the page's last key.
+async fn forget_page(
+    session: Arc<Session>,
+    statement: &str,
+    after: &str,
+    prefix: &str,
+) -> Result<Option<String>, Fault> {
+    let rows = session.client.query_typed(statement, &[(&after, Type::TEXT), (&prefix, Type::TEXT)]).await;
+    let rows = rows.map_err(|error| fault(&error))?;
+    let last = rows.first().map_or(Ok(None), |row| row.try_get(0));
+    last.map_err(|error| fault(&error))
 }
 
 /// An error with its causes, on one line.
@@ -247,6 +283,10 @@ impl Target for PostgreSql {
         self.links.len() * PIPELINED_MAX
     }
 
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS
+    }
+
     /// Connects if need be, so that a wrong password and a table of other columns show as well.
     fn probe(&self) -> Future<'_, Result<(), String>> {
         Box::pin(self.links.any().probe(|session| async move {
@@ -255,10 +295,33 @@ impl Target for PostgreSql {
     }
 
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        let (format, link) = (self.format, self.links.of(&delivery.key));
-        Box::pin(link.deliver(move |session| async move {
-            session.keep(format, &delivery).await.map_err(|error| fault(&error))
+        Box::pin(only(self.deliver_batch(vec![delivery])))
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        let format = self.format;
+        let entry = move |record: &Delivery| format.entry(record.event);
+        Box::pin(self.links.deliver_batch(batch, entry, move |session, entry, records| {
+            Box::pin(async move {
+                let kept = session.keep(format, entry, records).await;
+                kept.map(|()| all(records)).map_err(|error| fault(&error))
+            })
         }))
+    }
+
+    fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
+        let Some(statement) = &self.forget else {
+            return has_nothing_to_forget();
+        };
+        Box::pin(async move {
+            let prefix = format!("{bucket}/");
+            let mut after = Some(String::new());
+            while let Some(key) = after {
+                let page = |session| forget_page(session, statement, &key, &prefix);
+                after = self.links.any().exchange(page).await.map_err(Fault::reason)?;
+            }
+            Ok(())
+        })
     }
 }
 

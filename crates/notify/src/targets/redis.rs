@@ -1,7 +1,8 @@
 //! Redis: an entry per object in a hash, or every record at the end of a list.
 //!
 //! One connection carries all that is under way: commands are written one behind the other and answered in that
-//! order, so none waits for the answer to another. A record counts as delivered when Redis answered its command;
+//! order, so none waits for the answer to another. A command carries any number of records: a batch is one `RPUSH`, or
+//! one `HSET` for what it sets and one `HDEL` for what it removes. A record counts as delivered when Redis answered its command;
 //! whether it outlives a crash of Redis is a matter of that server's `appendfsync`.
 //!
 //! A key that holds another type than the format needs makes the target unusable until it is gone; that is found
@@ -12,15 +13,18 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisConnectionInfo, RedisError, ServerErrorKind};
+use redis::{AsyncConnectionConfig, ErrorKind, Pipeline, RedisConnectionInfo, RedisError, ServerErrorKind};
 use store::Future;
 use tidings_store as store;
 
 use crate::dial::Dial;
 use crate::format::{Entry, Format};
-use crate::link::{Fault, Link};
+use crate::link::{BATCH_RECORDS, FORGET_PAGE, Fault, Link, all, only};
 use crate::record::{Carries, Form};
-use crate::target::{Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings};
+use crate::target::{
+    Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings,
+    has_nothing_to_forget,
+};
 use crate::tls::TlsKeys;
 
 /// The row of `TARGETS`.
@@ -111,18 +115,51 @@ impl Redis {
         Ok(Redis { link, key, format, form: form(settings)? })
     }
 
-    fn command(&self, delivery: &Delivery) -> Cmd {
-        let (key, field) = (&*self.key, &delivery.key);
-        let mut command = Cmd::new();
-        match (self.format, Entry::of(delivery.event)) {
-            (Format::Namespace, Entry::Set) => {
-                command.arg("HSET").arg(key).arg(field).arg(&delivery.body[..])
+    /// What is said for records of different keys: a command for each of what they do.
+    fn commands(&self, records: &[Delivery]) -> Pipeline {
+        let (mut set, mut remove, mut push) = (Vec::new(), Vec::new(), Vec::new());
+        for Delivery { key, event, body, .. } in records {
+            match (self.format, Entry::of(*event)) {
+                (Format::Namespace, Entry::Set) => set.extend([key.as_bytes(), body]),
+                (Format::Namespace, Entry::Remove) => remove.push(key.as_bytes()),
+                (Format::Access, _) => push.push(&body[..]),
             }
-            (Format::Namespace, Entry::Remove) => command.arg("HDEL").arg(key).arg(field),
-            (Format::Access, _) => command.arg("RPUSH").arg(key).arg(&delivery.body[..]),
-        };
-        command
+        }
+        let mut commands = Pipeline::new();
+        for (name, arguments) in [("HSET", set), ("HDEL", remove), ("RPUSH", push)] {
+            if !arguments.is_empty() {
+                commands.cmd(name).arg(&*self.key).arg(arguments).ignore();
+            }
+        }
+        commands
     }
+}
+
+/// The names of a bucket's fields as a pattern, in which nothing of the bucket's name is special.
+fn pattern(bucket: &str) -> String {
+    let is_special = |character: char| matches!(character, '*' | '?' | '[' | ']' | '^' | '-' | '\\');
+    let escape = |character| is_special(character).then_some('\\').into_iter().chain([character]);
+    bucket.chars().flat_map(escape).collect::<String>() + "/*"
+}
+
+/// Removes the fields that a pattern finds in a part of a hash; where to go on, 0 at the end.
+async fn forget_page(
+    mut connection: MultiplexedConnection,
+    key: &str,
+    pattern: &str,
+    cursor: u64,
+) -> Result<u64, Fault> {
+    let mut scan = redis::cmd("HSCAN");
+    scan.arg(key).arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(FORGET_PAGE);
+    let scanned = scan.query_async(&mut connection).await;
+    // Fields and their values in turn.
+    let (cursor, found): (u64, Vec<Vec<u8>>) = scanned.map_err(|error| fault(&error))?;
+    let fields: Vec<Vec<u8>> = found.into_iter().step_by(2).collect();
+    if !fields.is_empty() {
+        let removed = redis::cmd("HDEL").arg(key).arg(fields).exec_async(&mut connection).await;
+        removed.map_err(|error| fault(&error))?;
+    }
+    Ok(cursor)
 }
 
 /// A connection that is logged in and has seen that the key can be used.
@@ -182,11 +219,39 @@ impl Target for Redis {
         }))
     }
 
+    fn batch_max(&self) -> usize {
+        BATCH_RECORDS
+    }
+
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        let command = self.command(&delivery);
-        Box::pin(self.link.deliver(|mut connection| async move {
-            command.exec_async(&mut connection).await.map_err(|error| fault(&error))
-        }))
+        Box::pin(only(self.deliver_batch(vec![delivery])))
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        Box::pin(async move {
+            let say = |mut connection, records| async move {
+                let answered = self.commands(records).exec_async(&mut connection).await;
+                answered.map(|()| all(records)).map_err(|error| fault(&error))
+            };
+            self.link.deliver_batch(&batch, say).await
+        })
+    }
+
+    fn forget<'a>(&'a self, bucket: &'a str) -> Future<'a, Result<(), String>> {
+        if self.format == Format::Access {
+            return has_nothing_to_forget();
+        }
+        Box::pin(async move {
+            let pattern = pattern(bucket);
+            let mut cursor = 0;
+            loop {
+                let page = |connection| forget_page(connection, &self.key, &pattern, cursor);
+                cursor = self.link.exchange(page).await.map_err(Fault::reason)?;
+                if cursor == 0 {
+                    return Ok(());
+                }
+            }
+        })
     }
 }
 
@@ -194,7 +259,7 @@ impl Target for Redis {
 mod tests {
     use tidings_store::ChangeKind;
 
-    use super::{KIND, Redis, check};
+    use super::{KIND, Redis, check, pattern};
     use crate::event::Event;
     use crate::record::Form;
     use crate::target::{Delivery, Surroundings, Target, TargetId, TargetSettings};
@@ -205,24 +270,41 @@ mod tests {
         TargetSettings { target: TargetId { id: "1".to_owned(), kind: "redis" }, values }
     }
 
-    fn sent(format: &str, kind: ChangeKind) -> String {
+    /// What is said for records of these names and kinds.
+    fn sent(format: &str, records: &[(&str, ChangeKind)]) -> String {
         let target = Redis::new(&settings(&[("format", format)]), &Surroundings::default()).unwrap();
-        let delivery = Delivery {
-            key: "album/rose.jpg".to_owned(),
+        let records = records.iter().map(|&(name, kind)| Delivery {
+            key: format!("album/{name}"),
             event: Event::of(kind),
             time_ms: 0,
             body: "{}".into(),
             attributes: vec![],
-        };
-        String::from_utf8(target.command(&delivery).get_packed_command()).unwrap().replace("\r\n", " ")
+        });
+        let commands = target.commands(&records.collect::<Vec<_>>());
+        String::from_utf8(commands.get_packed_pipeline()).unwrap().replace("\r\n", " ")
     }
 
     #[test]
     fn a_hash_holds_what_is_there_and_a_list_holds_what_happened() {
         let set = "*4 $4 HSET $6 events $14 album/rose.jpg $2 {} ";
-        assert_eq!(sent("namespace", ChangeKind::Put), set);
-        assert_eq!(sent("namespace", ChangeKind::Delete), "*3 $4 HDEL $6 events $14 album/rose.jpg ");
-        assert_eq!(sent("access", ChangeKind::Delete), "*3 $5 RPUSH $6 events $2 {} ");
+        let rose = |format, kind| sent(format, &[("rose.jpg", kind)]);
+        assert_eq!(rose("namespace", ChangeKind::Put), set);
+        assert_eq!(rose("namespace", ChangeKind::Delete), "*3 $4 HDEL $6 events $14 album/rose.jpg ");
+        assert_eq!(rose("access", ChangeKind::Delete), "*3 $5 RPUSH $6 events $2 {} ");
+    }
+
+    #[test]
+    fn a_batch_is_a_command_for_each_of_what_it_does() {
+        let batch = [("a", ChangeKind::Put), ("b", ChangeKind::Delete), ("c", ChangeKind::Put)];
+        let set = "*6 $4 HSET $6 events $7 album/a $2 {} $7 album/c $2 {} ";
+        assert_eq!(sent("namespace", &batch), format!("{set}*3 $4 HDEL $6 events $7 album/b "));
+        assert_eq!(sent("access", &batch), "*5 $5 RPUSH $6 events $2 {} $2 {} $2 {} ");
+    }
+
+    #[test]
+    fn a_pattern_finds_the_fields_of_one_bucket() {
+        assert_eq!([pattern("album"), pattern("a-b.c")], ["album/*", r"a\-b.c/*"]);
+        assert_eq!(pattern(r"*?[^]\"), r"\*\?\[\^\]\\/*");
     }
 
     #[test]

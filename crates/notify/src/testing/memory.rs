@@ -38,6 +38,11 @@ pub struct MemoryTarget {
     refused: Arc<Mutex<Vec<String>>>,
     /// The newest record of each key that is there, when it keeps entries.
     entries: Arc<Mutex<Option<BTreeMap<String, Delivery>>>>,
+    batch_max: usize,
+    /// How many records each batch had.
+    batches: Arc<Mutex<Vec<usize>>>,
+    /// After so many records more it is away.
+    leaves_after: Arc<Mutex<Option<usize>>>,
 }
 
 impl Default for MemoryTarget {
@@ -49,6 +54,9 @@ impl Default for MemoryTarget {
             mood: watch::Sender::new(Mood::Well),
             refused: Arc::default(),
             entries: Arc::default(),
+            batch_max: 1,
+            batches: Arc::default(),
+            leaves_after: Arc::default(),
         }
     }
 }
@@ -69,6 +77,21 @@ impl MemoryTarget {
     /// Loses its entries, as a table does that somebody emptied.
     pub fn lose_entries(&self) {
         *self.entries.lock() = Some(BTreeMap::new());
+    }
+
+    /// One that is given so many records at once.
+    pub fn taking_batches_of(records: usize) -> MemoryTarget {
+        MemoryTarget { batch_max: records, ..MemoryTarget::default() }
+    }
+
+    /// How many records each batch had, in the order of their beginnings.
+    pub fn batches(&self) -> Vec<usize> {
+        self.batches.lock().clone()
+    }
+
+    /// Takes so many records more, then is away.
+    pub fn leave_after(&self, records: usize) {
+        *self.leaves_after.lock() = Some(records);
     }
 
     /// Changes what it does, also with deliveries that are blocked.
@@ -116,6 +139,18 @@ impl MemoryTarget {
         Notifier::with_targets(ServerIdentity::default(), clock, Arc::new(make))
     }
 
+    /// Whether it is gone with the record before.
+    fn has_left(&self) -> bool {
+        let mut left = self.leaves_after.lock();
+        if *left == Some(0) {
+            *left = None;
+            self.set(Mood::Away);
+            return true;
+        }
+        *left = left.map(|records| records - 1);
+        false
+    }
+
     fn take(&self, delivery: Delivery) {
         if let Some(entries) = &mut *self.entries.lock() {
             match Entry::of(delivery.event) {
@@ -131,6 +166,21 @@ impl MemoryTarget {
 impl Target for MemoryTarget {
     fn in_flight_max(&self) -> usize {
         8
+    }
+
+    fn batch_max(&self) -> usize {
+        self.batch_max
+    }
+
+    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        self.batches.lock().push(batch.len());
+        Box::pin(async move {
+            let mut outcomes = Vec::new();
+            for delivery in batch {
+                outcomes.push(self.deliver(delivery).await);
+            }
+            outcomes
+        })
     }
 
     fn probe(&self) -> Future<'_, Result<(), String>> {
@@ -163,6 +213,7 @@ impl Target for MemoryTarget {
                     self.take(delivery);
                     Outcome::Away("the acknowledgement was lost".to_owned())
                 }
+                Mood::Well if self.has_left() => Outcome::Away("it has left".to_owned()),
                 Mood::Well => {
                     self.take(delivery);
                     Outcome::Acknowledged
@@ -179,6 +230,7 @@ mod tests {
     use tidings_store as store;
 
     use super::{MemoryTarget, Mood};
+    use crate::target::Delivery;
     use crate::testing::contract::{self, Receiver};
 
     impl Receiver for MemoryTarget {
@@ -194,11 +246,17 @@ mod tests {
         fn come_back(&self) -> Future<'_, ()> {
             Box::pin(async { self.set(Mood::Well) })
         }
+
+        fn poison(&self, delivery: &Delivery) -> Option<Bytes> {
+            self.refuse(&[&delivery.key]);
+            Some(delivery.body.clone())
+        }
     }
 
     #[tokio::test]
     async fn the_memory_target_keeps_what_every_target_promises() {
-        let target = MemoryTarget::default();
-        contract::run(&target, &target).await;
+        for target in [MemoryTarget::default(), MemoryTarget::taking_batches_of(20)] {
+            contract::run(&target, &target).await;
+        }
     }
 }
