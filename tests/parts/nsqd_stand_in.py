@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A stand-in for nsqd, written from its public protocol: no nsqd can be had from a package where this was written.
 
-It knows what a publisher needs: the greeting, IDENTIFY with feature negotiation and TLS, PUB, NOP, and heartbeats. It
-keeps the messages of a topic in a file, a message a line, and has written one before it answers OK. Nothing subscribes.
+It knows what a publisher needs: the greeting, IDENTIFY with feature negotiation and TLS, PUB, MPUB, NOP, and
+heartbeats. It keeps the messages of a topic in a file, a message a line, and has written them before it answers OK. Nothing subscribes.
 
 nsqd_stand_in.py PORT DIRECTORY CERTIFICATE KEY
 
@@ -19,6 +19,7 @@ import sys
 
 TOPIC = re.compile(r"[.a-zA-Z0-9_-]+(#ephemeral)?")
 MESSAGE_BYTES_MAX = 1024 * 1024
+BODY_BYTES_MAX = 5 * 1024 * 1024
 
 
 class Refusal(Exception):
@@ -33,11 +34,20 @@ class Connection:
     def send(self, kind, text):
         self.writer.write(struct.pack(">II", len(text) + 4, kind) + text)
 
-    async def body(self):
-        (length,) = struct.unpack(">I", await self.reader.readexactly(4))
+    async def number(self):
+        return struct.unpack(">I", await self.reader.readexactly(4))[0]
+
+    async def body(self, command="PUB"):
+        length = await self.number()
         if not 0 < length <= MESSAGE_BYTES_MAX:
-            raise Refusal(f"E_BAD_MESSAGE PUB message too big {length} > {MESSAGE_BYTES_MAX}")
+            raise Refusal(f"E_BAD_MESSAGE {command} message too big {length} > {MESSAGE_BYTES_MAX}")
         return await self.reader.readexactly(length)
+
+    async def bodies(self):
+        length = await self.number()
+        if not 0 < length <= BODY_BYTES_MAX:
+            raise Refusal(f"E_BAD_BODY MPUB body too big {length} > {BODY_BYTES_MAX}")
+        return [await self.body("MPUB") for _ in range(await self.number())]
 
     async def beat(self, seconds):
         while True:
@@ -56,12 +66,12 @@ class Connection:
             self.send(0, b"OK")
         self.beating = asyncio.ensure_future(self.beat(asked.get("heartbeat_interval", 30000) / 1000))
 
-    async def publish(self, topic):
+    async def publish(self, command, topic):
         if not TOPIC.fullmatch(topic) or len(topic) > 64:
-            raise Refusal(f'E_BAD_TOPIC PUB topic name "{topic}" is not valid')
-        message = await self.body()
+            raise Refusal(f'E_BAD_TOPIC {command} topic name "{topic}" is not valid')
+        messages = await self.bodies() if command == "MPUB" else [await self.body()]
         with (self.directory / topic).open("ab") as file:
-            file.write(message + b"\n")
+            file.write(b"".join(message + b"\n" for message in messages))
         self.send(0, b"OK")
 
     async def serve(self):
@@ -71,8 +81,8 @@ class Connection:
             name, *arguments = line.decode().split()
             if name == "IDENTIFY":
                 await self.identify()
-            elif name == "PUB" and len(arguments) == 1:
-                await self.publish(arguments[0])
+            elif name in ("PUB", "MPUB") and len(arguments) == 1:
+                await self.publish(name, arguments[0])
             elif name != "NOP":
                 raise Refusal(f"E_INVALID invalid command {name}")
             await self.writer.drain()

@@ -87,3 +87,26 @@ async fn elasticsearch_keeps_what_every_target_promises() {
     let _turn = TURN.lock().await;
     journey::promises_are_kept(&elasticsearch(&unique("records"), "access").await).await;
 }
+
+#[tokio::test]
+async fn an_index_of_elasticsearch_gets_all_of_a_backlog() {
+    let _turn = TURN.lock().await;
+    let index = unique("mirror");
+    journey::a_backlog_arrives(&elasticsearch(&index, "access").await).await;
+}
+
+#[tokio::test]
+async fn an_index_of_elasticsearch_mirrors_a_bucket_by_a_backlog() {
+    let _turn = TURN.lock().await;
+    let index = unique("mirror");
+    let held = async || mirror(&index).await.into_values().collect();
+    journey::a_backlog_is_mirrored(&elasticsearch(&index, "namespace").await, held).await;
+}
+
+#[tokio::test]
+async fn an_index_of_elasticsearch_forgets_one_bucket_alone() {
+    let _turn = TURN.lock().await;
+    let index = unique("mirror");
+    let held = async || mirror(&index).await.into_values().collect();
+    journey::one_bucket_is_forgotten(&elasticsearch(&index, "namespace").await, held).await;
+}

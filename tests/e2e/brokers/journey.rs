@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tidings_notify::target::Surroundings;
 use tidings_notify::testing::contract::{self, Receiver};
-use tidings_notify::{TargetId, TargetSettings, target_kind};
+use tidings_notify::{Delivery, Event, Outcome, Target, TargetId, TargetSettings, target_kind};
 use tidings_store::Future;
 
 use crate::support::eventually;
@@ -44,6 +45,22 @@ impl Part {
     pub(super) fn with(mut self, settings: &[(&'static str, &str)]) -> Part {
         self.settings.extend(settings.iter().map(|&(key, value)| (key, value.to_owned())));
         self
+    }
+
+    /// The target that these settings make.
+    async fn target(&self) -> Box<dyn Target> {
+        let row = target_kind(self.kind).expect("the build has the kind");
+        let mut values: BTreeMap<_, _> =
+            row.every_key().map(|key| (key.name, key.default.to_owned())).collect();
+        for (name, value) in &self.settings {
+            let key = row.every_key().find(|key| key.env == *name).expect("a setting is of a key");
+            values.insert(key.name, value.clone());
+        }
+        let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: row.kind }, values };
+        assert_eq!((row.check)(&settings), Ok(()));
+        let authorities = std::path::PathBuf::from(setting("CERTS_DIR").await);
+        let target = (row.connect)(&settings, &Surroundings { ca_directory: Some(authorities) });
+        target.expect("the settings make a target")
     }
 
     pub(super) async fn start(&self) {
@@ -121,6 +138,17 @@ impl Album {
         let headers = [("content-md5", "2r4yoVrL6dzphXt8rLmWCQ==")];
         let deleted = client.send(Method::POST, "/album?delete", &headers, both).await;
         deleted.expect_success("bulk delete");
+    }
+
+    /// Puts the objects of a backlog, several at a time.
+    async fn put_all(&self, body: &str) {
+        let client = self.server.client();
+        let client = &client;
+        let puts = futures_util::stream::iter(0..BACKLOG_KEYS).map(|key| {
+            let path = format!("/album/{key}");
+            async move { client.put(&path, body.to_owned()).await.expect_success("put").status }
+        });
+        puts.buffer_unordered(16).collect::<Vec<_>>().await;
     }
 
     /// Puts an object whose record the target does not take, and gives the server's log.
@@ -219,6 +247,85 @@ async fn killed_in_between(part: &Part, album: &Album) {
     assert_eq!(by_key(arrived), wanted);
 }
 
+/// Changes that wait for a server, and the keys of those that keep every record: more than a batch holds of both.
+const BACKLOG: usize = 2_000;
+const BACKLOG_KEYS: usize = 400;
+
+/// What waited for a server that was away arrives in batches, every record, exact and in order of each key.
+pub(super) async fn a_backlog_arrives(part: &Part) {
+    script(part.script, &["stop"]).await;
+    let album = part.album().await;
+    for round in 0..BACKLOG / BACKLOG_KEYS {
+        album.put_all(&round.to_string()).await;
+    }
+    let told = album.told(BACKLOG).await;
+    part.start().await;
+    let arrived = eventually("every record of the backlog", || async {
+        let held = without_repeats((part.held)().await);
+        (held.len() >= BACKLOG).then_some(held)
+    })
+    .await;
+    assert_eq!(by_key(arrived), by_key(told.iter().map(part.shape).collect()));
+}
+
+/// A mirror holds what is there after a backlog of objects that came, changed and went.
+pub(super) async fn a_backlog_is_mirrored(part: &Part, held: impl AsyncFn() -> Vec<Value>) {
+    script(part.script, &["stop"]).await;
+    let album = part.album().await;
+    album.put_all("0").await;
+    album.put_all("1").await;
+    for key in (0..BACKLOG_KEYS).step_by(3) {
+        album.server.client().delete(&format!("/album/{key}")).await.expect_success("delete");
+    }
+    let mut told = album.told(2 * BACKLOG_KEYS + BACKLOG_KEYS.div_ceil(3)).await;
+    told.retain(|envelope| key_of(envelope).parse::<usize>().is_ok_and(|key| key % 3 != 0));
+    let wanted = by_key(told[told.len() / 2..].iter().map(part.shape).collect());
+    assert_eq!(wanted.len(), BACKLOG_KEYS - BACKLOG_KEYS.div_ceil(3));
+    part.start().await;
+    eventually("the mirror of a backlog", || async { (by_key(held().await) == wanted).then_some(()) }).await;
+}
+
+/// A target that mirrors forgets one bucket, whatever its neighbours are called.
+pub(super) async fn one_bucket_is_forgotten(part: &Part, held: impl AsyncFn() -> Vec<Value>) {
+    part.start().await;
+    let target = part.target().await;
+    let entry = |bucket: &str, key: &str| Delivery {
+        key: format!("{bucket}/{key}"),
+        event: Event::parse("s3:ObjectCreated:Put").expect("the name is known"),
+        time_ms: 0,
+        body: json!({"Records": [{"s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]})
+            .to_string()
+            .into(),
+        attributes: Vec::new(),
+    };
+    let gap = Delivery {
+        body: json!({"Records": [{"bucket": "a.b", "count": 1}]}).to_string().into(),
+        ..entry("a.b", "")
+    };
+    let numbered = (0..2_500).map(|number| entry("a.b", &format!("{number}_%")));
+    let others = ["a", "a-b", "a.b.c", "a_b", "axb"]
+        .iter()
+        .flat_map(|bucket| ["a.b/1", "rose & ü.jpg", "🌹"].map(|key| entry(bucket, key)));
+    let others: Vec<Delivery> = others.collect();
+    let all: Vec<Delivery> = numbered.chain([gap]).chain(others.clone()).collect();
+    for batch in all.chunks(target.batch_max()) {
+        let outcomes = target.deliver_batch(batch.to_vec()).await;
+        assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Acknowledged), "{outcomes:?}");
+    }
+    assert_eq!(held().await.len(), all.len());
+    for _ in 0..2 {
+        assert_eq!(target.forget("a.b").await, Ok(()));
+        let mut left: Vec<String> = held().await.iter().map(Value::to_string).collect();
+        let mut wanted: Vec<String> = others
+            .iter()
+            .map(|other| serde_json::from_slice::<Value>(&other.body).expect("it is JSON").to_string())
+            .collect();
+        left.sort();
+        wanted.sort();
+        assert_eq!(left, wanted);
+    }
+}
+
 /// A target that mirrors the bucket holds the last record of what is there and nothing else.
 pub(super) async fn the_bucket_is_mirrored(part: &Part, held: impl AsyncFn() -> BTreeMap<String, Value>) {
     part.start().await;
@@ -281,17 +388,7 @@ pub(super) async fn a_record_arrives(part: &Part) {
 /// The target passes the suite of all targets against its real server.
 pub(super) async fn promises_are_kept(part: &Part) {
     part.start().await;
-    let row = target_kind(part.kind).expect("the build has the kind");
-    let mut values: BTreeMap<_, _> = row.every_key().map(|key| (key.name, key.default.to_owned())).collect();
-    for (name, value) in &part.settings {
-        let key = row.every_key().find(|key| key.env == *name).expect("a setting is of a key");
-        values.insert(key.name, value.clone());
-    }
-    let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: row.kind }, values };
-    assert_eq!((row.check)(&settings), Ok(()));
-    let authorities = std::path::PathBuf::from(setting("CERTS_DIR").await);
-    let target = (row.connect)(&settings, &Surroundings { ca_directory: Some(authorities) });
-    contract::run(&*target.expect("the settings make a target"), &RealServer(part)).await;
+    contract::run(&*part.target().await, &RealServer(part)).await;
 }
 
 struct RealServer<'a>(&'a Part);
@@ -308,5 +405,13 @@ impl Receiver for RealServer<'_> {
 
     fn come_back(&self) -> Future<'_, ()> {
         Box::pin(self.0.start())
+    }
+
+    fn poison(&self, _: &Delivery) -> Option<Bytes> {
+        match self.0.kind {
+            "elasticsearch" | "mysql" | "postgresql" => Some(Bytes::from_static(br#"{"Records":"#)),
+            "nsq" => Some(Bytes::new()),
+            _ => None,
+        }
     }
 }

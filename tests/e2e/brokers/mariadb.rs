@@ -99,3 +99,26 @@ async fn mariadb_keeps_what_every_target_promises() {
     let _turn = TURN.lock().await;
     journey::promises_are_kept(&mariadb(&table(), "access").await).await;
 }
+
+#[tokio::test]
+async fn a_table_in_mariadb_gets_all_of_a_backlog() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    journey::a_backlog_arrives(&mariadb(&table, "access").await).await;
+}
+
+#[tokio::test]
+async fn a_table_in_mariadb_mirrors_a_bucket_by_a_backlog() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    let held = async || mirror(&table).await.into_values().collect();
+    journey::a_backlog_is_mirrored(&mariadb(&table, "namespace").await, held).await;
+}
+
+#[tokio::test]
+async fn a_table_in_mariadb_forgets_one_bucket_alone() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    let held = async || mirror(&table).await.into_values().collect();
+    journey::one_bucket_is_forgotten(&mariadb(&table, "namespace").await, held).await;
+}

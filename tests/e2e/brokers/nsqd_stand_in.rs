@@ -46,3 +46,9 @@ async fn the_nsqd_stand_in_sees_what_every_target_promises() {
     let _turn = TURN.lock().await;
     journey::promises_are_kept(&nsqd().await).await;
 }
+
+#[tokio::test]
+async fn a_topic_of_the_nsqd_stand_in_gets_all_of_a_backlog() {
+    let _turn = TURN.lock().await;
+    journey::a_backlog_arrives(&nsqd().await).await;
+}

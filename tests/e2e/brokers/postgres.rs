@@ -54,6 +54,10 @@ fn rows(table: String) -> Held {
 }
 
 async fn mirror(table: &str) -> BTreeMap<String, Value> {
+    let question = format!("select to_regclass('{table}')");
+    if part("postgres.sh", &["ask", &question]).await.trim().is_empty() {
+        return BTreeMap::new();
+    }
     let printed = part("postgres.sh", &["ask", &format!("select key, value from {table}")]).await;
     let rows = printed.lines().map(|line| line.split_once('\t').expect("a row has two columns"));
     rows.map(|(key, value)| (key.to_owned(), serde_json::from_str(value).unwrap())).collect()
@@ -100,4 +104,27 @@ async fn a_record_arrives_in_postgres_over_tls_in_every_degree_of_trust() {
 async fn postgres_keeps_what_every_target_promises() {
     let _turn = TURN.lock().await;
     journey::promises_are_kept(&postgres(&table(), "access").await).await;
+}
+
+#[tokio::test]
+async fn a_table_in_postgres_gets_all_of_a_backlog() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    journey::a_backlog_arrives(&postgres(&table, "access").await).await;
+}
+
+#[tokio::test]
+async fn a_table_in_postgres_mirrors_a_bucket_by_a_backlog() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    let held = async || mirror(&table).await.into_values().collect();
+    journey::a_backlog_is_mirrored(&postgres(&table, "namespace").await, held).await;
+}
+
+#[tokio::test]
+async fn a_table_in_postgres_forgets_one_bucket_alone() {
+    let _turn = TURN.lock().await;
+    let table = table();
+    let held = async || mirror(&table).await.into_values().collect();
+    journey::one_bucket_is_forgotten(&postgres(&table, "namespace").await, held).await;
 }

@@ -49,7 +49,8 @@ fn list(key: String) -> Held {
 
 async fn hash(key: &str) -> BTreeMap<String, Value> {
     let printed = part("redis.sh", &["mapping", key]).await;
-    let lines: Vec<&str> = printed.lines().collect();
+    // An empty hash is an empty line.
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.is_empty()).collect();
     let pairs = lines.chunks(2);
     pairs.map(|pair| (pair[0].to_owned(), serde_json::from_str(pair[1]).unwrap())).collect()
 }
@@ -97,4 +98,27 @@ async fn a_record_arrives_in_redis_over_tls_whose_certificate_nobody_asks_for() 
 async fn redis_keeps_what_every_target_promises() {
     let _turn = TURN.lock().await;
     journey::promises_are_kept(&redis(&unique("events"), "access").await).await;
+}
+
+#[tokio::test]
+async fn a_list_in_redis_gets_all_of_a_backlog() {
+    let _turn = TURN.lock().await;
+    let key = unique("mirror");
+    journey::a_backlog_arrives(&redis(&key, "access").await).await;
+}
+
+#[tokio::test]
+async fn a_hash_in_redis_mirrors_a_bucket_by_a_backlog() {
+    let _turn = TURN.lock().await;
+    let key = unique("mirror");
+    let held = async || hash(&key).await.into_values().collect();
+    journey::a_backlog_is_mirrored(&redis(&key, "namespace").await, held).await;
+}
+
+#[tokio::test]
+async fn a_hash_in_redis_forgets_one_bucket_alone() {
+    let _turn = TURN.lock().await;
+    let key = unique("mirror");
+    let held = async || hash(&key).await.into_values().collect();
+    journey::one_bucket_is_forgotten(&redis(&key, "namespace").await, held).await;
 }
