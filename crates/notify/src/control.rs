@@ -178,7 +178,7 @@ async fn rewind(store: &Store, target: &str, before: Sequence) -> Result<Replaye
     let mut begins = Vec::new();
     for &partition in store.partitions() {
         if store.cursor(partition, target).await?.is_some_and(|cursor| cursor > before) {
-            store.advance(partition, target, before).await?;
+            store.rewind(partition, target, before).await?;
         }
         let oldest = store.changes(partition, before, 1).await?;
         begins.extend(oldest.first().map(|change| (partition, change.sequence)));

@@ -447,7 +447,7 @@ mod tests {
         first.announce_any("1").await;
         second.announce_any("1").await;
         // Its place in the first partition is known, so that the one commit which fails is that of the second.
-        first.store.advance(PartitionId(0), "1:memory", Sequence::ZERO).await.unwrap();
+        first.store.rewind(PartitionId(0), "1:memory", Sequence::ZERO).await.unwrap();
         first.engine.fail_commits([EngineError::WriteQuorum { answered: 1, needed: 3 }]);
 
         let told = first.apply(&["1"]).await;

@@ -29,6 +29,7 @@ use crate::control::{ControlError, named};
 use crate::health::Health;
 use crate::matching::CompiledRules;
 use crate::notifier::{Notifier, ServerIdentity};
+use crate::relay::BATCH_BYTES;
 use crate::running::Held;
 use crate::target::{Delivery, Outcome, Target};
 
@@ -163,12 +164,13 @@ impl Resync {
             let page = self.store.current_page(&self.bucket.name, &key, PAGE_OBJECTS).await?;
             let objects = page.changes.len() as u64;
             let deliveries = page.changes.into_iter().filter_map(|change| self.delivery(change));
-            let sending: Vec<_> = deliveries.map(|delivery| self.deliver(delivery)).collect();
-            sum.passed += objects - sending.len() as u64;
-            let mut taken = stream::iter(sending).buffer_unordered(self.target.in_flight_max());
-            while let Some(is_taken) = taken.try_next().await? {
-                sum.told += u64::from(is_taken);
-                sum.refused += u64::from(!is_taken);
+            let batches = batches(deliveries, self.target.batch_max());
+            sum.passed += objects - batches.iter().map(|batch| batch.len() as u64).sum::<u64>();
+            let sending: Vec<_> = batches.into_iter().map(|batch| self.deliver(batch)).collect();
+            let mut sent = stream::iter(sending).buffer_unordered(self.target.in_flight_max());
+            while let Some((taken, refused)) = sent.try_next().await? {
+                sum.told += taken;
+                sum.refused += refused;
                 told.send_replace(sum);
             }
             after = page.next;
@@ -190,31 +192,59 @@ impl Resync {
         Some(Delivery::of(&change, &self.target.form(), &self.name, &self.server))
     }
 
-    /// Delivers, again while the target is away; whether it was taken.
-    async fn deliver(&self, delivery: Delivery) -> Result<bool, ControlError> {
-        let begun = Instant::now();
+    /// Delivers, again what the target was away for; how many it took and how many it refused.
+    async fn deliver(&self, mut batch: Vec<Delivery>) -> Result<(u64, u64), ControlError> {
+        let (mut taken, mut refused) = (0, 0);
         let mut backoff = Backoff::default();
+        let mut heard = Instant::now();
         loop {
-            let in_progress = self.health.begin(backoff.failures() > 0);
-            let outcome = self.target.deliver(delivery.clone()).await;
+            let begin = |_| self.health.begin(backoff.failures() > 0);
+            let in_progress: Vec<_> = batch.iter().map(begin).collect();
+            let outcomes = self.target.deliver_batch(batch.clone()).await;
             drop(in_progress);
-            match outcome {
-                Outcome::Acknowledged => {
-                    self.health.acknowledged();
-                    return Ok(true);
+            let mut away = None;
+            let mut left = Vec::new();
+            for (delivery, outcome) in batch.into_iter().zip(outcomes) {
+                match outcome {
+                    Outcome::Acknowledged => {
+                        self.health.acknowledged();
+                        taken += 1;
+                        heard = Instant::now();
+                    }
+                    Outcome::Refused(reason) => {
+                        self.health.refused();
+                        tracing::warn!(target_id = %self.name, key = %delivery.key, reason, "the target refuses the record of an object, it is left out");
+                        refused += 1;
+                    }
+                    Outcome::Away(reason) => {
+                        left.push(delivery);
+                        away = Some(reason);
+                    }
                 }
-                Outcome::Refused(reason) => {
-                    self.health.refused();
-                    tracing::warn!(target_id = %self.name, key = %delivery.key, reason, "the target refuses the record of an object, it is left out");
-                    return Ok(false);
-                }
-                Outcome::Away(reason) if begun.elapsed() >= PATIENCE => {
-                    return Err(unusable(&self.name, reason));
-                }
-                Outcome::Away(_) => tokio::time::sleep(backoff.next_delay()).await,
             }
+            match away {
+                None => return Ok((taken, refused)),
+                Some(reason) if heard.elapsed() >= PATIENCE => return Err(unusable(&self.name, reason)),
+                Some(_) => tokio::time::sleep(backoff.next_delay()).await,
+            }
+            batch = left;
         }
     }
+}
+
+/// Records that travel together, in their order.
+fn batches(deliveries: impl Iterator<Item = Delivery>, records_max: usize) -> Vec<Vec<Delivery>> {
+    let (mut batches, mut batch, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for delivery in deliveries {
+        bytes += delivery.body.len();
+        batch.push(delivery);
+        if batch.len() == records_max || bytes >= BATCH_BYTES {
+            batches.push(std::mem::take(&mut batch));
+            bytes = 0;
+        }
+    }
+    batches.extend((!batch.is_empty()).then_some(batch));
+    batches
 }
 
 #[cfg(test)]
@@ -230,13 +260,13 @@ mod tests {
     use crate::control::ControlError;
     use crate::target::Delivery;
     use crate::testing::memory::{MemoryTarget, Mood};
-    use crate::testing::scene::{Scene, settings, within, within_an_hour};
+    use crate::testing::scene::{Scene, settings, until, within, within_an_hour};
 
     const TARGET: &str = "1:memory";
 
     /// A target with entries that is told of everything under `in/`.
     async fn table() -> (Scene, MemoryTarget) {
-        let target = MemoryTarget::with_entries();
+        let target = MemoryTarget::default().keeping_entries();
         let scene = Scene::new(&[("1", &target)]).await;
         scene.announce(&[("in/", "1")]).await;
         (scene, target)
@@ -358,6 +388,26 @@ mod tests {
         let given_up = within_an_hour(begun(&scene).await.unwrap().run(&told)).await;
         let reason = "it is away".to_owned();
         assert_eq!(given_up, Err(ControlError::Unusable { target: TARGET.to_owned(), reason }));
+    }
+
+    #[tokio::test]
+    async fn a_bucket_is_sent_in_batches_and_what_the_target_left_behind_is_sent_again() {
+        let target = MemoryTarget::taking_batches_of(4).keeping_entries();
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        scene.put_all(&["a", "b", "c", "d", "e", "f"]).await;
+        scene.caught_up("1").await;
+        let (before, batches) = (sequencers(&target.entries()), target.batches().len());
+        target.leave_after(3);
+        let resync = begun(&scene).await.unwrap();
+        let coming_back = async {
+            until(async || target.batches().len() >= batches + 3).await;
+            target.set(Mood::Well);
+        };
+        let (done, ()) = tokio::join!(run(resync), coming_back);
+        assert_eq!(done.unwrap().told, 6);
+        assert_eq!(target.batches()[batches], 4);
+        assert_eq!(sequencers(&target.entries()), before);
     }
 
     #[tokio::test]

@@ -57,7 +57,7 @@ impl Store {
         Ok(Some(row.acknowledged))
     }
 
-    /// Moves a target's cursor, also back. The commit may wait a moment to ride on another one.
+    /// Moves a target's cursor forward. The commit may wait a moment to ride on another one.
     ///
     /// # Errors
     ///
@@ -66,12 +66,33 @@ impl Store {
         self.advance_over(partition, target, to, GapWrites::default()).await
     }
 
-    /// Moves a target's cursor and writes in the same commit which gaps began or grew and which were told.
+    /// Moves a target's cursor back. Waits for cursors that are moving forward, and they for it.
+    ///
+    /// # Errors
+    ///
+    /// What the engine refuses.
+    pub async fn rewind(&self, partition: PartitionId, target: &str, to: Sequence) -> Result<(), Error> {
+        let _alone = self.cursors.write().await;
+        self.write_cursor(partition, target, to, GapWrites::default()).await
+    }
+
+    /// Moves a target's cursor forward and writes in the same commit which gaps began or grew and which were told.
     ///
     /// # Errors
     ///
     /// What the engine refuses.
     pub async fn advance_over(
+        &self,
+        partition: PartitionId,
+        target: &str,
+        to: Sequence,
+        gaps: GapWrites,
+    ) -> Result<(), Error> {
+        let _shared = self.cursors.read().await;
+        self.write_cursor(partition, target, to, gaps).await
+    }
+
+    async fn write_cursor(
         &self,
         partition: PartitionId,
         target: &str,
@@ -92,8 +113,8 @@ impl Store {
 
     /// What every target has acknowledged, once this one stands at `to`, or is forgotten.
     ///
-    /// Also targets that are not configured at the moment count: they keep their place. A cursor that moves meanwhile
-    /// only makes it less than it could be.
+    /// Also targets that are not configured at the moment count: they keep their place. A cursor that moves forward
+    /// meanwhile only makes it less than it could be.
     async fn released(
         &self,
         partition: PartitionId,
@@ -124,6 +145,7 @@ impl Store {
     ///
     /// What the engine refuses; some partitions may have forgotten already.
     pub async fn forget_target(&self, target: &str) -> Result<(), Error> {
+        let _shared = self.cursors.read().await;
         for &partition in self.partitions() {
             let batch = Batch {
                 mutations: vec![
@@ -144,6 +166,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
     use crate::change::Sequence;
     use crate::engine::PartitionId;
     use crate::testing::fixture::Fixture;
@@ -153,13 +179,25 @@ mod tests {
         let store = Fixture::new().await.store;
         let partition = PartitionId(0);
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
-        for to in [5, 9, 2] {
+        for to in [5, 9] {
             store.advance(partition, "1:kafka", Sequence(to)).await.unwrap();
             assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(to))));
         }
+        store.rewind(partition, "1:kafka", Sequence(2)).await.unwrap();
+        assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(2))));
         store.advance(partition, "1:kafkaesque", Sequence(1)).await.unwrap();
         store.forget_target("1:kafka").await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
         assert_eq!(store.cursor(partition, "1:kafkaesque").await, Ok(Some(Sequence(1))));
+    }
+
+    #[tokio::test]
+    async fn a_cursor_moves_back_only_when_no_other_is_moving_forward() {
+        let store = Fixture::new().await.store;
+        let advancing = store.cursors.read().await;
+        let mut rewinding = pin!(store.rewind(PartitionId(0), "1:kafka", Sequence(2)));
+        assert!(poll!(&mut rewinding).is_pending());
+        drop(advancing);
+        rewinding.await.unwrap();
     }
 }

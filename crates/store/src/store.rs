@@ -45,6 +45,9 @@ pub struct Store {
     /// their order.
     pub(crate) bucket_writes: Mutex<Creations>,
     newest: BTreeMap<PartitionId, AtomicU64>,
+    /// Shared by whoever moves a cursor forward, alone for whoever moves one back: what a commit says that every target
+    /// has acknowledged is true then when it is durable.
+    pub(crate) cursors: tokio::sync::RwLock<()>,
     pub(crate) abandoned: Arc<Abandoned>,
 }
 
@@ -88,6 +91,7 @@ impl Store {
             buckets: RwLock::new(buckets),
             bucket_writes: Mutex::default(),
             newest,
+            cursors: tokio::sync::RwLock::default(),
             abandoned: Arc::default(),
         })
     }

@@ -11,7 +11,7 @@ use crate::running::Held;
 use crate::target::Delivery;
 
 /// Bodies of a batch, in bytes, with which it is full.
-pub(super) const BATCH_BYTES: usize = 512 << 10;
+pub(crate) const BATCH_BYTES: usize = 512 << 10;
 
 /// Records that travel together: their keys in the window, and each as it is delivered and counted.
 #[derive(Default)]

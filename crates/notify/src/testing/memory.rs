@@ -62,11 +62,10 @@ impl Default for MemoryTarget {
 }
 
 impl MemoryTarget {
-    /// One that keeps an entry per object, as a table does.
-    pub fn with_entries() -> MemoryTarget {
-        let target = MemoryTarget::default();
-        *target.entries.lock() = Some(BTreeMap::new());
-        target
+    /// The same that keeps an entry per object, as a table does.
+    pub fn keeping_entries(self) -> MemoryTarget {
+        self.lose_entries();
+        self
     }
 
     /// The entries it keeps, by key (`bucket/key`).
