@@ -6,14 +6,17 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::drive::Drive;
+use crate::errand;
 use crate::error::OpenError;
 use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Membership, Nonce};
 use crate::lineup::Lineup;
 use crate::manifest::{self, MANIFEST_FILE, Manifest};
+use crate::payload::is_silence;
 use crate::quorum::Geometry;
 use crate::segment;
 
@@ -83,6 +86,23 @@ const IGNORED_NAMES: [&str; 2] = ["lost+found", "format.new"];
 /// Whether a name in the root of a drive without identity is no one's data.
 pub(crate) fn is_ignored(name: &str) -> bool {
     IGNORED_NAMES.contains(&name)
+}
+
+/// Asks all drives at once for what is looked at before a set is opened. One that says nothing within `patience` is as
+/// one that is not there: the set is opened without it, and it is healed when it answers.
+pub(crate) fn without_silent(given: Vec<Given>, patience: Duration) -> Vec<Given> {
+    let drives: Vec<Option<Arc<dyn Drive>>> =
+        given.iter().map(|given| given.drive.as_ref().ok().map(Arc::clone)).collect();
+    let ask = |drive: Option<Arc<dyn Drive>>| {
+        drive.map_or(Ok(()), |drive| drive.contents().and_then(|_| drive.load(FORMAT_FILE)).map(drop))
+    };
+    let answers = errand::run_on_each(drives, patience, ask);
+    let heard = given.into_iter().zip(answers).map(|(given, answer)| match answer {
+        Err(error) if is_silence(&error) => Given { drive: Err(error), ..given },
+        // What else it says is heard when it is looked at.
+        _ => given,
+    });
+    heard.collect()
 }
 
 /// Looks at all drives and says which set they make; makes a new one of blank drives at its place of a line-up, none

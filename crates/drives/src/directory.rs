@@ -7,6 +7,7 @@
 //!
 //! What is assumed of the file system stands in `docs/formats.md`.
 
+mod probe;
 mod segment;
 mod shard;
 
@@ -30,7 +31,8 @@ use crate::format::FORMAT_FILE;
 use crate::index::ordered::OrderedIndex;
 use crate::index::sorted::SortedIndex;
 use crate::location::ShardId;
-use segment::{SegmentFile, pwritev2, write_fully};
+use probe::{DURABLE_FILE_SYSTEMS, Mode, probe_at};
+use segment::SegmentFile;
 use shard::{ShardFile, ShardFileReader};
 
 /// A drive over a directory. Holds a lock on it, so that two processes never write one drive.
@@ -50,21 +52,8 @@ pub struct DirectoryDrive {
 /// Ends the name of a shard that is being made anew.
 const UNFINISHED: &str = "new";
 
-/// How a write becomes durable on this file system.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// O_DIRECT and RWF_DSYNC.
-    Direct = 0,
-    /// Buffered, RWF_DSYNC.
-    Synced = 1,
-    /// Buffered, then fdatasync.
-    Flushed = 2,
-}
-
-/// File systems of which a completed sync is known to survive power loss: ext2/3/4, XFS, btrfs, ZFS, F2FS,
-/// bcachefs. `statfs(2)`, `f_type`.
-const DURABLE_FILE_SYSTEMS: [u64; 6] =
-    [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0xCA45_1A4E];
+/// Segments that may be made and not yet written: two that are written to, one ahead of each, and two in reserve.
+const SPARSE_SEGMENTS: u64 = 6;
 
 impl DirectoryDrive {
     /// Opens a directory and locks it; writes nothing.
@@ -131,6 +120,15 @@ impl DirectoryDrive {
         Ok(folder)
     }
 
+    /// Gives a file its size where the file system allocates nothing: slower, and without the promise of space. So there
+    /// must be some for all segments that may be made and not yet written.
+    fn make_sparse(&self, file: &File, size_bytes: u64) -> io::Result<()> {
+        if self.space()?.free_bytes < size_bytes.saturating_mul(SPARSE_SEGMENTS) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        file.set_len(size_bytes)
+    }
+
     /// How a shard is opened to be written: as the probe found for segments.
     fn shard_options(&self) -> OpenOptions {
         let mut options = OpenOptions::new();
@@ -153,7 +151,13 @@ impl DirectoryDrive {
     /// Replaces a file on a drive without space, in place: half by half, so that one of its two copies is whole at
     /// any time.
     fn overwrite(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(self.root.join(name))?;
+        let file = match OpenOptions::new().write(true).open(self.root.join(name)) {
+            // Without a place to take: it is space that is missing, and not the file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file => file?,
+        };
         let half = bytes.len() / 2;
         if file.metadata()?.len() != bytes.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -165,26 +169,29 @@ impl DirectoryDrive {
         Ok(())
     }
 
-    /// One aligned write in each mode until one is taken, into a file that is removed again.
+    /// One aligned write in each mode until one is taken, into a file that is removed again. Where there is no space
+    /// for it nothing was found out: then the way that works everywhere is taken.
     fn probe(&self) -> io::Result<Mode> {
         let path = self.root.join("log").join("probe");
-        let block = AlignedBytes::zeroed(BLOCK_BYTES);
-        let direct = open_direct(&path, true)
-            .and_then(|file| write_fully(&block, 0, |bytes, at| pwritev2(&file, bytes, at)));
-        let mode = match direct {
-            Ok(()) => Mode::Direct,
-            Err(error) if !unsupported(&error) => return Err(error),
-            Err(_) => {
-                let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
-                match write_fully(&block, 0, |bytes, at| pwritev2(&file, bytes, at)) {
-                    Ok(()) => Mode::Synced,
-                    Err(error) if !unsupported(&error) => return Err(error),
-                    Err(_) => Mode::Flushed,
-                }
-            }
+        let mode = match probe_at(&path) {
+            Err(error) if is_full(&error) => Mode::Flushed,
+            mode => mode?,
         };
-        fs::remove_file(&path)?;
+        remove_file(&path)?;
         Ok(mode)
+    }
+
+    /// Gives a segment's file its name, durably: while that cannot be had it keeps the one that it has, so that nobody
+    /// finds a segment whose name a power cut may take.
+    fn name_segment(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        let named = sync_directory(&self.root.join("log"));
+        if named.is_err()
+            && let Err(error) = fs::rename(to, from)
+        {
+            tracing::warn!(path = %to.display(), %error, "A segment kept a name that may not be durable.");
+        }
+        named
     }
 }
 
@@ -202,8 +209,7 @@ impl Drive for DirectoryDrive {
         }
         sync_directory(&self.root)?;
         self.log.store(fs::metadata(self.root.join("log"))?.ino(), Ordering::Relaxed);
-        let mode = self.probe()?;
-        self.mode.store(mode as u8, Ordering::Relaxed);
+        self.mode.store(self.probe()? as u8, Ordering::Relaxed);
         let kind = rustix::fs::statfs(&self.root)?.f_type;
         let known = DURABLE_FILE_SYSTEMS.contains(&u64::try_from(kind).unwrap_or(0));
         self.durable.store(known, Ordering::Relaxed);
@@ -299,19 +305,18 @@ impl Drive for DirectoryDrive {
         let unfinished = path.with_extension("new");
         let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
         let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
-            // No allocation on this file system: a sparse file, slower and without the promise of space.
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size_bytes),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.make_sparse(&file, size_bytes),
             other => other.map_err(io::Error::from),
         };
-        if let Err(error) = allocated.and_then(|()| file.sync_all()) {
+        let made =
+            allocated.and_then(|()| file.sync_all()).and_then(|()| self.name_segment(&unfinished, &path));
+        if let Err(error) = made {
             // What is left of it would take the space that deletes need.
-            if let Err(removal) = fs::remove_file(&unfinished) {
+            if let Err(removal) = remove_file(&unfinished) {
                 tracing::warn!(path = %unfinished.display(), %removal, "A segment that could not be allocated was not removed.");
             }
             return Err(error);
         }
-        fs::rename(&unfinished, &path)?;
-        sync_directory(&self.root.join("log"))?;
         self.segment_at(&path)
     }
 
@@ -352,8 +357,7 @@ impl Drive for DirectoryDrive {
 
     fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>> {
         let path = self.segment_path(number);
-        fs::rename(self.retired_path(retired), &path)?;
-        sync_directory(&self.root.join("log"))?;
+        self.name_segment(&self.retired_path(retired), &path)?;
         self.segment_at(&path)
     }
 
@@ -503,12 +507,6 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Whether a file system refused a way of writing, rather than a write.
-fn unsupported(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -539,6 +537,41 @@ mod tests {
         segment.read_medium_at(8192, &mut medium).unwrap();
 
         assert_eq!((buffered, medium[4095], segment.size_bytes()), (vec![9; 3], 9, 65536));
+    }
+
+    /// What is written at `/dev/full` finds no space.
+    fn full_at(path: &Path) {
+        std::os::unix::fs::symlink("/dev/full", path).unwrap();
+    }
+
+    #[test]
+    fn a_small_file_on_a_drive_without_space_is_replaced_in_place_and_one_that_is_not_there_finds_no_space() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        drive.replace("identity", &[1; 8192]).unwrap();
+        for name in ["identity", "manifest"] {
+            full_at(&folder.path().join(format!("{name}.new")));
+        }
+        drive.replace("identity", &[2; 8192]).unwrap();
+        assert_eq!(drive.load("identity").unwrap(), Some(vec![2; 8192]));
+        // Neither one that is not there nor one of another size has a place to take.
+        for (name, bytes) in [("manifest", &[1; 8192][..]), ("identity", &[3; 16384])] {
+            let error = drive.replace(name, bytes).unwrap_err();
+            assert!(is_full(&error), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_drive_without_space_is_taken_into_use_and_written_in_the_way_that_works_everywhere() {
+        let folder = tempfile::tempdir().unwrap();
+        DirectoryDrive::open(folder.path()).unwrap().claim().unwrap();
+        full_at(&folder.path().join("log/probe"));
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        assert!(drive.mode() == Mode::Flushed);
+        // The next time there may be some.
+        assert!(!folder.path().join("log/probe").exists());
     }
 
     #[test]

@@ -1,9 +1,8 @@
 //! The local engine: one set of drives behind the engine trait.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Instant;
 use std::{io, ops::Range};
@@ -16,10 +15,11 @@ use store::{
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::assemble::{Given, Reopen, is_ignored, unwritable};
+use crate::assemble::{Given, Reopen, is_ignored, unwritable, without_silent};
 use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
+use crate::errand;
 use crate::error::OpenError;
 use crate::heal::{self, Healer, Healing, Tally};
 use crate::index::lookup::{self, Below, Prepared, Wanted};
@@ -27,7 +27,7 @@ use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
 use crate::lane::Patience;
 use crate::lineup::{Lineup, line_up};
-use crate::open::{Tuning, open_set};
+use crate::open::{OPEN_MAX, Tuning, open_set};
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, EventSender, Outcome, Request, Wish, inbox};
 use crate::set::{Mode, Set};
@@ -115,6 +115,7 @@ impl LocalEngine {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Arc<LocalEngine>, OpenError> {
+        let given = without_silent(given, tuning.open_within.unwrap_or(OPEN_MAX));
         let lineup = line_up_alone(&given)?;
         LocalEngine::open_in(given, parity, lineup, clock, tuning)
     }
@@ -301,11 +302,23 @@ fn line_up_alone(given: &Vec<Given>) -> Result<Lineup, OpenError> {
     Ok(Lineup { sets: line_up(std::slice::from_ref(given))?, place: 0 })
 }
 
-/// Opens the directories of a set behind those of the sets before it; none is made.
+/// Opens the directories of a set behind those of the sets before it; none is made. One that hangs is as one that is not
+/// there.
 pub(crate) fn open_directories(paths: &[PathBuf], given: &mut Vec<Given>) -> Result<(), OpenError> {
-    for path in paths {
-        given.push(open_directory(path, given)?);
+    let open = |path: PathBuf| Ok((path.canonicalize().ok(), DirectoryDrive::open(&path)));
+    let opened = errand::run_on_each(paths.to_vec(), OPEN_MAX, open);
+    let mut found = Vec::with_capacity(paths.len());
+    for (path, opened) in paths.iter().zip(opened) {
+        let (absolute, drive) = opened.unwrap_or_else(|silence| (None, Err(silence)));
+        let name = path.display().to_string();
+        let absolute = absolute.map(|path| path.display().to_string());
+        let twin = given.iter().chain(&found).find(|twin: &&Given| Some(&twin.path) == absolute.as_ref());
+        if let Some(twin) = twin {
+            return Err(OpenError::Duplicate { path: name, other: twin.path.clone() });
+        }
+        found.push(given_directory(path, absolute, drive));
     }
+    given.extend(without_silent(found, OPEN_MAX));
     Ok(())
 }
 
@@ -321,31 +334,23 @@ pub(crate) fn make_directories(paths: &[PathBuf], given: &mut [Given]) -> Result
     for (path, drive) in paths.iter().zip(given) {
         if drive.drive.is_err() {
             std::fs::create_dir_all(path).map_err(|error| unwritable(&drive.path, error))?;
-            *drive = open_directory(path, &[])?;
+            let absolute = path.canonicalize().ok().map(|path| path.display().to_string());
+            *drive = given_directory(path, absolute, DirectoryDrive::open(path));
         }
     }
     Ok(())
 }
 
-pub(crate) fn open_directory(path: &PathBuf, before: &[Given]) -> Result<Given, OpenError> {
-    let name = path.display().to_string();
-    if let Ok(absolute) = path.canonicalize() {
-        let absolute = absolute.display().to_string();
-        if let Some(twin) =
-            before.iter().find(|twin| twin.drive.as_ref().is_ok_and(|drive| drive.path() == absolute))
-        {
-            return Err(OpenError::Duplicate { path: name, other: twin.path.clone() });
-        }
-    }
-    let root = path.clone();
+/// A directory as it is given to an engine: at its own path where that is known.
+fn given_directory(path: &Path, absolute: Option<String>, drive: io::Result<DirectoryDrive>) -> Given {
+    let named = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+    let root = path.to_owned();
     let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&root)?) as Arc<dyn Drive>));
-    Ok(match DirectoryDrive::open(path) {
-        Ok(drive) => Given { path: drive.path().to_owned(), drive: Ok(Arc::new(drive)), reopen },
-        Err(error) => {
-            let path = std::path::absolute(path).map_or(name, |path| path.display().to_string());
-            Given { path, drive: Err(error), reopen }
-        }
-    })
+    Given {
+        path: absolute.unwrap_or_else(named),
+        drive: drive.map(|drive| Arc::new(drive) as Arc<dyn Drive>),
+        reopen,
+    }
 }
 
 /// The one partition of a set.
@@ -473,7 +478,7 @@ impl Engine for LocalEngine {
     ) -> Future<'_, Result<Box<dyn Stage>, EngineError>> {
         Box::pin(async move {
             check(partition)?;
-            if self.set.full.load(Ordering::Relaxed) {
+            if self.set.is_full() {
                 return Err(EngineError::Full);
             }
             let stage = ShardStage::open(&self.set, hint)?;

@@ -12,8 +12,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -85,6 +85,35 @@ pub(crate) fn run<T: Send + 'static>(
     }
 }
 
+/// Asks several drives the same at once, each on a thread of its own that is not kept. What each says, in their order;
+/// `TimedOut` for those that say nothing within `patience`, which may still do what they were asked.
+pub(crate) fn run_on_each<D: Send + 'static, T: Send + 'static>(
+    asked: impl IntoIterator<Item = D>,
+    patience: Duration,
+    errand: impl Fn(D) -> io::Result<T> + Clone + Send + 'static,
+) -> Vec<io::Result<T>> {
+    let deadline = Instant::now() + patience;
+    let begin = |drive: D| {
+        let (answer, incoming) = channel();
+        let errand = errand.clone();
+        let run = move || {
+            // Nobody listens any more when it took too long.
+            let _ = answer.send(errand(drive));
+        };
+        std::thread::Builder::new().name("errand".into()).spawn(run)?;
+        Ok(incoming)
+    };
+    let begun: Vec<io::Result<Receiver<_>>> = asked.into_iter().map(begin).collect();
+    let answer = |incoming: Receiver<_>| match incoming
+        .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+    {
+        Ok(answered) => answered,
+        Err(RecvTimeoutError::Timeout) => Err(silence()),
+        Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("a thread of the engine panicked")),
+    };
+    begun.into_iter().map(|begun| begun.and_then(answer)).collect()
+}
+
 fn silence() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the drive hangs")
 }
@@ -101,6 +130,25 @@ fn start() -> io::Result<Sender<Errand>> {
 mod tests {
     use super::*;
     use std::sync::mpsc::channel;
+
+    #[test]
+    fn of_several_that_are_asked_at_once_those_that_hang_cost_one_deadline_and_the_others_answer() {
+        let (let_go, held) = channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        let began = Instant::now();
+        let said = run_on_each(0..4, Duration::from_millis(50), move |drive| {
+            if drive % 2 == 1 {
+                // Until the end of the test.
+                let _ = held.lock().recv();
+            }
+            Ok(drive)
+        });
+        let kinds: Vec<_> = said.into_iter().map(|said| said.map_err(|error| error.kind())).collect();
+        let silent = Err(io::ErrorKind::TimedOut);
+        assert_eq!(kinds, [Ok(0), silent, Ok(2), silent]);
+        assert!(began.elapsed() < Duration::from_secs(5));
+        drop(let_go);
+    }
 
     #[test]
     fn a_drive_that_hangs_is_not_asked_again_before_it_is_back_and_others_are() {

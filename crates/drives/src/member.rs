@@ -52,6 +52,8 @@ pub(crate) struct Member {
     pub overdue: Overdue,
     /// Sizes of its file system when it was last looked at; zeroes before.
     space: Mutex<Space>,
+    /// Bytes that segments and shards leave free where it keeps a copy of the index.
+    reserve_bytes: u64,
     /// The last batch it holds.
     pub written: AtomicU64,
     /// Held while a segment is made, which one thread does at a time.
@@ -98,12 +100,18 @@ impl Member {
             users: Arc::new(()),
             overdue: Overdue::default(),
             space: Mutex::default(),
+            reserve_bytes: 0,
             written: AtomicU64::new(0),
             making: Mutex::new(()),
             told: Mutex::new(String::new()),
             reads: Lane::default(),
             writes: Lane::default(),
         }
+    }
+
+    /// The same, and leaves so many bytes free for the index.
+    pub(crate) fn with_reserve(self, reserve_bytes: u64) -> Member {
+        Member { reserve_bytes, ..self }
     }
 
     /// Whether it is written and read as current.
@@ -198,6 +206,20 @@ impl Member {
         *self.space.lock()
     }
 
+    /// Bytes that can be taken of it, as it was last looked at: what is free but for the reserve.
+    pub(crate) fn room_bytes(&self) -> u64 {
+        let reserve = if self.keeps_indexes() { self.reserve_bytes } else { 0 };
+        self.space().free_bytes.saturating_sub(reserve)
+    }
+
+    /// Fails for want of space unless so many bytes can be taken of `drive`, which is this one, and the reserve is left.
+    pub(crate) fn check_room(&self, drive: &dyn Drive, bytes: u64) -> io::Result<()> {
+        let is_short = self.reserve_bytes > 0
+            && drive.keeps_indexes()
+            && drive.space()?.free_bytes < bytes.saturating_add(self.reserve_bytes);
+        if is_short { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     /// Notes the sizes of its file system.
     pub(crate) fn note_space(&self, space: Space) {
         *self.space.lock() = space;
@@ -255,7 +277,10 @@ impl Member {
             Some(file) => OpenSegment::found(file),
             None => match drive.segments()?.retired.iter().find(|(_, size)| *size == size_bytes) {
                 Some((retired, _)) => OpenSegment::found(drive.reuse_segment(*retired, number)?),
-                None => OpenSegment::made(drive.create_segment(number, size_bytes)?),
+                None => {
+                    self.check_room(&*drive, size_bytes)?;
+                    OpenSegment::made(drive.create_segment(number, size_bytes)?)
+                }
             },
         };
         self.write_segment_header(set, number, open.file())?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use store::{Seen, Verification};
 
 use crate::assemble::Given;
-use crate::engine::open_directory;
+use crate::engine::open_directories;
 use crate::error::OpenError;
 use crate::heal;
 use crate::open::open_for_reading;
@@ -25,9 +25,7 @@ pub fn verify_directories(
     told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, OpenError> {
     let mut given = Vec::with_capacity(drives.len());
-    for path in drives {
-        given.push(open_directory(path, &given)?);
-    }
+    open_directories(drives, &mut given)?;
     verify_drives(given, told)
 }
 

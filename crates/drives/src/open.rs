@@ -1,23 +1,29 @@
 //! Opening a set: from drives as they were given to a sequencer that is ready to run.
+//!
+//! A drive that hangs keeps no set from being opened. All are asked at once, three times: to be opened, for what they
+//! hold, and to be taken into use; each time those that say nothing within [`OPEN_MAX`] are gone on without. What is
+//! read afterwards has the deadlines of a set that is in use.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use store::{Clock, Sequence, SystemClock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::assemble::{Assembly, Given, Placed, assemble, unwritable};
+use crate::assemble::{Assembly, Given, Placed, assemble, unwritable, without_silent};
 use crate::bodies::Bodies;
 use crate::chain::Chain;
 use crate::columns::Codec;
 use crate::damage::Damages;
-use crate::drive::{Drive, is_full};
+use crate::drive::{Drive, Space};
+use crate::errand;
 use crate::error::OpenError;
 use crate::heal::Healing;
-use crate::index::{Index, MEMTABLE_BYTES, Retention};
+use crate::index::{Index, Retention, memtable_bytes_on, reserve_bytes};
 use crate::lane::Patience;
 use crate::lineup::Lineup;
 use crate::manifest;
@@ -32,6 +38,9 @@ use crate::table::Closed;
 use crate::time::StepWatch;
 use crate::writer::{Io, RestingRing};
 
+/// How long a drive may take to be opened, to say what it holds, and to be taken into use, for each of them.
+pub(crate) const OPEN_MAX: Duration = Duration::from_secs(10);
+
 /// What operators and tests change.
 #[derive(Clone, Debug, Default)]
 pub struct Tuning {
@@ -45,6 +54,8 @@ pub struct Tuning {
     pub healing: Healing,
     /// How its journal is written.
     pub io: Io,
+    /// How long a drive may take for each step of the opening; ten seconds for `None`.
+    pub open_within: Option<Duration>,
 }
 
 /// Opens the set, recovers it, and begins an epoch if enough drives are there. The ring is for the thread that runs the
@@ -89,7 +100,7 @@ pub(crate) fn open_set(
 /// Reads what the drives hold and changes nothing, not even the last batch, which is taken where it is as good as
 /// proven.
 pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
-    let assembly = assemble(given, None, None)?;
+    let assembly = assemble(without_silent(given, OPEN_MAX), None, None)?;
     // Nobody takes a drive out of a set that is only read.
     let (events, _) = inbox();
     // Of the journal alone, and in memory: a copy of the index would be opened for writing.
@@ -125,6 +136,20 @@ fn check_readable(set: &Set) -> Result<(), OpenError> {
     Err(OpenError::TooFewDrives { present, needed, missing: missing.join(", ") })
 }
 
+/// Takes drives into use by `take`, all at once: the sizes of each, where it tells them.
+fn take_all(
+    places: &[Placed],
+    patience: Duration,
+    take: fn(&dyn Drive) -> io::Result<()>,
+) -> Vec<io::Result<Option<Space>>> {
+    let drive = |placed: &Placed| placed.drive.clone().filter(|_| placed.out.is_none());
+    errand::run_on_each(places.iter().map(drive).collect::<Vec<_>>(), patience, move |drive| {
+        let Some(drive) = drive else { return Ok(None) };
+        take(&*drive)?;
+        Ok(drive.space().ok())
+    })
+}
+
 /// Takes the drives of a set among these into use, each by `take`.
 fn set_of(
     assembly: Assembly,
@@ -136,26 +161,25 @@ fn set_of(
 ) -> Result<Set, OpenError> {
     let Assembly { identity, highest_epoch, places } = assembly;
     let mut members = Vec::with_capacity(places.len());
-    let mut smallest = u64::MAX;
-    for (position, Placed { path, reopen, drive, mut out }) in places.into_iter().enumerate() {
-        if let Some(drive) = &drive
-            && out.is_none()
-        {
-            match take(&**drive) {
-                Ok(()) => {}
-                Err(error) if is_full(&error) => {}
-                Err(error) => match unwritable(&path, error) {
-                    refusal @ OpenError::Unwritable { .. } => return Err(refusal),
-                    failure => out = Some(failure.to_string()),
-                },
-            }
-        }
-        let space = drive.as_ref().and_then(|drive| drive.space().ok()).filter(|_| out.is_none());
+    let taken = take_all(&places, tuning.open_within.unwrap_or(OPEN_MAX), take);
+    let sizes = taken.iter().flatten().flatten().map(|space| space.total_bytes);
+    let smallest = sizes.min().unwrap_or(u64::MAX);
+    let memtable_bytes = tuning.memtable_bytes.unwrap_or_else(|| memtable_bytes_on(smallest));
+    for ((position, placed), taken) in places.into_iter().enumerate().zip(taken) {
+        let Placed { path, reopen, drive, mut out } = placed;
+        let space = match taken {
+            Ok(space) => space,
+            Err(error) => match unwritable(&path, error) {
+                refusal @ OpenError::Unwritable { .. } => return Err(refusal),
+                failure => {
+                    out = Some(failure.to_string());
+                    None
+                }
+            },
+        };
         let member = Member::new(position, identity.members[position].drive, path, reopen, drive, out);
-        if let Some(space) = space {
-            smallest = smallest.min(space.total_bytes);
-            member.note_space(space);
-        }
+        let member = member.with_reserve(reserve_bytes(memtable_bytes));
+        space.into_iter().for_each(|space| member.note_space(space));
         members.push(Arc::new(member));
     }
     let sizes =
@@ -171,7 +195,7 @@ fn set_of(
         codec: Codec::new(identity.geometry),
         members,
         identity: Mutex::new(identity),
-        index: RwLock::new(Index::bounded(tuning.memtable_bytes.unwrap_or(MEMTABLE_BYTES))),
+        index: RwLock::new(Index::bounded(memtable_bytes)),
         mode: RwLock::new(Mode::ReadOnly("it is starting".into())),
         full: AtomicBool::new(false),
         recovered: watch::Sender::new(Sequence::ZERO),
@@ -204,6 +228,9 @@ fn tell(set: &Set) {
     );
     if geometry.drives() > 1 && spare == 0 {
         tracing::warn!(set = %set.id, "A set of this size takes no writes as soon as one drive is missing.");
+    }
+    for member in set.members.iter().filter(|member| !member.is_online()) {
+        tracing::error!(drive = %member.path, reason = member.reason(), "A drive is out: the set starts without it.");
     }
     for member in set.online() {
         if member.drive().is_ok_and(|drive| !drive.durable()) {

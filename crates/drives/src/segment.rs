@@ -22,7 +22,7 @@ use crate::drive::{AlignedBytes, BLOCK_BYTES, Segment, is_full, is_shortage};
 use crate::frame::Address;
 use crate::member::Member;
 use crate::payload::is_silence;
-use crate::set::Set;
+use crate::set::{Mode, Set};
 
 /// Size of the first segment in bytes: 4 MiB.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 4 * 1024 * 1024;
@@ -228,7 +228,9 @@ fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &d
                 Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
             }
         }
-        if set.full.swap(full, Ordering::Relaxed) != full {
+        // One that takes no writes for want of space is full until it takes them again.
+        let takes_writes = *set.mode.read() == Mode::Writable;
+        if takes_writes && set.full.swap(full, Ordering::Relaxed) != full {
             if full {
                 tracing::error!(
                     "No space is left for the next segment of the journal: only deletes are taken."

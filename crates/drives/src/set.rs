@@ -204,11 +204,19 @@ impl Set {
 
     /// Size of a segment: that of the smallest of its files where there are any, else what it will be made with.
     pub(crate) fn segment_bytes(&self, number: u32) -> u64 {
-        self.online()
-            .filter_map(|member| member.segment(number).ok())
-            .map(|segment| segment.file().size_bytes())
-            .min()
-            .unwrap_or_else(|| self.size_of_new())
+        let size_of = |member: &Member| match member.kept_segment(number) {
+            Some(segment) => Some(segment.file().size_bytes()),
+            None => {
+                let find = move |member: &Member| Ok(member.segment(number)?.file().size_bytes());
+                self.patiently(member.position, find).ok()
+            }
+        };
+        self.online().filter_map(size_of).min().unwrap_or_else(|| self.size_of_new())
+    }
+
+    /// Whether nothing is taken that takes space: there is none for the journal or for the index.
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire) || self.index.read().waits_for_space()
     }
 
     /// Whether a drive has no space for a frame it is being written.
@@ -228,8 +236,8 @@ impl Set {
     /// States how many more segments the fullest drive has room for, by what was seen of each last.
     pub(crate) fn measure_room(&self) {
         let size_bytes = self.size_of_new();
-        let known = self.online().map(Member::space).filter(|space| space.total_bytes > 0);
-        let free = known.map(|space| space.free_bytes / size_bytes);
+        let known = self.online().filter(|member| member.space().total_bytes > 0);
+        let free = known.map(|member| member.room_bytes() / size_bytes);
         self.room.store(free.min().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
@@ -321,7 +329,7 @@ impl Set {
         let spaces = self.online().map(Member::space);
         let (free, total) =
             spaces.fold((0, 0), |(free, total), space| (free + space.free_bytes, total + space.total_bytes));
-        let takes_writes = *self.mode.read() == Mode::Writable && !self.full.load(Ordering::Acquire);
+        let takes_writes = *self.mode.read() == Mode::Writable && !self.is_full();
         (if takes_writes { free } else { 0 }, total)
     }
 

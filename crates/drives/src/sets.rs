@@ -19,11 +19,11 @@ use store::{
     Mutation, Partition, PartitionId, Progress, Seen, Sequence, SetReport, Stage, StageHint, Verification,
 };
 
-use crate::assemble::Given;
+use crate::assemble::{Given, without_silent};
 use crate::engine::{LocalEngine, ONLY, make_directories, open_directories};
 use crate::error::OpenError;
 use crate::lineup::{Lineup, line_up};
-use crate::open::Tuning;
+use crate::open::{OPEN_MAX, Tuning};
 
 /// Most sets of a server: what the byte in front of a location can tell apart.
 pub const SETS_MAX: usize = 128;
@@ -88,6 +88,8 @@ impl Sets {
         parity: Option<usize>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Sets>, OpenError> {
+        let given: Vec<Vec<Given>> =
+            given.into_iter().map(|drives| without_silent(drives, OPEN_MAX)).collect();
         let ids = line_up(&given)?;
         Sets::open_as(given, parity, &ids, clock, &Tuning::default())
     }

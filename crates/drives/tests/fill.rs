@@ -32,8 +32,11 @@ use tidings_drives::testing::{Written, given_limited};
 const SET: PartitionId = PartitionId(0);
 const DRIVES: u64 = 4;
 
-/// What a drive has, in bytes: 64 segments of the smallest size.
+/// What a drive has for its journal, in bytes: 64 segments of the smallest size.
 const CAPACITY: u64 = 256 << 20;
+
+/// Room for what it keeps free for the index besides: 1 MiB and four memtables of 259 KiB.
+const INDEX_BYTES: u64 = 3 << 20;
 
 /// Bytes of an object, and of it on each drive with its metadata.
 const OBJECT_BYTES: u64 = 16 << 10;
@@ -87,7 +90,7 @@ impl Filled {
         let given = (1..=DRIVES).map(|number| {
             let root = folder.join(format!("d{number}"));
             std::fs::create_dir(&root).unwrap();
-            given_limited(&root, CAPACITY, &written)
+            given_limited(&root, CAPACITY + INDEX_BYTES, &written)
         });
         let engine = LocalEngine::open_on(given.collect(), None, Arc::new(SystemClock)).unwrap();
         let versions = (0..OBJECTS).map(|_| Mutex::new(0)).collect();

@@ -329,6 +329,45 @@ async fn with_both_copies_lost_nothing_wrong_is_answered_and_the_index_is_rebuil
     agrees(&open_memory(&drives), &expected).await;
 }
 
+/// Rule 14: an index for which its drives have no space waits for it and is read meanwhile. Puts are refused before
+/// memory is full, deletes are taken, and no copy is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_without_space_for_what_it_is_to_hold_waits_for_some_and_is_read_meanwhile() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_memory(&drives);
+    fill(&engine, 3).await;
+    let copies =
+        || drives.iter().filter(|drive| drive.index().is_some_and(|index| !index.is_empty())).count();
+    wait_until("two copies", || copies() == 2).await;
+    let used = |drive: &FaultyDrive| drive.files().iter().map(|(_, size)| size).sum::<u64>();
+    drives.iter().for_each(|drive| drive.limit(used(drive) + 500_000));
+    let mut count = 0;
+    let refused = loop {
+        match commit(&engine, vec![put(&format!("p/{count:03}"), "p")]).await {
+            Ok(()) => count += 1,
+            Err(error) => break error,
+        }
+        assert!(count < 400, "puts are taken without an end");
+    };
+    assert_eq!(refused, EngineError::Full);
+    for number in 0..3 {
+        commit(&engine, vec![Mutation::Delete(Bytes::from(format!("p/{number:03}")))]).await.unwrap();
+    }
+    let expected = listing(&engine).await;
+    agrees(&engine, &expected).await;
+    assert_eq!((copies(), engine.report().writable), (2, true));
+
+    drives.iter().for_each(|drive| drive.limit(u64::MAX));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = commit(&engine, vec![put("q", "q")]).await {
+        assert_eq!(error, EngineError::Full);
+        assert!(Instant::now() < deadline, "space was not found again");
+    }
+    let expected = listing(&engine).await;
+    engine.shutdown().await;
+    agrees(&open_memory(&drives), &expected).await;
+}
+
 /// Rule 25: a page has a batch wholly or not at all, whatever is flushed meanwhile.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_batch_is_wholly_in_or_wholly_out_of_a_page_while_flushes_run() {

@@ -85,9 +85,9 @@ pub(super) fn write_fully(
     let mut written = 0;
     while written < bytes.len() {
         match write(&bytes[written..], offset + written as u64) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) if written + count == bytes.len() => return Ok(()),
-            Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::WriteZero.into()),
+            // Not even a block: that is how a file system ends that has less space than one.
+            Ok(count) if count < BLOCK_BYTES => return Err(io::ErrorKind::StorageFull.into()),
             Ok(count) => written += count - count % BLOCK_BYTES,
             Err(error) if is_passing(&error) => {}
             Err(error) => return Err(error),
@@ -101,6 +101,7 @@ mod tests {
     use parking_lot::Mutex;
 
     use super::*;
+    use crate::drive::is_full;
 
     #[test]
     fn an_interrupted_or_short_write_is_resumed_at_the_last_whole_block() {
@@ -117,5 +118,13 @@ mod tests {
         })
         .unwrap();
         assert_eq!(calls.into_inner(), [(0, 16384), (0, 16384), (4096, 12288), (12288, 4096)]);
+    }
+
+    #[test]
+    fn a_write_that_takes_not_even_a_block_says_that_space_ran_out() {
+        for taken in [0, 1024, BLOCK_BYTES - 1] {
+            let error = write_fully(&[7; 2 * BLOCK_BYTES], 0, |_, _| Ok(taken)).unwrap_err();
+            assert!(is_full(&error), "{taken} bytes: {error}");
+        }
     }
 }

@@ -94,7 +94,7 @@ impl Walk<'_> {
             match set.patiently(target.position, prepare) {
                 Ok(true) => {}
                 Ok(false) => self.note_damage(&[target.position], &format!("segment {segment}"), true),
-                Err(error) => self.fail(target.position, format!("a segment could not be made: {error}")),
+                Err(error) => self.fail(target.position, &format!("segment {segment}"), &error),
             }
         }
     }
@@ -262,7 +262,7 @@ impl Walk<'_> {
                 Tally::add(&self.tally.bytes_healed, length);
                 self.tally.touch(&*self.set.clock);
             }
-            Err(error) => self.fail(position, format!("{start} could not be healed: {error}")),
+            Err(error) => self.fail(position, &start.to_string(), &error),
         }
     }
 }

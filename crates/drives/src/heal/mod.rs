@@ -285,15 +285,21 @@ impl Heal {
     /// through all keys written after `since`.
     fn heal_shorts(&mut self, since: Sequence) -> Result<(), Ended> {
         let mut pace = Pace::new(self.options.bytes_per_second);
+        let mut left = Vec::new();
         while let Some((place, lacking)) = self.set.bodies.take_short() {
             let targets = self.targets(lacking);
             let Ok(mut walk) = self.walk(Vec::new()) else {
-                self.set.bodies.tell_short(place, lacking);
-                return Ok(());
+                left.push((place, lacking));
+                break;
             };
             walk.body(None, &place, &targets);
+            if walk.unwritten != 0 {
+                // Of drives that have no space for it; of one that failed it is asked when it is healed.
+                left.push((place, walk.unwritten));
+            }
             pace.pass(crate::shards::shard_bytes(&place), &self.stop)?;
         }
+        left.into_iter().for_each(|(place, lacking)| self.set.bodies.tell_short(place, lacking));
         let dropped = self.set.bodies.take_dropped();
         if dropped == 0 {
             return Ok(());

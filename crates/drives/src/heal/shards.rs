@@ -31,8 +31,8 @@ enum Restored {
 }
 
 impl Walk<'_> {
-    /// Verifies one body on `targets` and rebuilds what is not sound; whether it did. `key` names it; without one
-    /// it may have been removed.
+    /// Verifies one body on `targets` and rebuilds what is not sound; whether it did, on all of them. `key` names it;
+    /// without one it may have been removed.
     pub(super) fn body(&mut self, key: Option<&Bytes>, place: &Place, targets: &[Target]) -> bool {
         let _pin = Pin::new(Arc::clone(&self.set), Arc::clone(&self.pins), place.id);
         if key.is_some_and(|key| !self.names(key, place)) {
@@ -60,8 +60,11 @@ impl Walk<'_> {
         let what = format!("body {}", place.id.to_name());
         match self.restore_body(place, &lacking) {
             Restored::Whole => {
-                self.note_damage(&lacking, &what, true);
-                true
+                let (left, written): (Vec<usize>, Vec<usize>) =
+                    lacking.iter().partition(|position| self.unwritten >> **position & 1 == 1);
+                self.note_damage(&written, &what, true);
+                self.note_damage(&left, &what, false);
+                left.is_empty()
             }
             // Removed, or about to be: the pin keeps it only if the removal had not begun.
             Restored::Gone => false,
@@ -124,6 +127,7 @@ impl Walk<'_> {
     /// Writes the shards that drives lack.
     fn restore_body(&mut self, place: &Place, lacking: &[usize]) -> Restored {
         let set = Arc::clone(&self.set);
+        let what = format!("body {}", place.id.to_name());
         let mut files = self.files(place);
         if files.iter().all(Option::is_none) {
             return Restored::Gone;
@@ -134,7 +138,7 @@ impl Walk<'_> {
             let made = ShardBeingWritten::make(&set, *position, place.id);
             match made.and_then(|mut writer| writer.append(header.to_vec()).map(|()| writer)) {
                 Ok(writer) => writers.push(writer),
-                Err(error) => self.fail(*position, format!("a shard could not be made: {error}")),
+                Err(error) => self.fail(*position, &what, &error),
             }
         }
         let mut lost = false;
@@ -163,7 +167,7 @@ impl Walk<'_> {
             }
             for (position, error) in failed {
                 writers.retain(|writer| writer.position != position);
-                self.fail(position, format!("a shard could not be written: {error}"));
+                self.fail(position, &what, &error);
             }
         }
         for mut writer in writers {
@@ -177,7 +181,7 @@ impl Walk<'_> {
                     Tally::add(&self.tally.bytes_healed, shards::shard_bytes(place));
                     self.tally.touch(&*self.set.clock);
                 }
-                Err(error) => self.fail(position, format!("a shard could not be synced: {error}")),
+                Err(error) => self.fail(position, &what, &error),
             }
         }
         if lost { Restored::Lost } else { Restored::Whole }

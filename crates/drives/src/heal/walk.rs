@@ -4,6 +4,7 @@
 //! Frames first, segment by segment, in the order of the journal; then the bodies that keys name. A walk goes by
 //! steps, each of at most about [`STEP_BYTES`], and can go on at any later time from where a step ended.
 
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,6 +14,8 @@ use super::frames::Frames;
 use super::pace::Ended;
 use super::tally::Tally;
 use super::verify::Looking;
+use crate::bodies::Positions;
+use crate::drive::{is_full, is_shortage};
 use crate::frame::Address;
 use crate::index::lookup;
 use crate::location::Place;
@@ -84,6 +87,8 @@ pub(super) struct Walk<'t> {
     pub fault: Box<dyn Fn(usize, String) + Send>,
     /// Bytes that the last steps went beyond what was due.
     pub ahead: u64,
+    /// Drives that could not be written what they lack.
+    pub unwritten: Positions,
     /// Who is told what is found, where nothing is to be rebuilt.
     pub looking: Option<Looking<'t>>,
     /// Keys seen since the walk over keys began.
@@ -112,6 +117,7 @@ impl<'t> Walk<'t> {
             frames: Frames::new(set.members.len()),
             fault,
             ahead: 0,
+            unwritten: 0,
             looking: None,
             keys: 0,
             stepped: 0,
@@ -208,10 +214,18 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// Takes a failing drive out of the walk and tells the sequencer.
-    pub(super) fn fail(&mut self, position: usize, reason: String) {
+    /// Takes a drive out of the walk that could not be written, and tells the sequencer of its fault. That there is no
+    /// space, or that the process is short of something, is none: the drive keeps what it has, and what it lacks is
+    /// found again. One that is being healed waits for its next turn.
+    pub(super) fn fail(&mut self, position: usize, what: &str, error: &io::Error) {
         self.targets.retain(|target| target.position != position);
-        (self.fault)(position, reason);
+        self.unwritten |= 1 << position;
+        let member = &self.set.members[position];
+        if member.is_online() && (is_full(error) || is_shortage(error)) {
+            tracing::warn!(drive = %member.path, what, %error, "A drive's part is not repaired for now.");
+        } else {
+            (self.fault)(position, format!("{what} could not be healed: {error}"));
+        }
     }
 
     /// Notes a part that is missing or damaged on drives that should hold it, repaired or not.

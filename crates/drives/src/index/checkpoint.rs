@@ -63,6 +63,11 @@ impl Index {
             && !self.is_flushed()
     }
 
+    /// Whether a drive has no space for what its copy is to hold.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        self.copies.iter().any(Copy::waits_for_space)
+    }
+
     /// Whether the copies hold what was frozen.
     fn is_flushed(&self) -> bool {
         let Some(frozen) = &self.frozen else { return true };
@@ -261,9 +266,11 @@ pub(crate) fn stop(set: &Set, chain: Option<&Chain>) {
     copies.into_iter().for_each(Copy::stop);
 }
 
-fn wait(set: &Set, mut until: impl FnMut(&Index) -> bool) {
+fn wait(set: &Set, until: impl Fn(&Index) -> bool) {
     let deadline = Instant::now() + WAIT_MAX;
-    while !until(&set.index.read()) && Instant::now() < deadline {
+    // One that waits for space waits for people.
+    let is_over = |index: &Index| index.waits_for_space() || until(index);
+    while !is_over(&set.index.read()) && Instant::now() < deadline {
         tend(set);
         std::thread::sleep(Duration::from_millis(1));
     }

@@ -4,8 +4,12 @@
 //! pieces between flushes: a key that a flush wrote or removed meanwhile is newer than the one it would be filled
 //! with, which a mark remembers for removed keys. It counts when it is full.
 //!
+//! A flush is begun when its drive has space for it. Until then the copy waits and is read as it is: to run out of space
+//! in the midst of it would cost the copy, and both of them on drives that are full.
+//!
 //! Bounds: a copy that takes longer than [`FLUSH_MAX`] for a flush is out, and so is one that is asked for something
-//! and takes longer than [`super::lookup::ANSWER_MAX`]. One flush waits at a copy, which [`super::Index`] sees to.
+//! and takes longer than [`super::lookup::ANSWER_MAX`]. One flush waits at a copy, which [`super::Index`] sees to. How
+//! long one waits for space is the operator's to say.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -30,6 +34,27 @@ pub(super) const FLUSH_MAX: Duration = Duration::from_secs(20);
 
 /// Longest a stop waits for what a copy is doing.
 const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether there is space for a flush.
+const SPACE_EVERY: Duration = Duration::from_millis(250);
+
+/// Times the bytes of a memtable that have to be free for its flush: as runs, and once more where they are merged.
+const SPACE_TIMES: u64 = 2;
+
+/// Bytes that have to be free besides: 1 MiB.
+const SPACE_SPARE: u64 = 1 << 20;
+
+/// Bytes that have to be free for the flush of a memtable of so many.
+fn space_needed(memtable_bytes: usize) -> u64 {
+    (memtable_bytes as u64).saturating_mul(SPACE_TIMES).saturating_add(SPACE_SPARE)
+}
+
+/// Bytes that nothing but the index takes of a drive that keeps a copy, where memtables are frozen at this size: room
+/// for the flush of one that grew to twice that. Segments are given back only when the index is past them, so that a
+/// drive which is full to the brim without it would stay so.
+pub(crate) fn reserve_bytes(memtable_bytes: usize) -> u64 {
+    space_needed(memtable_bytes.saturating_mul(2))
+}
 
 /// Rows copied at a time while a copy is filled.
 const FILL_ROWS: usize = 20_000;
@@ -62,6 +87,8 @@ struct State {
     upto: AtomicU64,
     /// Number of the last flush it was given, and when.
     asked: Mutex<(u64, Instant)>,
+    /// Its drive has no space for that.
+    waits: AtomicBool,
     permits: Arc<Semaphore>,
 }
 
@@ -114,6 +141,7 @@ impl Copy {
             flushed: AtomicU64::new(flushed),
             upto: AtomicU64::new(upto),
             asked: Mutex::new((flushed, Instant::now())),
+            waits: AtomicBool::new(false),
             permits: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         });
         let keeper = Keeper { drive, state: Arc::clone(&state), orders: incoming };
@@ -161,12 +189,22 @@ impl Copy {
 
     /// Whether it holds what it was given; one that takes too long is taken out.
     pub(super) fn is_idle(&self) -> bool {
-        let (number, since) = *self.state.asked.lock();
+        let mut asked = self.state.asked.lock();
+        if self.waits_for_space() {
+            // Its time begins when it has some.
+            asked.1 = Instant::now();
+        }
+        let (number, since) = *asked;
         let idle = self.state.flushed.load(Ordering::Acquire) >= number;
         if !idle && since.elapsed() > FLUSH_MAX {
             self.take_out("it takes too long for what it is given");
         }
         idle
+    }
+
+    /// Whether its drive has no space for what it was given.
+    pub(super) fn waits_for_space(&self) -> bool {
+        self.state.waits.load(Ordering::Acquire)
     }
 
     /// Number of the last flush it holds.
@@ -209,12 +247,12 @@ struct Keeper {
 impl Keeper {
     fn run(self, origin: Origin) {
         let kept = match origin {
-            Origin::Found(index, statement) => self.follow(&*index, Some(statement)),
-            Origin::Empty => self.make().and_then(|index| self.follow(&*index, None)),
+            Origin::Found(index, statement) => self.follow(&*index, statement),
+            Origin::Empty => self.begin(),
             Origin::Other(source) => self.make().and_then(|index| {
                 let statement = self.fill(&*index, &*source)?;
                 drop(source);
-                self.follow(&*index, Some(statement))
+                self.follow(&*index, statement)
             }),
         };
         if let Err(error) = kept {
@@ -235,21 +273,53 @@ impl Keeper {
         Ok(made)
     }
 
+    /// Makes the copy with the first flush, and goes on with those that follow.
+    fn begin(&self) -> io::Result<()> {
+        let Some(first) = self.next()? else { return Ok(()) };
+        let index = self.make()?;
+        write(&*index, &first, None)?;
+        self.follow(&*index, first.statement.clone())
+    }
+
     /// Takes flushes until there are no more.
-    fn follow(&self, index: &dyn OrderedIndex, mut last: Option<Statement>) -> io::Result<()> {
+    fn follow(&self, index: &dyn OrderedIndex, mut last: Statement) -> io::Result<()> {
         loop {
-            if let Some(statement) = last.take() {
-                self.state.full.store(true, Ordering::Release);
-                self.hold(&statement);
+            self.state.full.store(true, Ordering::Release);
+            self.hold(&last);
+            let Some(frozen) = self.next()? else { return Ok(()) };
+            write(index, &frozen, None)?;
+            last = frozen.statement.clone();
+        }
+    }
+
+    /// The next flush, when there is space for it; `None` when there are no more, or the copy is out.
+    fn next(&self) -> io::Result<Option<Arc<Frozen>>> {
+        let Ok(frozen) = self.orders.recv() else { return Ok(None) };
+        let wanted = self.await_space(&frozen)? && self.state.out.read().is_none();
+        Ok(wanted.then_some(frozen))
+    }
+
+    /// Waits until the drive has space for a flush; `false` when nobody wants that any more.
+    fn await_space(&self, frozen: &Frozen) -> io::Result<bool> {
+        let needed = space_needed(frozen.memtable.bytes());
+        while self.drive.space()?.free_bytes < needed {
+            if !self.state.waits.swap(true, Ordering::AcqRel) {
+                tracing::error!(
+                    drive = self.drive.path(),
+                    needed,
+                    "A drive has no space for the index: only deletes are taken."
+                );
             }
-            match self.orders.recv() {
-                Ok(frozen) if self.state.out.read().is_none() => {
-                    write(index, &frozen, None)?;
-                    last = Some(frozen.statement.clone());
-                }
-                _ => return Ok(()),
+            // One flush waits at a time: what ends this is that no more come.
+            let goes_on = matches!(self.orders.recv_timeout(SPACE_EVERY), Err(RecvTimeoutError::Timeout));
+            if !goes_on || self.state.out.read().is_some() {
+                return Ok(false);
             }
         }
+        if self.state.waits.swap(false, Ordering::AcqRel) {
+            tracing::info!(drive = self.drive.path(), "There is space for the index again.");
+        }
+        Ok(true)
     }
 
     fn hold(&self, statement: &Statement) {
@@ -266,6 +336,9 @@ impl Keeper {
         loop {
             match self.orders.try_recv() {
                 Ok(frozen) => {
+                    if !self.await_space(&frozen)? {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
                     write(index, &frozen, Some(source))?;
                     statement = frozen.statement.clone();
                     self.state.flushed.store(statement.flush, Ordering::Release);

@@ -13,8 +13,9 @@
 //! 2. No thread that others wait for waits for a copy without a deadline; a copy that errs or is late is out, and
 //!    another drive takes over. Losing both costs a rebuild from the journal, during which nothing is answered.
 //!
-//! Bounds: the memtable of [`MEMTABLE_BYTES`], twice that while the one before is written; then commits wait. Without
-//! a drive that can hold a copy (drives in memory) everything is in memory.
+//! Bounds: the memtable of at most [`MEMTABLE_BYTES`], twice that while the one before is written; then commits wait. While a
+//! drive has no space for its copy, those that take space are refused before. Without a drive that can hold a copy
+//! (drives in memory) everything is in memory.
 //!
 //! Here is what batches mean. The parts: [`memtable`], [`copies`] over [`ordered`] and [`rows`], [`lookup`] and
 //! [`page`] for those who ask, [`checkpoint`] for when what is written, [`recent`].
@@ -48,7 +49,7 @@ use crate::frame::{Address, HEADER_BYTES, Shared};
 use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
 use copies::{Copy, Frozen, Lower};
-pub(crate) use copies::{Opened, open};
+pub(crate) use copies::{Opened, open, reserve_bytes};
 use lookup::Below;
 pub(crate) use memtable::Found;
 use memtable::Memtable;
@@ -59,8 +60,21 @@ pub use retention::Retention;
 pub(crate) use retention::oldest;
 pub(crate) use statement::Statement;
 
-/// Size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000 keys.
+/// Largest size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000 keys.
 pub(crate) const MEMTABLE_BYTES: usize = 32 << 20;
+
+/// The smallest: 256 KiB.
+const MEMTABLE_BYTES_MIN: usize = 256 << 10;
+
+/// The share of the smallest drive that it is in between.
+const MEMTABLE_SHARE: u64 = 1024;
+
+/// Size at which the memtable is frozen over a smallest drive of `total_bytes`: what a drive keeps free for the index
+/// follows from it.
+pub(crate) fn memtable_bytes_on(total_bytes: u64) -> usize {
+    let share = usize::try_from(total_bytes / MEMTABLE_SHARE).unwrap_or(usize::MAX);
+    share.clamp(MEMTABLE_BYTES_MIN, MEMTABLE_BYTES)
+}
 
 /// Everything committed, in order.
 #[derive(Debug)]

@@ -37,11 +37,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_millis(10);
 impl Sequencer {
     pub(super) fn commit_queue(&mut self) {
         if !self.is_writable() {
-            let refusal = self.write_quorum_lost();
-            for request in self.queue.drain(..) {
-                answer(request, Err(refusal.clone()));
-            }
-            return;
+            return self.refuse_queue();
         }
         let group = self.gather();
         if group.accepted.is_empty() {
@@ -95,16 +91,27 @@ impl Sequencer {
         self.hear_within(FULL_RETRY_AFTER, Heed::AllButCommits);
     }
 
-    fn write_quorum_lost(&self) -> EngineError {
-        let answered = self.set.online().count().min(self.set.geometry.write_quorum() - 1);
-        EngineError::WriteQuorum { answered, needed: self.set.geometry.write_quorum() }
+    /// Refuses everything: the set takes no writes.
+    fn refuse_queue(&mut self) {
+        let needed = self.set.geometry.write_quorum();
+        let answered = self.set.online().count().min(needed - 1);
+        let full = self.set.full.load(Ordering::Relaxed);
+        for request in self.queue.drain(..) {
+            let refusal = if full && takes_space(&request.batch.mutations) {
+                EngineError::Full
+            } else {
+                EngineError::WriteQuorum { answered, needed }
+            };
+            answer(request, Err(refusal));
+        }
     }
 
     /// Takes from the queue what one frame holds.
     fn gather(&mut self) -> Group {
         let set = Arc::clone(&self.set);
         let index = set.index.read();
-        let full = set.full.load(Ordering::Relaxed);
+        let full = set.full.load(Ordering::Relaxed) || index.waits_for_space();
+        let over = full && index.is_over();
         let data = set.geometry.data;
         let (needed, online) = (set.geometry.write_quorum(), set.positions(Member::is_online));
         let columns = self.usable_columns()[..data].iter().filter(|usable| **usable).count().max(1);
@@ -128,7 +135,7 @@ impl Sequencer {
                 self.queue.push_front(request);
                 break;
             }
-            if full && takes_space(&request.batch.mutations) {
+            if over || (full && takes_space(&request.batch.mutations)) {
                 if self.may_wait(&request) {
                     waiting.push(request);
                 } else {

@@ -342,10 +342,14 @@ impl Sequencer {
         *self.set.mode.read() == Mode::Writable
     }
 
-    /// While the memtable is over its bound, commits wait for the flush before it, which has a deadline.
+    /// While the memtable is over its bound, commits wait for the flush before it, which has a deadline unless it waits
+    /// for space: then they are put off or refused one by one.
     fn has_due_work(&self) -> bool {
-        !self.set.index.read().is_over()
-            && self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
+        let waits = {
+            let index = self.set.index.read();
+            index.is_over() && !index.waits_for_space()
+        };
+        !waits && self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
     }
 
     fn patience(&self) -> Duration {

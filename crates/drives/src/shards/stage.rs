@@ -164,9 +164,11 @@ async fn write(set: Arc<Set>, position: usize, id: ShardId, mut jobs: mpsc::Rece
     let mut writer: Option<Box<dyn ShardWriter>> = None;
     while let Some(Job { bytes, last }) = jobs.recv().await {
         let written = lane::write(&set, position, move |member| {
+            let drive = member.drive()?;
+            member.check_room(&*drive, bytes.len() as u64)?;
             let mut writer = match writer {
                 Some(writer) => writer,
-                None => member.drive()?.create_shard(id)?,
+                None => drive.create_shard(id)?,
             };
             writer.append(&bytes)?;
             if last {

@@ -22,6 +22,7 @@ const DRIVE_BYTES: u64 = 1 << 30;
 pub(super) struct Faults {
     pub(super) refuse_writes: Option<io::ErrorKind>,
     pub(super) refuse_new_files: Option<io::ErrorKind>,
+    pub(super) refuse_replaced: Option<io::ErrorKind>,
     pub(super) hanging: bool,
     pub(super) hanging_whole: bool,
     pub(super) hanging_frames: bool,
@@ -244,6 +245,11 @@ impl FaultyDrive {
     /// Refuses to make files with this error from now on, or no longer.
     pub fn refuse_new_files(&self, error: Option<io::ErrorKind>) {
         self.faults.0.lock().refuse_new_files = error;
+    }
+
+    /// Refuses to replace the small files of its root with this error from now on, or no longer.
+    pub fn refuse_replaced(&self, error: Option<io::ErrorKind>) {
+        self.faults.0.lock().refuse_replaced = error;
     }
 
     /// Gives it this size, in bytes: files beyond it are refused.

@@ -31,6 +31,8 @@ impl Drive for FaultyDrive {
     }
 
     fn claim(&self) -> io::Result<()> {
+        // It tries a write.
+        self.wait_while(|faults| faults.hanging || faults.hanging_whole);
         self.power.check()
     }
 
@@ -78,6 +80,9 @@ impl Drive for FaultyDrive {
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.check_write()?;
         self.check_found()?;
+        if let Some(error) = self.faults.0.lock().refuse_replaced {
+            return Err(error.into());
+        }
         self.carry_out(Change::Replace { name: name.to_owned(), bytes: bytes.into() })
     }
 

@@ -116,7 +116,8 @@ async fn space_that_runs_out_under_the_journal_itself_stops_writes_and_no_read()
     let until = std::time::Instant::now() + std::time::Duration::from_millis(1500);
     while std::time::Instant::now() < until {
         assert!(get(&engine, "rose").await == Ok(Some(body(60_000, 1))));
-        tokio::task::yield_now().await;
+        assert_eq!(put(&engine, "iris", body(60_000, 3)).await, Err(EngineError::Full));
+        assert_eq!(stage(&engine, &body(300_000, 1)).await, Err(EngineError::Full));
     }
     for drive in &drives {
         drive.refuse_writes(None);

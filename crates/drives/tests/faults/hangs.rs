@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use store::{EngineError, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Healing, LocalEngine, Patience};
+use tidings_drives::{Healing, LocalEngine, Patience, Tuning};
 
-use crate::support::{all_written, body, frames, get, offline, open_all, put, read, stage, told, wait_until};
+use crate::support::{
+    all_written, body, drives_with, frames, get, offline, open, open_all, put, read, restarted, stage, told,
+    wait_until,
+};
 
 /// Deadlines of a test: short ones, but long beside what a read in memory takes.
 const SHORT: Patience = Patience {
@@ -39,6 +42,35 @@ async fn get_a_hundred(engine: &LocalEngine) -> Duration {
         start.elapsed()
     });
     join_all(gets).await.into_iter().max().unwrap()
+}
+
+/// A drive that says nothing when the set is opened, or takes no writes then, keeps it from nothing: the set is opened
+/// without it, as without one that is missing, and heals it when it answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_hangs_while_the_set_is_opened_is_done_without_until_it_answers() {
+    let found = drives_with(4, &["rose", "tulip"], 60_000).await;
+    for hang in [FaultyDrive::hang_whole, FaultyDrive::hang] {
+        let drives = restarted(&found);
+        hang(&drives[1], true);
+        let healing = Healing { look_every: Duration::from_millis(5), ..Healing::default() };
+        let open_within = Some(Duration::from_millis(200));
+        let tuning = Tuning { healing, open_within, ..Tuning::default() };
+        let given = drives.iter().map(FaultyDrive::given).collect();
+        let began = Instant::now();
+        let engine = LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning).unwrap();
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!(offline(&engine), ["d2"]);
+        put(&engine, "iris", body(60_000, 2)).await.unwrap();
+
+        hang(&drives[1], false);
+        wait_until(|| offline(&engine).is_empty()).await;
+        engine.shutdown().await;
+        drop(engine);
+        let engine = open(&restarted(&drives), &[0, 1]).unwrap();
+        for (seed, key) in ["rose", "tulip", "iris"].into_iter().enumerate() {
+            assert!(get(&engine, key).await == Ok(Some(body(60_000, seed))), "{key}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ mod combinations;
 mod cost;
 mod damage;
 mod errors;
+mod full;
 mod hangs;
 mod healing;
 mod history;
