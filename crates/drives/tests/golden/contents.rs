@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use store::gap::GapWrites;
 use store::multipart::{CompleteUpload, CreateUpload, ListedPart, PutPart, Upload};
 use store::object::{Checksum, ChecksumAlgorithm, PutObject};
 use store::testing::fixture::{HandClock, ListedTargets, bucket, key, to_delete};
 use store::{
-    Bucket, BucketName, ChangeKind, Clock, ETag, ObjectHeaders, Origin, PartitionId, Sequence, Store,
-    WriteCondition,
+    Batch, Bucket, BucketName, Change, ChangeKind, Clock, DeadLetter, ETag, Engine, Gap, ObjectHeaders,
+    ObjectKey, ObjectSummary, Origin, PartitionId, Recipients, Recorder, Sequence, Store, WriteCondition,
 };
 use tidings_drives::{LocalEngine, Tuning};
 
@@ -36,6 +37,36 @@ fn plain(size: usize) -> Bytes {
     (0..size).map(|at| (at * at / 7 + (at >> 3)) as u8).collect()
 }
 
+/// The targets that a bucket's notification document lists, each by a rule of its own.
+#[derive(Default)]
+struct Ruled(ListedTargets);
+
+impl Recorder for Ruled {
+    fn recipients(
+        &self,
+        bucket: &Bucket,
+        kind: ChangeKind,
+        key: &ObjectKey,
+        object: Option<&ObjectSummary>,
+    ) -> Recipients {
+        let targets = self.0.recipients(bucket, kind, key, object).targets;
+        let rules = targets.iter().map(|target| format!("rule for {target}")).collect();
+        Recipients { targets, rules }
+    }
+
+    fn is_awaited(&self, bucket: &Bucket, kind: ChangeKind, key: &ObjectKey) -> bool {
+        self.0.is_awaited(bucket, kind, key)
+    }
+
+    fn full(&self, partition: PartitionId, targets: &[String]) -> Option<String> {
+        self.0.full(partition, targets)
+    }
+
+    fn committed(&self, sequence: Sequence) {
+        self.0.committed(sequence);
+    }
+}
+
 /// A store over a set, and words to use it.
 struct Album {
     store: Store,
@@ -44,7 +75,7 @@ struct Album {
 
 impl Album {
     async fn of(engine: &Arc<LocalEngine>, clock: Arc<HandClock>) -> Album {
-        let recorder = Arc::new(ListedTargets::default());
+        let recorder = Arc::new(Ruled::default());
         let store = Store::open(Arc::<LocalEngine>::clone(engine), recorder, clock).await.unwrap();
         Album { store, name: bucket("album") }
     }
@@ -149,6 +180,47 @@ fn headers() -> ObjectHeaders {
     }
 }
 
+/// Tells of an object with tags, as no request of this version does.
+async fn tell_of_tags(engine: &LocalEngine, album: &Album, name: &str) {
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let object = ObjectSummary {
+        size_bytes: 700,
+        etag: "opaque".to_owned(),
+        content_type: "text/plain".to_owned(),
+        metadata: vec![pair("X-Amz-Meta-Color", "red")],
+        tags: vec![pair("owner", "\u{fc}bung"), pair("stage", "raw")],
+    };
+    let change = Change {
+        sequence: Sequence::ZERO,
+        time_ms: NOW_MS,
+        kind: ChangeKind::PutTagging,
+        bucket: album.name.clone(),
+        key: name.to_owned(),
+        version: None,
+        object: Some(object),
+        origin: Some(origin()),
+        targets: vec!["1:webhook".to_owned(), "2:kafka".to_owned()],
+        rules: vec!["ingest".to_owned(), String::new()],
+    };
+    engine.commit(PartitionId(0), Batch { changes: vec![change], ..Batch::default() }).await.unwrap();
+}
+
+/// What a target leaves that would not take a change, was told to wait, and missed some.
+async fn trouble(store: &Store) {
+    let (set, target) = (PartitionId(0), "2:kafka");
+    let changes = store.changes(set, Sequence::ZERO, 1_000).await.unwrap();
+    let tagged = changes.iter().find(|change| change.kind == ChangeKind::PutTagging).unwrap();
+    let reason = "it is too large".to_owned();
+    let letter =
+        DeadLetter { partition: set, change: tagged.clone(), reason, tries: 5, died_ms: NOW_MS + 10 };
+    assert!(store.bury(target, &letter).await.unwrap());
+    let mut gap = Gap::of(&changes[1]);
+    gap.grow(&changes[3]);
+    let gaps = GapWrites { told: Vec::new(), written: vec![(changes[1].bucket.clone(), gap)] };
+    store.advance_over(set, target, changes[3].sequence, gaps).await.unwrap();
+    store.set_paused(target, true).await.unwrap();
+}
+
 /// Makes a set and lets it stop, or not; answers what it holds.
 pub(crate) async fn write(folder: &Path, drives: usize, clean: bool) -> String {
     for path in paths(folder, drives) {
@@ -157,7 +229,10 @@ pub(crate) async fn write(folder: &Path, drives: usize, clean: bool) -> String {
     let clock = Arc::new(HandClock::at_ms(NOW_MS));
     let tuning = || Tuning { segment_bytes: Some(SEGMENT_BYTES), ..Tuning::default() };
     let engine = open(folder, drives, Arc::clone(&clock), tuning()).unwrap();
-    begin(&Album::of(&engine, Arc::clone(&clock)).await).await;
+    let album = Album::of(&engine, Arc::clone(&clock)).await;
+    begin(&album).await;
+    tell_of_tags(&engine, &album, "copied").await;
+    drop(album);
     // As a crash would: the next epoch finds a tail.
     drop(engine);
 
@@ -172,6 +247,8 @@ pub(crate) async fn write(folder: &Path, drives: usize, clean: bool) -> String {
     album.delete("churn/3").await;
     album.delete("gone").await;
     end(&album).await;
+    tell_of_tags(&engine, &album, "as committed").await;
+    trouble(&album.store).await;
     let text = listing::of(&engine, clock).await;
     if clean {
         engine.shutdown().await;

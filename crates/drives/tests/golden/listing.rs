@@ -43,6 +43,7 @@ pub(crate) async fn of(engine: &Arc<LocalEngine>, clock: Arc<dyn Clock>) -> Stri
     for target in ["1:webhook", "2:kafka"] {
         let cursor = store.cursor(SET, target).await.unwrap();
         writeln!(text, "cursor {target} {:?}", cursor.map(|sequence| sequence.0)).unwrap();
+        describe_trouble(&mut text, &store, target).await;
     }
     for change in engine.changes(SET, Sequence::ZERO, 10_000).await.unwrap() {
         describe_change(&mut text, &change);
@@ -121,6 +122,22 @@ fn describe_headers(text: &mut String, headers: &ObjectHeaders) {
     write!(text, " class {}", headers.storage_class.as_deref().unwrap_or("STANDARD")).unwrap();
 }
 
+/// What a target did not take, what it missed, and whether it waits.
+async fn describe_trouble(text: &mut String, store: &Store, target: &str) {
+    for letter in store.dead_letters(SET, target, Sequence::ZERO, 1_000).await.unwrap() {
+        write!(text, "dead {} after {} at {} of ", letter.reason, letter.tries, letter.died_ms).unwrap();
+        describe_change(text, &letter.change);
+    }
+    for (bucket, gap) in store.gaps(SET, target).await.unwrap() {
+        let (first, last) = (gap.first.0, gap.last.0);
+        write!(text, "gap {bucket} of {} from {first} to {last}", gap.changes).unwrap();
+        writeln!(text, " at {} to {}", gap.first_ms, gap.last_ms).unwrap();
+    }
+    if store.is_paused(target).await.unwrap() {
+        writeln!(text, "paused {target}").unwrap();
+    }
+}
+
 fn describe_change(text: &mut String, change: &Change) {
     let (sequence, kind) = (change.sequence.0, change.kind);
     write!(text, "change {sequence} {kind:?} {}/{} at {}", change.bucket, change.key, change.time_ms)
@@ -130,10 +147,17 @@ fn describe_change(text: &mut String, change: &Change) {
         for (name, value) in &object.metadata {
             write!(text, " {name}={value}").unwrap();
         }
+        for (name, value) in &object.tags {
+            write!(text, " tag {name}={value}").unwrap();
+        }
     }
     if let Some(origin) = &change.origin {
         let (host, agent, request) = (&origin.source_host, &origin.user_agent, &origin.request_id);
         write!(text, " by {} from {host} with {agent} in {request}", origin.principal).unwrap();
     }
-    writeln!(text, " for {}", change.targets.join(",")).unwrap();
+    write!(text, " for {}", change.targets.join(",")).unwrap();
+    if !change.rules.is_empty() {
+        write!(text, " by {}", change.rules.join(",")).unwrap();
+    }
+    text.push('\n');
 }

@@ -18,7 +18,7 @@ use tidings_drives::directory::DirectoryDrive;
 use tidings_drives::{Given, Healing, LocalEngine, OpenError, Reopen, Tuning, verify_directories};
 
 /// The format that this version writes: the name of its folder here.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 
 /// An hour after the last thing in any of them: what is kept for a day is still there.
 fn clock() -> Arc<HandClock> {
