@@ -9,6 +9,7 @@
 pub mod arn;
 pub mod backoff;
 pub mod bounds;
+mod certificates;
 pub mod control;
 pub mod dead;
 mod delivery;
@@ -26,10 +27,13 @@ pub mod listen;
 mod matching;
 pub mod notifier;
 pub mod pattern;
+#[cfg(feature = "pem")]
+mod pem;
 pub mod record;
 mod recorder;
 mod relay;
 pub mod resync;
+pub mod retries;
 pub mod rule;
 mod running;
 pub mod target;

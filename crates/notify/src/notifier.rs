@@ -214,6 +214,15 @@ impl Notifier {
         self.topics.store(Arc::new(names.map(|name| format!("{name}:{}", topic::KIND)).collect()));
     }
 
+    /// Checks the settings of a topic that has an endpoint without contacting anything.
+    ///
+    /// # Errors
+    ///
+    /// A clause that names what is at fault.
+    pub fn check_topic(&self, settings: &TargetSettings) -> Result<(), String> {
+        topic::check(settings, self.identity.ca_directory.as_deref())
+    }
+
     fn exists(&self, arn: &Arn) -> bool {
         let name = arn.target();
         self.configured.load().contains(&name) || self.topics.load().contains(&name)

@@ -23,7 +23,7 @@
 //! stays in the change log. It is counted there: the relay reads on to the log's end, once, and forgets all but the
 //! sums. When more waits than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
 //!
-//! What is not here: how a record looks (`record`), when to try again (`backoff`), what acknowledged means
+//! What is not here: how a record looks (`record`), when to try again (`backoff`, `retries`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
 
 mod advance;
@@ -55,6 +55,7 @@ pub(crate) use crate::relay::batch::BATCH_BYTES;
 use crate::relay::batch::Batch;
 use crate::relay::outcome::Settled;
 use crate::relay::overflow::OpenGap;
+use crate::retries::Retries;
 use crate::running::Held;
 use crate::target::Target;
 use crate::window::{Window, change_bytes};
@@ -81,6 +82,7 @@ pub(crate) struct Relay {
     /// Absent when it could not be made of its settings.
     pub(crate) target: Option<Arc<dyn Target>>,
     pub(crate) bounds: Bounds,
+    pub(crate) retries: Retries,
     pub(crate) health: Arc<Health>,
     pub(crate) server: Arc<ServerIdentity>,
     /// Targets for which nothing more may wait.

@@ -19,6 +19,7 @@ use crate::bounds::Bounds;
 use crate::health::Health;
 use crate::notifier::{Live, ServerIdentity};
 use crate::relay::Relay;
+use crate::retries::Retries;
 use crate::target::{MadeTarget, Surroundings, Target, TargetReport, TargetSettings, target_kind};
 use crate::topic;
 
@@ -117,7 +118,8 @@ impl Launch {
     /// On return changes name it in every partition where its cursor could be written. That it could not in
     /// another is its fault, and is tried again until it works.
     pub(crate) async fn run(self, settings: TargetSettings, health: Arc<Health>) -> Running {
-        let surroundings = Surroundings { ca_directory: self.server.ca_directory.clone() };
+        let surroundings =
+            Surroundings { ca_directory: self.server.ca_directory.clone(), ..Surroundings::default() };
         let bounds = Bounds::of(&settings);
         let made = match &bounds {
             Ok(_) => (self.make)(&settings, &surroundings),
@@ -127,7 +129,7 @@ impl Launch {
             Ok(target) => (Some(Arc::from(target)), None),
             Err(reason) => (None, Some(reason)),
         };
-        let bounds = bounds.unwrap_or_default();
+        let (bounds, retries) = (bounds.unwrap_or_default(), Retries::of(&settings));
         let name = settings.target.to_string();
         let stop = CancellationToken::new();
         let mut not_begun = None;
@@ -147,6 +149,7 @@ impl Launch {
             let relay = Parts {
                 target: target.clone(),
                 bounds: bounds.clone(),
+                retries,
                 health: Arc::clone(&health),
                 held: held.subscribe(),
                 stop: stop.clone(),
@@ -179,7 +182,7 @@ impl Launch {
     /// Runs the relay of one partition until told to stop.
     async fn keep_running(self, place: Place, parts: Parts) {
         let Place { name, partition, mut begun } = place;
-        let Parts { target, bounds, health, held, stop } = parts;
+        let Parts { target, bounds, retries, health, held, stop } = parts;
         let mut backoff = Backoff::default();
         let Begun { cursor, gaps } = loop {
             if let Some(begun) = begun {
@@ -194,8 +197,20 @@ impl Launch {
         };
         let Launch { store, server, full, commits, .. } = self;
         let bounds = bounds.in_set_of(store.total_bytes(partition));
-        let relay =
-            Relay { store, partition, name, target, bounds, health, server, full, commits, held, stop };
+        let relay = Relay {
+            store,
+            partition,
+            name,
+            target,
+            bounds,
+            retries,
+            health,
+            server,
+            full,
+            commits,
+            held,
+            stop,
+        };
         relay.run(cursor, gaps).await;
     }
 }
@@ -213,6 +228,7 @@ pub(crate) struct Held {
 struct Parts {
     target: Option<Arc<dyn Target>>,
     bounds: Bounds,
+    retries: Retries,
     health: Arc<Health>,
     held: watch::Receiver<Held>,
     stop: CancellationToken,

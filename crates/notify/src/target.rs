@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rustls::pki_types::CertificateDer;
 use store::{Future, Sequence};
 use tidings_store as store;
 
@@ -285,6 +286,8 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 pub struct Surroundings {
     /// Folder of further root certificates, PEM, beside those of the system.
     pub ca_directory: Option<PathBuf>,
+    /// Roots that this target alone trusts beside the others.
+    pub roots: Vec<CertificateDer<'static>>,
 }
 
 /// An error with its causes as one clause: what a client library says by itself is mostly that there was one.

@@ -1,14 +1,12 @@
 //! TLS towards targets: which certificates are trusted, and who we are.
 //!
-//! Trusted are the roots of the system and the certificates in the server's folder of CAs. Both are read when
-//! a target is made of its settings.
+//! Trusted are the roots of the system, the certificates in the server's folder of CAs, and those that a topic names
+//! for itself. All are read when a target is made of its settings.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -17,11 +15,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use crate::certificates::certificates_in;
 use crate::target::{Surroundings, TargetSettings};
+use crate::topic::SKIP_VERIFY;
 
 /// The certificates that targets are checked against. A file that cannot be read is left out and logged.
 pub(crate) fn trusted(surroundings: &Surroundings) -> Vec<CertificateDer<'static>> {
     let mut certificates = rustls_native_certs::load_native_certs().certs;
+    certificates.extend(surroundings.roots.iter().cloned());
     let Some(directory) = &surroundings.ca_directory else {
         return certificates;
     };
@@ -39,28 +40,8 @@ pub(crate) fn trusted(surroundings: &Surroundings) -> Vec<CertificateDer<'static
     certificates
 }
 
-/// The same as the text of a PEM file, for clients with a TLS of their own.
-pub(crate) fn trusted_pem(surroundings: &Surroundings) -> String {
-    let mut pem = String::new();
-    for certificate in trusted(surroundings) {
-        // Some of these clients take none when they cannot take one.
-        if RootCertStore::empty().add(certificate.clone()).is_err() {
-            continue;
-        }
-        pem.push_str("-----BEGIN CERTIFICATE-----\n");
-        for line in BASE64_STANDARD.encode(&certificate).as_bytes().chunks(PEM_LINE_BYTES) {
-            pem.extend(line.iter().copied().map(char::from));
-            pem.push('\n');
-        }
-        pem.push_str("-----END CERTIFICATE-----\n");
-    }
-    pem
-}
-
-/// Length of a line of a PEM file. RFC 7468 §2.
-const PEM_LINE_BYTES: usize = 64;
-
-/// The keys of a kind of target that say whom to trust and who we are; empty where it has no such key.
+/// The keys of a kind of target that say whom to trust and who we are; empty where it has no such key. That any
+/// certificate will do is [`SKIP_VERIFY`] everywhere: a key of some kinds, and of every kind where a topic says so.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct TlsKeys {
     /// Our certificate, a PEM file.
@@ -69,8 +50,6 @@ pub(crate) struct TlsKeys {
     pub(crate) private_key: &'static str,
     /// A PEM file of the roots to trust instead of the others.
     pub(crate) authority: &'static str,
-    /// A switch: any certificate will do.
-    pub(crate) skip_verify: &'static str,
 }
 
 impl TlsKeys {
@@ -89,7 +68,7 @@ impl TlsKeys {
     /// What the settings say.
     pub(crate) fn of(&self, settings: &TargetSettings) -> Tls {
         Tls {
-            check: if settings.is_on(self.skip_verify) { Check::Nothing } else { Check::All },
+            check: if settings.is_on(SKIP_VERIFY) { Check::Nothing } else { Check::All },
             authority: settings.path(self.authority),
             own: settings.path(self.certificate).zip(settings.path(self.private_key)),
         }
@@ -207,14 +186,4 @@ impl ServerCertVerifier for AnyHost {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
-}
-
-fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let fault = |error| format!("{} holds no certificates: {error}", path.display());
-    let found =
-        CertificateDer::pem_file_iter(path).map_err(fault)?.collect::<Result<Vec<_>, _>>().map_err(fault)?;
-    if found.is_empty() {
-        return Err(format!("{} holds no certificates", path.display()));
-    }
-    Ok(found)
 }

@@ -1,8 +1,12 @@
 //! A topic as a target: one that clients make by themselves, of the kind that its endpoint names.
 //!
 //! Changes call it `<name>:topic` whatever its endpoint is, so that it goes on where it stood when that changes. Its
-//! settings are those of the kind, with that kind under [`ENDPOINT_KIND`].
+//! settings are those of the kind, with that kind under [`ENDPOINT_KIND`], and what no kind has a key for: [`CA_LOCATION`],
+//! those of [`retries`](crate::retries), and `tls_skip_verify`, which some kinds have a key for.
 
+use std::path::Path;
+
+use crate::certificates::named_by_topic;
 use crate::target::{MadeTarget, Surroundings, TargetId, TargetKind, TargetSettings, target_kind};
 
 /// The kind of target that topics are.
@@ -10,6 +14,12 @@ pub const KIND: &str = "topic";
 
 /// The value of a topic's settings that says of which kind its endpoint is: `kafka`.
 pub const ENDPOINT_KIND: &str = "endpoint_kind";
+
+/// The value of a topic's settings that names a file of roots; mostly empty.
+pub const CA_LOCATION: &str = "ca_location";
+
+/// The value of a topic's settings that says whether any certificate of the endpoint will do, a switch.
+pub const SKIP_VERIFY: &str = "tls_skip_verify";
 
 /// Longest name, in characters; Amazon SNS's bound.
 pub const NAME_CHARS_MAX: usize = 256;
@@ -25,8 +35,9 @@ pub fn is_name(text: &str) -> bool {
 /// # Errors
 ///
 /// A clause that names the key at fault, of the kind of the endpoint.
-pub fn check(settings: &TargetSettings) -> Result<(), String> {
+pub(crate) fn check(settings: &TargetSettings, ca_directory: Option<&Path>) -> Result<(), String> {
     let (kind, settings) = endpoint(settings)?;
+    named_by_topic(settings.value(CA_LOCATION), ca_directory)?;
     (kind.check)(&settings)
 }
 
@@ -34,7 +45,8 @@ pub fn check(settings: &TargetSettings) -> Result<(), String> {
 pub(crate) fn connect(settings: &TargetSettings, surroundings: &Surroundings) -> MadeTarget {
     let (kind, settings) = endpoint(settings)?;
     (kind.check)(&settings)?;
-    (kind.connect)(&settings, surroundings)
+    let roots = named_by_topic(settings.value(CA_LOCATION), surroundings.ca_directory.as_deref())?;
+    (kind.connect)(&settings, &Surroundings { roots, ..surroundings.clone() })
 }
 
 /// The kind of a topic's endpoint, and its settings as that kind reads them.

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use store::{BucketName, Change, Sequence};
 use tidings_store as store;
@@ -48,8 +49,8 @@ struct KeyQueue {
     changes: VecDeque<Change>,
     /// Whether the first was tried before.
     was_tried: bool,
-    /// How often the first was refused while the target was well.
-    refusals: u32,
+    /// How often a try of the first failed, of those that count.
+    failures: u32,
     backoff: Backoff,
     /// When the first is put off: until when.
     not_before: Option<Instant>,
@@ -220,17 +221,18 @@ impl Window {
         self.ready.push_front(key);
     }
 
-    /// The change of a key that is under way was refused by a target that is well: how often by now.
-    pub(crate) fn count_refusal(&mut self, key: &Arc<str>) -> u32 {
+    /// The change of a key that is under way could not be delivered, and that counts: how often by now.
+    pub(crate) fn count_failure(&mut self, key: &Arc<str>) -> u32 {
         let queue = self.keys.get_mut(key).expect("a key under way is in the window");
-        queue.refusals = queue.refusals.saturating_add(1);
-        queue.refusals
+        queue.failures = queue.failures.saturating_add(1);
+        queue.failures
     }
 
-    /// The change of a key that was under way is to be tried again after a while, and others first.
-    pub(crate) fn put_off(&mut self, key: Arc<str>, now: Instant) {
+    /// The change of a key that was under way is to be tried again after a pause, of growing length where none
+    /// is given, and others first.
+    pub(crate) fn put_off(&mut self, key: Arc<str>, now: Instant, pause: Option<Duration>) {
         let queue = self.keys.get_mut(&key).expect("a key under way is in the window");
-        let time = now + queue.backoff.next_delay();
+        let time = now + pause.unwrap_or_else(|| queue.backoff.next_delay());
         queue.not_before = Some(time);
         self.put_off.insert((time, key));
     }
@@ -329,16 +331,16 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_those_of_one_change_and_a_later_one_of_its_key_begins_anew() {
+    fn failures_are_those_of_one_change_and_a_later_one_of_its_key_begins_anew() {
         let mut window = Window::new(Sequence(0));
         window.push(change(1, "a"));
         window.push(change(2, "a"));
         let (key, _) = start(&mut window).unwrap();
-        assert_eq!([window.count_refusal(&key), window.count_refusal(&key)], [1, 2]);
+        assert_eq!([window.count_failure(&key), window.count_failure(&key)], [1, 2]);
         window.finish(&key);
         let (key, change, was_tried) = window.start(Instant::now(), |_| false).unwrap();
         assert_eq!((change.sequence, was_tried), (Sequence(2), false));
-        assert_eq!(window.count_refusal(&key), 1);
+        assert_eq!(window.count_failure(&key), 1);
     }
 
     #[test]
@@ -349,7 +351,7 @@ mod tests {
         }
         let now = Instant::now();
         for (key, _) in started(&mut window) {
-            window.put_off(key, now);
+            window.put_off(key, now, None);
         }
         for sequence in [1, 2] {
             assert_eq!(window.drop_oldest().map(|change| change.sequence.0), Some(sequence));
@@ -369,7 +371,7 @@ mod tests {
         assert_eq!(&*a, "b/a");
 
         let now = Instant::now();
-        window.put_off(a, now);
+        window.put_off(a, now, None);
         assert_eq!(started(&mut window), [(Arc::from("b/b"), 2)]);
         let due = window.next_due(now).unwrap();
         assert_eq!(window.start(due, |_| false).map(|(key, ..)| key), Some(Arc::from("b/a")));

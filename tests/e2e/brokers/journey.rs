@@ -59,7 +59,10 @@ impl Part {
         let settings = TargetSettings { target: TargetId { id: "1".to_owned(), kind: row.kind }, values };
         assert_eq!((row.check)(&settings), Ok(()));
         let authorities = std::path::PathBuf::from(setting("CERTS_DIR").await);
-        let target = (row.connect)(&settings, &Surroundings { ca_directory: Some(authorities) });
+        let target = (row.connect)(
+            &settings,
+            &Surroundings { ca_directory: Some(authorities), ..Surroundings::default() },
+        );
         target.expect("the settings make a target")
     }
 

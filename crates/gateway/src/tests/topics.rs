@@ -98,7 +98,11 @@ async fn what_cannot_be_a_topic_is_refused_with_a_sentence_and_nothing_is_stored
         ("&persistent=perhaps", "persistent takes true or false."),
         ("&Attributes.entry.1.key=DisplayName&Attributes.entry.1.value=x", "no attribute DisplayName"),
         ("&push-endpoint=http%3A%2F%2Fu%3Ageheim%40h", "over TLS only"),
-        ("&push-endpoint=https%3A%2F%2Fh&verify-ssl=false", "verify-ssl=false is not possible"),
+        (
+            "&push-endpoint=https%3A%2F%2Fh&ca-location=%2Fetc%2Fpasswd",
+            "ca-location names no file of certificates",
+        ),
+        ("&push-endpoint=https%3A%2F%2Fh&max_retries=-1", "max_retries takes a whole number or None."),
     ] {
         let answer = create(&server, attributes).await;
         assert_eq!(answer.error(), (400, "InvalidArgument".to_owned()), "{attributes}");

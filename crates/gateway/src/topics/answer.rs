@@ -5,6 +5,7 @@ use http::StatusCode;
 use s3::xml::Writer;
 use tidings_s3 as s3;
 
+use super::attribute::UNSET;
 use super::{Refused, Topic, endpoint};
 use crate::respond::{self, Reply};
 
@@ -53,9 +54,9 @@ fn endpoint_members(topic: &Topic) -> [(&'static str, String); 8] {
         ("EndpointTopic", topic.name.clone()),
         ("HasStoredSecret", endpoint::has_secret(address).to_string()),
         ("Persistent", or("persistent", "false")),
-        ("TimeToLive", or("time_to_live", "None")),
-        ("MaxRetries", or("max_retries", "None")),
-        ("RetrySleepDuration", or("retry_sleep_duration", "None")),
+        ("TimeToLive", or("time_to_live", UNSET)),
+        ("MaxRetries", or("max_retries", UNSET)),
+        ("RetrySleepDuration", or("retry_sleep_duration", UNSET)),
     ]
 }
 

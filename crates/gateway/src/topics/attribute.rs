@@ -10,6 +10,9 @@ enum Takes {
     Word(&'static [&'static str]),
 }
 
+/// How a number that is not set is shown, as Ceph does.
+pub(super) const UNSET: &str = "None";
+
 /// Longest value, in bytes.
 const VALUE_BYTES_MAX: usize = 8 * 1024;
 
@@ -39,7 +42,13 @@ pub(super) fn is_one(name: &str) -> bool {
     ATTRIBUTES.iter().any(|(known, _)| *known == name)
 }
 
-/// Checks one attribute by itself; an empty value unsets it.
+/// Whether a value says that an attribute is not set: the empty one does, and that by which numbers are shown then.
+pub(super) fn is_unset(name: &str, value: &str) -> bool {
+    let is_number = |(known, takes): &(&str, Takes)| *known == name && matches!(takes, Takes::Number);
+    value.is_empty() || value == UNSET && ATTRIBUTES.iter().any(is_number)
+}
+
+/// Checks one attribute by itself.
 ///
 /// # Errors
 ///
@@ -55,7 +64,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
         _ if value.is_empty() => true,
         Takes::Text => true,
         Takes::Switch => matches!(value.to_ascii_lowercase().as_str(), "true" | "false"),
-        Takes::Number => value.parse::<u32>().is_ok(),
+        Takes::Number => value == UNSET || value.parse::<u32>().is_ok(),
         Takes::Policy => {
             serde_json::from_str::<serde_json::Value>(value).is_ok_and(|policy| policy.is_object())
         }
@@ -65,7 +74,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), String> {
         _ if fits => return Ok(()),
         Takes::Text | Takes::Policy => "a JSON document".to_owned(),
         Takes::Switch => "true or false".to_owned(),
-        Takes::Number => "a whole number".to_owned(),
+        Takes::Number => format!("a whole number or {UNSET}"),
         Takes::Word(words) => format!("one of {}", words.join(", ")),
     };
     Err(format!("{name} takes {what}."))
@@ -80,7 +89,7 @@ mod tests {
         let told = |name, value| check(name, value).err().unwrap_or_default();
         assert_eq!(told("persistent", "TRUE"), "");
         assert_eq!(told("persistent", "yes"), "persistent takes true or false.");
-        assert_eq!(told("max_retries", "-1"), "max_retries takes a whole number.");
+        assert_eq!(told("max_retries", "-1"), "max_retries takes a whole number or None.");
         assert_eq!(told("amqp-ack-level", "all"), "amqp-ack-level takes one of none, broker, routable.");
         assert_eq!(told("Policy", "{"), "Policy takes a JSON document.");
         assert_eq!(told("Policy", "") + &told("Policy", "{}"), "");

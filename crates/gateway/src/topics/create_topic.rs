@@ -54,7 +54,11 @@ pub(super) fn check(topic: &Topic, gateway: &Gateway) -> Result<(), Refused> {
              target with `mc admin config set`, which encrypts what it sends.",
         ));
     }
-    topic.check().map_err(Refused::argument)
+    let Some(settings) = topic.settings().map_err(Refused::argument)? else {
+        return Ok(());
+    };
+    let fault = |reason| Refused::argument(format!("The endpoint cannot work: {reason}."));
+    gateway.setup.notifier.check_topic(&settings).map_err(fault)
 }
 
 /// The attributes of a call: `Attributes.entry.N.key` with `.value`, any N in any order, and plain ones.

@@ -9,12 +9,11 @@
 //! | `nats` | NATS | the subject |
 //! | `redis`, `rediss` | Redis | the key of a list |
 //!
-//! What a target cannot do as asked is refused, so that nobody relies on it: certificates that are not verified, or by
-//! an authority of the topic's own.
+//! `verify-ssl`, `ca-location` and what is said of retries and ages hold for every scheme.
 
 use std::collections::BTreeMap;
 
-use notify::{Form, KeySpec, TargetId, TargetSettings, topic};
+use notify::{Form, KeySpec, TargetId, TargetSettings, retries, topic};
 use tidings_notify as notify;
 
 use super::Topic;
@@ -41,13 +40,6 @@ pub(super) fn settings(topic: &Topic) -> Result<TargetSettings, String> {
         "push-endpoint looks like scheme://host:port, with one of the schemes http, https, kafka, amqp, amqps, mqtt, \
          mqtts, nats, redis and rediss.",
     )?;
-    let verifies = !topic.value("verify-ssl").eq_ignore_ascii_case("false");
-    if !verifies || !topic.value("ca-location").is_empty() {
-        let attribute = if verifies { "ca-location" } else { "verify-ssl=false" };
-        return Err(format!(
-            "{attribute} is not possible: an authority of your own goes into the folder CAs of the server's certificates."
-        ));
-    }
     let (kind, mut values) = match endpoint.scheme {
         "http" | "https" => ("webhook", Values::from([("endpoint", url.to_owned())])),
         "kafka" => ("kafka", kafka(topic, endpoint)),
@@ -64,13 +56,19 @@ pub(super) fn settings(topic: &Topic) -> Result<TargetSettings, String> {
         );
     }
     let form = Some(topic.value("record_format")).filter(|form| !form.is_empty()).unwrap_or("ceph");
-    let age = match topic.value("time_to_live") {
-        "" | "0" => KeySpec::WAIT_AGE.default.to_owned(),
-        seconds => format!("{seconds}s"),
+    let seconds = |attribute: &str| match topic.value(attribute) {
+        "" => None,
+        seconds => Some(format!("{seconds}s")),
     };
+    let age = seconds("time_to_live").unwrap_or_else(|| KeySpec::WAIT_AGE.default.to_owned());
+    let skips = topic.value("verify-ssl").eq_ignore_ascii_case("false");
     values.extend([
         (KeySpec::WAIT_AGE.name, age),
+        (retries::MAX_RETRIES, topic.value("max_retries").to_owned()),
+        (retries::RETRY_PAUSE, seconds("retry_sleep_duration").unwrap_or_default()),
         (topic::ENDPOINT_KIND, kind.to_owned()),
+        (topic::CA_LOCATION, topic.value("ca-location").to_owned()),
+        (topic::SKIP_VERIFY, if skips { "on" } else { "off" }.to_owned()),
         (Form::KEY.name, form.to_owned()),
         (Form::OPAQUE_DATA.name, topic.value("OpaqueData").to_owned()),
         (Form::CLOUDEVENTS, if is_cloudevent { "on" } else { "off" }.to_owned()),
@@ -249,8 +247,30 @@ mod tests {
         let opaque = [http, ("OpaqueData", "me"), ("cloudevents", "True")];
         assert_eq!(told(&opaque, &keys), ["webhook", "http://h/p", "ceph", "me", "on"]);
         assert_eq!(told(&[http, ("record_format", "aws")], &keys[2..3]), ["aws"]);
-        assert_eq!(told(&[http, ("time_to_live", "60")], &["wait_age"]), ["60s"]);
-        assert_eq!(told(&[http], &["wait_age"]), [tidings_notify::KeySpec::WAIT_AGE.default]);
+    }
+
+    #[test]
+    fn what_is_not_said_of_retries_and_ages_is_as_for_every_target() {
+        let http = ("push-endpoint", "http://h/p");
+        let keys = ["wait_age", "max_retries", "retry_pause"];
+        assert_eq!(told(&[http], &keys), [tidings_notify::KeySpec::WAIT_AGE.default, "", ""]);
+        let none =
+            [http, ("time_to_live", "None"), ("max_retries", "None"), ("retry_sleep_duration", "None")];
+        assert_eq!(told(&none, &keys), told(&[http], &keys));
+        let said = [http, ("time_to_live", "60"), ("max_retries", "3"), ("retry_sleep_duration", "5")];
+        assert_eq!(told(&said, &keys), ["60s", "3", "5s"]);
+        let zero = [http, ("time_to_live", "0"), ("max_retries", "0"), ("retry_sleep_duration", "0")];
+        assert_eq!(told(&zero, &keys), ["0s", "0", "0s"]);
+    }
+
+    #[test]
+    fn whom_a_topic_trusts_is_its_own_whatever_its_endpoint() {
+        let amqp = ("amqp-exchange", "e");
+        for url in ["https://h", "amqps://h", "kafka://h", "mqtts://h", "nats://h", "rediss://h"] {
+            let own = [("push-endpoint", url), amqp, ("verify-ssl", "False"), ("ca-location", "own/ca.pem")];
+            assert_eq!(told(&own, &["tls_skip_verify", "ca_location"]), ["on", "own/ca.pem"], "{url}");
+            assert_eq!(told(&own[..2], &["tls_skip_verify", "ca_location"]), ["off", ""], "{url}");
+        }
     }
 
     #[test]
@@ -258,13 +278,10 @@ mod tests {
         let refused = |attributes: &[(&str, &str)]| {
             settings(&topic(attributes)).unwrap_err().split_whitespace().next().unwrap().to_owned()
         };
-        let http = ("push-endpoint", "https://h");
         for url in ["h", "ftp://h", "http://", "kafka://h:x", "http://user@h"] {
             assert_eq!(refused(&[("push-endpoint", url)]), "push-endpoint", "{url}");
         }
         assert_eq!(refused(&[("push-endpoint", "amqp://h")]), "amqp-exchange");
-        assert_eq!(refused(&[http, ("verify-ssl", "false")]), "verify-ssl=false");
-        assert_eq!(refused(&[http, ("ca-location", "/ca.pem")]), "ca-location");
         assert_eq!(refused(&[("push-endpoint", "nats://h"), ("cloudevents", "true")]), "cloudevents");
     }
 

@@ -26,32 +26,19 @@ impl Topic {
         self.attributes.get(name).map_or("", String::as_str)
     }
 
-    /// Sets an attribute; an empty value unsets it.
+    /// Sets or unsets an attribute.
     ///
     /// # Errors
     ///
     /// A sentence, for a name that is no attribute and a value that it does not take.
     pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         attribute::check(name, value)?;
-        match value {
-            "" => self.attributes.remove(name),
-            value => self.attributes.insert(name.to_owned(), value.to_owned()),
-        };
-        Ok(())
-    }
-
-    /// Checks the attributes with one another and the endpoint they name, contacting nothing.
-    ///
-    /// # Errors
-    ///
-    /// A sentence that names the attribute.
-    pub(crate) fn check(&self) -> Result<(), String> {
-        match self.settings()? {
-            None => Ok(()),
-            Some(settings) => {
-                topic::check(&settings).map_err(|reason| format!("The endpoint cannot work: {reason}."))
-            }
+        if attribute::is_unset(name, value) {
+            self.attributes.remove(name);
+        } else {
+            self.attributes.insert(name.to_owned(), value.to_owned());
         }
+        Ok(())
     }
 
     /// The settings of the target that the endpoint is; `None` for a topic without one.

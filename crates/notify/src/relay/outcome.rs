@@ -8,13 +8,16 @@
 //! - [`REFUSED_IN_ROW_MAX`] refusals in a row, of any keys, without one acknowledgement between them mean the target.
 //!   It is sick then, is tried one record at a time, and is well with the next acknowledgement. Of a batch of which some
 //!   records are acknowledged, the others do not count.
-//! - A refusal counts towards a record's [`DEAD_AFTER_TRIES`] only while the target is well.
+//! - A refusal counts towards a record's [`DEAD_AFTER_TRIES`](crate::dead::DEAD_AFTER_TRIES) only while the target is well.
 //!
 //! A target that refuses everything is therefore sick before a record dies if two keys or more wait for it (each has
 //! eight refusals at most by then), and after a single one if only one key does: sixteen is less than twice ten.
 //! Nothing else dies until the target has taken something. What it refuses when it is well again counts from where it
 //! stood. The other side of it: where sixteen or more records that really are poison wait alone, they wait until
 //! something is put that the target takes.
+//!
+//! That holds where the settings do not say how often a record is tried; where they do, [`retries`](crate::retries) says
+//! which failures count.
 //!
 //! Tries are counted in memory: after a restart they begin anew.
 
@@ -25,7 +28,7 @@ use tidings_store as store;
 use tokio::time::Instant;
 
 use super::Course;
-use crate::dead::{self, DEAD_AFTER_TRIES};
+use crate::dead;
 use crate::target::Outcome;
 
 /// Refusals in a row, of any keys, after which the target itself is taken to be sick.
@@ -50,7 +53,7 @@ impl Course {
             Settled::Buried { key, result: Ok(_) } => self.finish(&key),
             Settled::Buried { key, result: Err(error) } => {
                 tracing::warn!(target_id = %self.relay.name, %key, %error, "a dead letter could not be written, its record is tried again");
-                self.window.put_off(key, Instant::now());
+                self.window.put_off(key, Instant::now(), None);
             }
         }
     }
@@ -78,8 +81,7 @@ impl Course {
         }
         // Each goes before all that wait, so the last comes first.
         for (key, reason) in away.into_iter().rev() {
-            self.window.put_back(key);
-            self.turn_sick(&reason);
+            self.away(key, &reason);
         }
     }
 
@@ -101,27 +103,49 @@ impl Course {
         self.relay.health.failed(reason);
         let now = Instant::now();
         if self.sick_until.is_none_or(|until| until <= now) {
-            self.sick_until = Some(now + self.sick_backoff.next_delay());
+            let delay = self.sick_backoff.next_delay();
+            // A record that is to be tried sooner than the target would be must not wait for it.
+            self.sick_until = Some(now + self.relay.retries.pause.map_or(delay, |pause| delay.min(pause)));
+        }
+    }
+
+    fn away(&mut self, key: Arc<str>, reason: &str) {
+        self.turn_sick(reason);
+        if self.relay.retries.are_bounded() && self.gives_up(&key, reason) {
+            return;
+        }
+        match self.relay.retries.pause {
+            Some(pause) => self.window.put_off(key, Instant::now(), Some(pause)),
+            None => self.window.put_back(key),
         }
     }
 
     fn refused(&mut self, key: Arc<str>, reason: String) {
         self.refused_in_row = self.refused_in_row.saturating_add(1);
-        if self.refused_in_row >= REFUSED_IN_ROW_MAX {
+        let is_of_the_target = self.refused_in_row >= REFUSED_IN_ROW_MAX;
+        let counts = self.relay.retries.are_bounded() || !is_of_the_target && self.sick_until.is_none();
+        if is_of_the_target {
             self.turn_sick(&reason);
-        } else if self.sick_until.is_some() {
-            self.relay.health.refused();
         } else {
             self.relay.health.refused();
-            let tries = self.window.count_refusal(&key);
-            if tries == 1 {
-                tracing::warn!(target_id = %self.relay.name, %key, reason, "the target refuses a record, it is tried again and holds up its key");
-            }
-            if tries >= DEAD_AFTER_TRIES && self.relay.health.reserve_dead(self.relay.partition) {
-                return self.bury(key, &reason, tries);
-            }
         }
-        self.window.put_off(key, Instant::now());
+        if !counts || !self.gives_up(&key, &reason) {
+            self.window.put_off(key, Instant::now(), self.relay.retries.pause);
+        }
+    }
+
+    /// Counts a failed try of a record; whether it was the last and the record begins to be a dead letter.
+    fn gives_up(&mut self, key: &Arc<str>, reason: &str) -> bool {
+        let tries = self.window.count_failure(key);
+        let is_last = tries >= self.relay.retries.tries_max();
+        if is_last && self.relay.health.reserve_dead(self.relay.partition) {
+            self.bury(Arc::clone(key), reason, tries);
+            return true;
+        }
+        if tries == 1 && self.sick_until.is_none() {
+            tracing::warn!(target_id = %self.relay.name, %key, reason, "the target refuses a record, it is tried again and holds up its key");
+        }
+        false
     }
 
     /// Begins to make a record a dead letter. Its key waits until that is durable.
@@ -139,11 +163,93 @@ impl Course {
             let result = store.bury(&name, &letter).await;
             if let Ok(true) = result {
                 let (reason, tries) = (&letter.reason, letter.tries);
-                tracing::warn!(target_id = %name, %key, reason, tries, "a record that the target refuses is a dead letter now, its key goes on");
+                tracing::warn!(target_id = %name, %key, reason, tries, "a record that the target does not take is a dead letter now, its key goes on");
             } else {
                 health.release_dead(letter.partition);
             }
             Settled::Buried { key, result }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use crate::retries::{MAX_RETRIES, RETRY_PAUSE};
+    use crate::testing::memory::{MemoryTarget, Mood};
+    use crate::testing::scene::{Scene, by_key, keys, told, within_an_hour};
+
+    /// A scene whose target is in a mood, is tried again as these settings say, and is owed these keys.
+    async fn owing(
+        target: &MemoryTarget,
+        mood: Mood,
+        values: &[(&'static str, &str)],
+        owed: &[&str],
+    ) -> Scene {
+        let scene = Scene::new(&[("1", target)]).await;
+        scene.announce(&[("", "1")]).await;
+        target.set(mood);
+        scene.set("1", values).await;
+        scene.put_all(owed).await;
+        scene
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_over_its_retries_is_a_dead_letter_also_when_its_target_is_away_and_its_key_goes_on() {
+        let target = MemoryTarget::default();
+        let begun = Instant::now();
+        let scene = owing(&target, Mood::Away, &[(MAX_RETRIES, "2"), (RETRY_PAUSE, "5s")], &["a"]).await;
+        scene.has_dead("1", 1).await;
+
+        let letter = scene.notifier.dead_letters("1:memory", None, 10).await.unwrap().remove(0);
+        assert_eq!((letter.tries, target.tries(), letter.reason.as_str()), (3, 3, "it is away"));
+        assert!(begun.elapsed() >= Duration::from_secs(10), "it was given up after {:?}", begun.elapsed());
+        target.set(Mood::Well);
+        scene.put("a").await;
+        scene.caught_up("1").await;
+        assert_eq!(told(&target.received()), scene.owed("1").await[1..]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_record_is_tried_as_often_as_its_retries_say_and_no_oftener() {
+        let target = MemoryTarget::default();
+        target.refuse(&["album/poison"]);
+        let scene = owing(&target, Mood::Well, &[(MAX_RETRIES, "20")], &["poison", "a"]).await;
+        scene.has_dead("1", 1).await;
+
+        let letter = scene.notifier.dead_letters("1:memory", None, 10).await.unwrap().remove(0);
+        assert_eq!((letter.tries, target.tries()), (21, 22));
+        assert_eq!(keys(&target.received()), ["album/a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_target_that_is_away_is_tried_with_other_records_while_one_pauses() {
+        let target = MemoryTarget::default();
+        let scene = owing(&target, Mood::Away, &[(RETRY_PAUSE, "600s")], &["a"]).await;
+        within_an_hour(target.wait_for_tries(1)).await;
+        target.set(Mood::Well);
+        let begun = Instant::now();
+        scene.put_all(&["b", "a"]).await;
+        within_an_hour(target.wait_for(1)).await;
+        assert!(begun.elapsed() < Duration::from_secs(60), "b waited {:?} for a", begun.elapsed());
+
+        scene.caught_up("1").await;
+        assert_eq!(keys(&target.received())[..1], ["album/b"]);
+        assert_eq!(by_key(told(&target.received())), by_key(scene.owed("1").await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_retries_to_count_a_record_outlasts_any_absence_of_its_target() {
+        let target = MemoryTarget::default();
+        let scene = owing(&target, Mood::Away, &[(MAX_RETRIES, "0"), (RETRY_PAUSE, "1s")], &["a", "a"]).await;
+        let begun = Instant::now();
+        within_an_hour(target.wait_for_tries(100)).await;
+        assert!(begun.elapsed() <= Duration::from_secs(110), "the pauses grew: {:?}", begun.elapsed());
+        target.set(Mood::Well);
+        scene.caught_up("1").await;
+        assert_eq!(told(&target.received()), scene.owed("1").await);
     }
 }

@@ -13,9 +13,9 @@
 use std::sync::Arc;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
-use lapin::tcp::OwnedTLSConfig;
+use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
 use store::Future;
 use tidings_store as store;
@@ -25,7 +25,7 @@ use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
-use crate::tls;
+use crate::tls::TlsKeys;
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -235,7 +235,7 @@ impl Declaration {
 impl Amqp {
     fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Amqp, String> {
         let (uri, declaration) = (uri(settings)?, Declaration::of(settings));
-        let tls = OwnedTLSConfig { identity: None, cert_chain: Some(tls::trusted_pem(surroundings)) };
+        let tls = RustlsConnector::from(TlsKeys::default().of(settings).client_config(surroundings)?);
         let link = Link::new(move || Box::pin(Session::begin(uri.clone(), tls.clone(), declaration.clone())));
         let form = form(settings)?;
         Ok(Amqp { publication: Publication::of(settings, &form), form, link })
@@ -251,13 +251,26 @@ struct Session {
 impl Session {
     async fn begin(
         uri: AMQPUri,
-        tls: OwnedTLSConfig,
+        tls: RustlsConnector,
         declaration: Option<Declaration>,
     ) -> Result<Arc<Session>, String> {
         let told = |error: lapin::Error| in_full(&error);
         let properties = ConnectionProperties::default().with_connection_name("tidings".into());
         let runtime = lapin::runtime::default_runtime().map_err(told)?;
-        let connecting = Connection::connect_uri_with_config(uri, properties, tls, runtime);
+        // What the library would do by itself, but with our certificates and our check of the broker's.
+        let connecting = Connection::connector(
+            uri,
+            runtime,
+            async move |uri, runtime| {
+                let address = (uri.authority.host.clone(), uri.authority.port);
+                let stream = AsyncTcpStream::connect(&runtime, runtime.to_socket_addrs(address)).await?;
+                Ok(match uri.scheme {
+                    AMQPScheme::AMQP => stream,
+                    AMQPScheme::AMQPS => stream.into_rustls(&tls, &uri.authority.host).await?,
+                })
+            },
+            properties,
+        );
         let connection = connecting.await.map_err(told)?;
         let channel = connection.create_channel().await.map_err(told)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(told)?;

@@ -23,11 +23,12 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use store::Future;
 use tidings_store as store;
 
+use crate::pem;
 use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, host_and_port,
 };
-use crate::tls::{self, TlsKeys};
+use crate::tls::TlsKeys;
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -132,12 +133,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
 };
 
 /// The client library reads the files itself.
-const TLS_KEYS: TlsKeys = TlsKeys {
-    certificate: "client_tls_cert",
-    private_key: "client_tls_key",
-    authority: "",
-    skip_verify: "tls_skip_verify",
-};
+const TLS_KEYS: TlsKeys =
+    TlsKeys { certificate: "client_tls_cert", private_key: "client_tls_key", authority: "" };
 
 /// Messages under way at once.
 const IN_FLIGHT_MAX: usize = 500;
@@ -257,7 +254,7 @@ fn producer_config(settings: &TargetSettings, surroundings: &Surroundings) -> Re
             .set("sasl.password", settings.value("sasl_password"));
     }
     if tls {
-        let trusted = tls::trusted_pem(surroundings);
+        let trusted = pem::trusted_pem(surroundings);
         if !trusted.is_empty() {
             config.set("ssl.ca.pem", trusted);
         }

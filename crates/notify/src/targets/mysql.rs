@@ -27,12 +27,12 @@ use tokio::sync::{Mutex, MutexGuard};
 use self::dsn::{Dsn, Encryption};
 use crate::format::{Entry, Format};
 use crate::link::{BATCH_RECORDS, FORGET_PAGE, Fault, Link, Links, all, only};
+use crate::pem;
 use crate::record::Form;
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings,
     has_nothing_to_forget, in_full,
 };
-use crate::tls;
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -128,7 +128,7 @@ impl MySql {
         let beginning = Arc::new(Beginning {
             options,
             encryption,
-            trusted_pem: tls::trusted_pem(surroundings),
+            trusted_pem: pem::trusted_pem(surroundings),
             statements: Arc::new(Statements::of(format, settings.value("table"))),
         });
         let links = Links::new(settings, || {

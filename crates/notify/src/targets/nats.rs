@@ -136,12 +136,8 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Nats::new(settings, surroundings)?)),
 };
 
-const TLS_KEYS: TlsKeys = TlsKeys {
-    certificate: "client_cert",
-    private_key: "client_key",
-    authority: "cert_authority",
-    skip_verify: "tls_skip_verify",
-};
+const TLS_KEYS: TlsKeys =
+    TlsKeys { certificate: "client_cert", private_key: "client_key", authority: "cert_authority" };
 
 /// Messages under way at once.
 const IN_FLIGHT_MAX: usize = 256;

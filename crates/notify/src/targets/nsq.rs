@@ -61,9 +61,6 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Nsq::new(settings, surroundings)?)),
 };
 
-const TLS_KEYS: TlsKeys =
-    TlsKeys { certificate: "", private_key: "", authority: "", skip_verify: "tls_skip_verify" };
-
 /// Messages under way at once.
 const IN_FLIGHT_MAX: usize = 256;
 
@@ -112,7 +109,7 @@ struct Nsq {
 impl Nsq {
     fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Nsq, String> {
         let (host, port) = settings.address("nsqd_address")?;
-        let tls = settings.is_on("tls").then(|| TLS_KEYS.of(settings).client_config(surroundings));
+        let tls = settings.is_on("tls").then(|| TlsKeys::default().of(settings).client_config(surroundings));
         let tls = tls.transpose()?.map(Arc::new);
         // nsqd encrypts after the first exchange, so the dial begins in the clear.
         let dial = Dial { host, port, tls: None };

@@ -59,9 +59,6 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Redis::new(settings, surroundings)?)),
 };
 
-const TLS_KEYS: TlsKeys =
-    TlsKeys { certificate: "", private_key: "", authority: "", skip_verify: "tls_skip_verify" };
-
 /// Commands under way at once.
 const IN_FLIGHT_MAX: usize = 64;
 
@@ -97,8 +94,10 @@ struct Redis {
 impl Redis {
     fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Redis, String> {
         let (host, port) = settings.address("address")?;
-        let tls =
-            settings.is_on("tls").then(|| TLS_KEYS.of(settings).client_config(surroundings)).transpose()?;
+        let tls = settings
+            .is_on("tls")
+            .then(|| TlsKeys::default().of(settings).client_config(surroundings))
+            .transpose()?;
         let dial = Dial { host, port, tls: tls.map(Arc::new) };
         let (key, format): (Arc<str>, _) = (settings.value("key").into(), Format::of(settings)?);
         let mut login = RedisConnectionInfo::default();

@@ -60,8 +60,7 @@ pub(crate) const KIND: TargetKind = TargetKind {
     connect: |settings, surroundings| Ok(Box::new(Webhook::new(settings, surroundings)?)),
 };
 
-const TLS_KEYS: TlsKeys =
-    TlsKeys { certificate: "client_cert", private_key: "client_key", authority: "", skip_verify: "" };
+const TLS_KEYS: TlsKeys = TlsKeys { certificate: "client_cert", private_key: "client_key", authority: "" };
 
 /// Requests under way at once.
 const IN_FLIGHT_MAX: usize = 32;
