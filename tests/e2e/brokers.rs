@@ -11,6 +11,7 @@ mod nsqd_stand_in;
 mod postgres;
 mod rabbitmq;
 mod redis;
+mod topics;
 
 use std::collections::BTreeSet;
 

@@ -36,6 +36,7 @@ export NATS_PORT=${NATS_PORT:-24222}                      # password, JetStream
 export NATS_TLS_PORT=${NATS_TLS_PORT:-24223}              # TLS and token
 export NATS_NKEY_PORT=${NATS_NKEY_PORT:-24224}            # TLS, client certificate, and nkey
 export NATS_ACCOUNT_PORT=${NATS_ACCOUNT_PORT:-24225}      # credentials
+export NATS_FIRST_PORT=${NATS_FIRST_PORT:-24226}          # TLS before anything else, client certificate, and token
 export NSQD_PORT=${NSQD_PORT:-24150}                      # the stand-in for nsqd, in the clear and with TLS
 export AMQP_PORT=${AMQP_PORT:-25672}                      # password
 export AMQP_TLS_PORT=${AMQP_TLS_PORT:-25671}              # TLS and password

@@ -6,6 +6,7 @@
 # kafka.sh wipe                     stops it and removes its data
 # kafka.sh topic NAME [PARTITIONS]  creates a topic (1 partition); an existing one is left as it is
 # kafka.sh records TOPIC            prints what the topic holds now, `partition<TAB>key<TAB>value` a line
+# kafka.sh headers TOPIC            prints the headers of what it holds, `name=value,name=value` a line
 # kafka.sh install                  fetches the jars (once, into the cache)
 # kafka.sh packages                 Debian packages it needs
 #
@@ -133,9 +134,11 @@ topic() {
 
 records() { kcat -q -C -b "127.0.0.1:$KAFKA_PORT" -t "$1" -o beginning -e -f '%p\t%k\t%s\n'; }
 
+headers() { kcat -q -C -b "127.0.0.1:$KAFKA_PORT" -t "$1" -o beginning -e -f '%h\n'; }
+
 packages() { echo default-jdk-headless maven openssl kcat; }
 
 case ${1:-} in
-start | stop | wipe | topic | records | install | packages) "$@" ;;
-*) say "usage: kafka.sh start | stop | wipe | topic NAME [PARTITIONS] | records TOPIC | install | packages"; exit 2 ;;
+start | stop | wipe | topic | records | headers | install | packages) "$@" ;;
+*) say "usage: kafka.sh start | stop | wipe | topic NAME [PARTITIONS] | records TOPIC | headers TOPIC | install | packages"; exit 2 ;;
 esac

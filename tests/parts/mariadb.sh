@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # MariaDB from Debian, which speaks MySQL's protocol, with a database `events` of the user $PARTS_USER, who logs in by
-# password in the clear or with TLS over one port (common.sh). A commit is answered when the kernel has it, so that
+# password in the clear or with TLS over one port (common.sh); the user $PARTS_USER-certified has to show a client
+# certificate beside the password. A commit is answered when the kernel has it, so that
 # what was acknowledged is there after a kill of the server.
 #
 # mariadb.sh start         starts it with the data it had; prints its addresses
@@ -41,7 +42,10 @@ start_once() {
     as_root_of_it "create database if not exists events;
         create user if not exists '$PARTS_USER'@'%' identified by '$PARTS_PASSWORD';
         create user if not exists '$PARTS_USER'@localhost identified by '$PARTS_PASSWORD';
-        grant all on events.* to '$PARTS_USER'@'%'; grant all on events.* to '$PARTS_USER'@localhost"
+        create user if not exists '$PARTS_USER-certified'@'%' identified by '$PARTS_PASSWORD' require x509;
+        create user if not exists '$PARTS_USER-certified'@localhost identified by '$PARTS_PASSWORD' require x509;
+        grant all on events.* to '$PARTS_USER'@'%'; grant all on events.* to '$PARTS_USER'@localhost;
+        grant all on events.* to '$PARTS_USER-certified'@'%'; grant all on events.* to '$PARTS_USER-certified'@localhost"
 }
 
 start() {

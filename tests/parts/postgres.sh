@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # PostgreSQL from Debian, with a database `events` of the user $PARTS_USER, who logs in by password (SCRAM) in the
-# clear or with TLS over one port (common.sh). A commit is answered when the kernel has it, so that what was
+# clear or with TLS over one port (common.sh); and of the user `client`, who logs in with the client certificate alone. A commit is answered when the kernel has it, so that what was
 # acknowledged is there after a kill of the server.
 #
 # postgres.sh start         starts it with the data it had; prints its addresses
@@ -51,6 +51,10 @@ ssl_cert_file = '$STATE/server.crt'
 ssl_key_file = '$STATE/server.key'
 ssl_ca_file = '$STATE/ca.crt'
 CONF
+    cat >"$STATE/data/pg_hba.conf" <<CONF
+hostssl all client 127.0.0.1/32 cert
+host all all 127.0.0.1/32 scram-sha-256
+CONF
 }
 
 in_database() { PGPASSWORD=$PARTS_PASSWORD psql -qAtX -F $'\t' -h 127.0.0.1 -p "$POSTGRES_PORT" -U "$PARTS_USER" -d "$1" -c "$2"; }
@@ -70,6 +74,8 @@ start_once() {
     wait_for 60 PostgreSQL in_database postgres 'select 1' || { tail -20 "$PARTS/log/postgres.log" >&2; return 1; }
     [[ -n $(in_database postgres "select 1 from pg_database where datname = 'events'") ]] ||
         in_database postgres 'create database events'
+    [[ -n $(ask "select 1 from pg_roles where rolname = 'client'") ]] ||
+        ask 'create role client login; grant create, usage on schema public to client'
 }
 
 start() {

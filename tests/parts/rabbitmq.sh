@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# RabbitMQ from Debian, with a listener in the clear and one with TLS (ports in common.sh), both for the account
-# $PARTS_USER.
+# RabbitMQ from Debian, with a listener in the clear and one with TLS (ports in common.sh), both for the accounts
+# $PARTS_USER and guest. The one with TLS also takes a client certificate, which by itself logs `client` in.
 #
 # rabbitmq.sh start         starts it with the data it had; prints its addresses
 # rabbitmq.sh stop | crash  ends it in order or with SIGKILL, data kept
@@ -21,18 +21,32 @@ programs() { printf '%s\n' /usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin | tail -
 
 control() { "$(programs)/rabbitmqctl" -q "$@"; }
 
+# users : what RabbitMQ is to know when it starts
+users() {
+    local user all='"vhost": "/", "configure": ".*", "write": ".*", "read": ".*"'
+    printf '{"vhosts": [{"name": "/"}], "users": [%s], "permissions": [%s]}\n' \
+        "$(for user in "$PARTS_USER:$PARTS_PASSWORD" guest:guest client:; do
+            printf '{"name": "%s", "password": "%s", "tags": ""},' "${user%:*}" "${user#*:}"
+        done | sed 's/,$//')" \
+        "$(for user in "$PARTS_USER" guest client; do printf '{"user": "%s", %s},' "$user" "$all"; done | sed 's/,$//')"
+}
+
 configure() {
     mkdir -p "$STATE/log"
-    echo '[].' >"$RABBITMQ_ENABLED_PLUGINS_FILE"
+    echo '[rabbitmq_auth_mechanism_ssl].' >"$RABBITMQ_ENABLED_PLUGINS_FILE"
+    users >"$STATE/definitions.json"
     cat >"$RABBITMQ_CONFIG_FILE" <<CONF
 listeners.tcp.1 = 127.0.0.1:$AMQP_PORT
 listeners.ssl.1 = 127.0.0.1:$AMQP_TLS_PORT
 ssl_options.cacertfile = $CA_CERT
 ssl_options.certfile = $SERVER_CERT
 ssl_options.keyfile = $SERVER_KEY
-ssl_options.verify = verify_none
-default_user = $PARTS_USER
-default_pass = $PARTS_PASSWORD
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+auth_mechanisms.1 = PLAIN
+auth_mechanisms.2 = EXTERNAL
+ssl_cert_login_from = common_name
+load_definitions = $STATE/definitions.json
 vm_memory_high_watermark.absolute = 512MB
 disk_free_limit.absolute = 50MB
 CONF

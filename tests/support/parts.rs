@@ -32,6 +32,15 @@ pub(crate) async fn setting(name: &'static str) -> String {
     String::from_utf8(output.await.unwrap().stdout).unwrap()
 }
 
+/// A certificate that nobody signed, and its key, in a directory that goes with the answer.
+pub(crate) async fn of_nobody() -> (tempfile::TempDir, [String; 2]) {
+    let directory = tempfile::TempDir::new().unwrap();
+    let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    part("certs.sh", &["self-signed", directory.path().to_str().unwrap()]).await;
+    let files = [path("public.crt"), path("private.key")];
+    (directory, files)
+}
+
 /// A name that no other run uses.
 pub(crate) fn unique(what: &str) -> String {
     static NAMES: AtomicU32 = AtomicU32::new(0);

@@ -16,7 +16,11 @@ use tokio::net::TcpListener;
 pub(crate) struct Delivery {
     pub(crate) authorization: Option<String>,
     pub(crate) content_type: Option<String>,
+    /// Every header, by its name in lower case.
+    pub(crate) headers: std::collections::BTreeMap<String, String>,
     pub(crate) body: serde_json::Value,
+    /// The same as it came.
+    pub(crate) bytes: Bytes,
 }
 
 impl Delivery {
@@ -107,15 +111,20 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let header = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let (authorization, content_type) = (header("authorization"), header("content-type"));
+    let all = request.headers().iter();
+    let headers = all.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect();
     let mut response = Response::new(Full::default());
     // A body that was cut off is not a delivery: a server that was killed while it sent repeats it.
     match request.into_body().collect().await {
         Ok(body) => {
-            let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap();
-            if body["Key"].as_str() == refused.lock().unwrap().as_deref() {
+            let bytes = body.to_bytes();
+            let body: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+            // Only MinIO's form has a key there.
+            let refused = refused.lock().unwrap().clone();
+            if refused.is_some() && body["Key"].as_str() == refused.as_deref() {
                 *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
             } else {
-                kept.lock().unwrap().push(Delivery { authorization, content_type, body });
+                kept.lock().unwrap().push(Delivery { authorization, content_type, headers, body, bytes });
             }
         }
         Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,

@@ -1,8 +1,8 @@
 //! A topic as a target: one that clients make by themselves, of the kind that its endpoint names.
 //!
 //! Changes call it `<name>:topic` whatever its endpoint is, so that it goes on where it stood when that changes. Its
-//! settings are those of the kind, with that kind under [`ENDPOINT_KIND`], and what no kind has a key for: [`CA_LOCATION`],
-//! those of [`retries`](crate::retries), and `tls_skip_verify`, which some kinds have a key for.
+//! settings are those of the kind, with that kind under [`ENDPOINT_KIND`], and what no kind has a key for:
+//! [`CA_LOCATION`], those of [`retries`](crate::retries), and [`SKIP_VERIFY`], for which some kinds have one.
 
 use std::path::Path;
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::journey::{self, Held, Part, records};
-use crate::support::parts::{part, setting, unique};
+use crate::support::parts::{of_nobody, part, setting, unique};
 
 /// The tests stop and kill the one server there is, so they take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -91,6 +91,42 @@ async fn a_record_arrives_in_mariadb_over_tls_in_every_degree_of_trust() {
         let dsn = dsn(parameters).await;
         let mariadb = mariadb(&table(), "access").await.with(&[("DSN_STRING", &dsn)]);
         journey::a_record_arrives(&mariadb).await;
+    }
+}
+
+/// The parameters of a connection with a certificate; the DSN is read from its last slash.
+fn with_certificate(certificate: &str, key: &str) -> String {
+    format!("tls=true&ssl-cert={certificate}&ssl-key={key}").replace('/', "%2F")
+}
+
+/// A connection of the user who has to show a certificate.
+async fn certified(parameters: &str) -> String {
+    dsn(parameters).await.replacen("tidings:", "tidings-certified:", 1)
+}
+
+#[tokio::test]
+async fn a_record_arrives_in_mariadb_with_a_client_certificate() {
+    let _turn = TURN.lock().await;
+    let parameters = with_certificate(&setting("CLIENT_CERT").await, &setting("CLIENT_KEY").await);
+    let authority = setting("CA_CERT").await.replace('/', "%2F");
+    let dsn = certified(&format!("{parameters}&ssl-ca={authority}")).await;
+    journey::a_record_arrives(&mariadb(&table(), "access").await.with(&[("DSN_STRING", &dsn)])).await;
+}
+
+#[tokio::test]
+async fn records_wait_for_mariadb_without_a_certificate_with_one_that_nobody_signed_and_one_that_is_not_trusted()
+ {
+    let _turn = TURN.lock().await;
+    let (_directory, [foreign, key]) = of_nobody().await;
+    let wrong = [
+        (certified("tls=true").await, "access denied"),
+        (certified(&with_certificate(&foreign, &key)).await, ""),
+        (dsn(&format!("tls=true&ssl-ca={}", foreign.replace('/', "%2F"))).await, "certificate"),
+    ];
+    for (dsn, reason) in wrong {
+        let mariadb = mariadb(&table(), "access").await.with(&[("DSN_STRING", &dsn)]);
+        let (_, log) = journey::a_sick_target(&mariadb).await;
+        assert!(log.to_lowercase().contains(reason), "{dsn}: {log}");
     }
 }
 

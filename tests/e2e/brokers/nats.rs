@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::sync::Mutex as Turn;
 
 use super::journey::{self, Held, Part};
-use crate::support::parts::{part, setting, unique};
+use crate::support::parts::{of_nobody, part, setting, unique};
 
 /// The tests stop and kill the servers there are, so they take turns.
 static TURN: Turn<()> = Turn::const_new(());
@@ -193,6 +193,47 @@ async fn a_record_arrives_in_nats_with_a_file_of_credentials() {
     let held = overheard(options, "NATS_ACCOUNT_PORT", &subject).await;
     let settings = [("USER_CREDENTIALS", credentials.as_str())];
     journey::a_record_arrives(&nats(&subject, "NATS_ACCOUNT_PORT", &settings, held).await).await;
+}
+
+/// A target of the server that encrypts before it says anything.
+async fn encrypting_first(subject: &str, held: Held) -> Part {
+    let files = [setting("CLIENT_CERT").await, setting("CLIENT_KEY").await];
+    let settings = [
+        ("TOKEN", "tidings-token"),
+        ("TLS", "on"),
+        ("TLS_HANDSHAKE_FIRST", "on"),
+        ("CLIENT_CERT", files[0].as_str()),
+        ("CLIENT_KEY", files[1].as_str()),
+    ];
+    nats(subject, "NATS_FIRST_PORT", &settings, held).await
+}
+
+#[tokio::test]
+async fn a_record_arrives_in_nats_that_encrypts_before_it_says_anything() {
+    let _turn = TURN.lock().await;
+    part("nats.sh", &["start"]).await;
+    let subject = unique("records");
+    let options = own_options()
+        .token("tidings-token".to_owned())
+        .tls_first()
+        .add_root_certificates(setting("CA_CERT").await.into())
+        .add_client_certificate(setting("CLIENT_CERT").await.into(), setting("CLIENT_KEY").await.into());
+    let held = overheard(options, "NATS_FIRST_PORT", &subject).await;
+    journey::a_record_arrives(&encrypting_first(&subject, held).await).await;
+}
+
+#[tokio::test]
+async fn records_wait_for_nats_with_a_certificate_that_nobody_signed_and_one_that_is_not_trusted() {
+    let _turn = TURN.lock().await;
+    let (_directory, [certificate, key]) = of_nobody().await;
+    let own = [("CLIENT_CERT", certificate.as_str()), ("CLIENT_KEY", key.as_str())];
+    let trusted = [("CERT_AUTHORITY", certificate.as_str())];
+    for (wrong, reason) in [(&own[..], "unknownca"), (&trusted[..], "invalid peer certificate")] {
+        let held: Held = Box::new(|| Box::pin(async { Vec::new() }));
+        let nats = encrypting_first("records", held).await.with(wrong);
+        let (_, log) = journey::a_sick_target(&nats).await;
+        assert!(log.to_lowercase().contains(reason), "{wrong:?}: {log}");
+    }
 }
 
 async fn file_of_nats(name: &str) -> String {

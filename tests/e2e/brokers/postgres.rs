@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::journey::{self, Held, Part, records};
-use crate::support::parts::{part, setting, unique};
+use crate::support::parts::{of_nobody, part, setting, unique};
 
 /// The tests stop and kill the one server there is, so they take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -97,6 +97,43 @@ async fn a_record_arrives_in_postgres_over_tls_in_every_degree_of_trust() {
         let connection = connection(words).await;
         let postgres = postgres(&table(), "access").await.with(&[("CONNECTION_STRING", &connection)]);
         journey::a_record_arrives(&postgres).await;
+    }
+}
+
+/// A connection of the user whom a certificate lets in, and nothing else.
+async fn certified(certificate: &str, key: &str, authority: &str) -> String {
+    let port = setting("POSTGRES_PORT").await;
+    format!(
+        "postgres://client@localhost:{port}/events?sslmode=verify-full&sslrootcert={authority}&sslcert={certificate}\
+         &sslkey={key}&application_name=store&search_path=public"
+    )
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_enough_for_postgres() {
+    let _turn = TURN.lock().await;
+    let [certificate, key, authority] =
+        [setting("CLIENT_CERT").await, setting("CLIENT_KEY").await, setting("CA_CERT").await];
+    let connection = certified(&certificate, &key, &authority).await;
+    let postgres = postgres(&table(), "access").await.with(&[("CONNECTION_STRING", &connection)]);
+    journey::a_record_arrives(&postgres).await;
+}
+
+#[tokio::test]
+async fn records_wait_for_postgres_with_a_certificate_that_nobody_signed_and_one_that_is_not_trusted() {
+    let _turn = TURN.lock().await;
+    let (_directory, [foreign, foreign_key]) = of_nobody().await;
+    let [certificate, key, authority] =
+        [setting("CLIENT_CERT").await, setting("CLIENT_KEY").await, setting("CA_CERT").await];
+    let wrong = [
+        (certified(&foreign, &foreign_key, &authority).await, "unknownca"),
+        (certified(&certificate, &key, &foreign).await, "invalid peer certificate"),
+        (connection(&format!("sslmode=verify-ca sslrootcert={foreign}")).await, "invalid peer certificate"),
+    ];
+    for (connection, reason) in wrong {
+        let postgres = postgres(&table(), "access").await.with(&[("CONNECTION_STRING", &connection)]);
+        let (_, log) = journey::a_sick_target(&postgres).await;
+        assert!(log.to_lowercase().contains(reason), "{connection}: {log}");
     }
 }
 

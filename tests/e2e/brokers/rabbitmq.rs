@@ -10,10 +10,10 @@ use tokio::sync::Mutex;
 
 use super::journey::{self, Held, Part};
 use crate::support::eventually;
-use crate::support::parts::{part, setting, unique};
+use crate::support::parts::{of_nobody, part, setting, unique};
 
 /// The tests stop and kill the one broker there is, so they take turns.
-static TURN: Mutex<()> = Mutex::const_new(());
+pub(super) static TURN: Mutex<()> = Mutex::const_new(());
 
 async fn connection() -> Connection {
     let url = format!("amqp://tidings:tidings-secret@127.0.0.1:{}", setting("AMQP_PORT").await);
@@ -129,6 +129,37 @@ async fn a_record_arrives_in_rabbitmq_over_tls() {
     let _turn = TURN.lock().await;
     let url = format!("amqps://tidings:tidings-secret@localhost:{}", setting("AMQP_TLS_PORT").await);
     journey::a_record_arrives(&with_queue().await.with(&[("URL", &url)])).await;
+}
+
+/// The URL of a client that has nothing but a certificate.
+async fn certified(certificate: &str, key: &str, authority: &str) -> String {
+    let port = setting("AMQP_TLS_PORT").await;
+    format!(
+        "amqps://localhost:{port}/%2f?cacertfile={authority}&certfile={certificate}&keyfile={key}\
+         &auth_mechanism=external"
+    )
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_enough_for_rabbitmq() {
+    let _turn = TURN.lock().await;
+    let [certificate, key, authority] =
+        [setting("CLIENT_CERT").await, setting("CLIENT_KEY").await, setting("CA_CERT").await];
+    let url = certified(&certificate, &key, &authority).await;
+    journey::a_record_arrives(&with_queue().await.with(&[("URL", &url)])).await;
+}
+
+#[tokio::test]
+async fn records_wait_for_rabbitmq_with_a_certificate_that_nobody_signed_and_one_that_is_not_trusted() {
+    let _turn = TURN.lock().await;
+    let (_directory, [foreign, foreign_key]) = of_nobody().await;
+    let [certificate, key, authority] =
+        [setting("CLIENT_CERT").await, setting("CLIENT_KEY").await, setting("CA_CERT").await];
+    for url in
+        [certified(&foreign, &foreign_key, &authority).await, certified(&certificate, &key, &foreign).await]
+    {
+        journey::a_sick_target(&with_queue().await.with(&[("URL", &url)])).await;
+    }
 }
 
 #[tokio::test]

@@ -6,9 +6,10 @@
 //! the target: a table that was dropped, a receiver that answers 400 to everything. Only the first makes dead letters.
 //!
 //! - [`REFUSED_IN_ROW_MAX`] refusals in a row, of any keys, without one acknowledgement between them mean the target.
-//!   It is sick then, is tried one record at a time, and is well with the next acknowledgement. Of a batch of which some
-//!   records are acknowledged, the others do not count.
-//! - A refusal counts towards a record's [`DEAD_AFTER_TRIES`](crate::dead::DEAD_AFTER_TRIES) only while the target is well.
+//!   It is sick then, is tried one record at a time, and is well with the next acknowledgement. Of a batch of which
+//!   some records are acknowledged, the others do not count.
+//! - A refusal counts towards a record's [`DEAD_AFTER_TRIES`](crate::dead::DEAD_AFTER_TRIES) only while the target
+//!   is well.
 //!
 //! A target that refuses everything is therefore sick before a record dies if two keys or more wait for it (each has
 //! eight refusals at most by then), and after a single one if only one key does: sixteen is less than twice ten.
@@ -16,8 +17,8 @@
 //! stood. The other side of it: where sixteen or more records that really are poison wait alone, they wait until
 //! something is put that the target takes.
 //!
-//! That holds where the settings do not say how often a record is tried; where they do, [`retries`](crate::retries) says
-//! which failures count.
+//! That holds where the settings do not say how often a record is tried; where they do, [`retries`](crate::retries)
+//! says which failures count.
 //!
 //! Tries are counted in memory: after a restart they begin anew.
 

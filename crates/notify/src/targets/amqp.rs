@@ -10,6 +10,7 @@
 //!
 //! Source of keys and of the message: MinIO's AMQP target, which declares the exchange before every message.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions};
@@ -17,6 +18,7 @@ use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, ExchangeKind};
+use percent_encoding::percent_decode_str;
 use store::Future;
 use tidings_store as store;
 
@@ -25,7 +27,7 @@ use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
 };
-use crate::tls::TlsKeys;
+use crate::tls::{Tls, TlsKeys};
 
 /// The row of `TARGETS`.
 pub(crate) const KIND: TargetKind = TargetKind {
@@ -138,6 +140,7 @@ fn check(settings: &TargetSettings) -> Result<(), String> {
         return Err(format!("delivery_mode is {}, known are 0, 1 and 2", settings.value("delivery_mode")));
     }
     form(settings)?;
+    tls(settings)?;
     Ok(())
 }
 
@@ -151,6 +154,22 @@ fn uri(settings: &TargetSettings) -> Result<AMQPUri, String> {
     let mut uri: AMQPUri = settings.value("url").parse().map_err(fault)?;
     uri.query.connection_timeout.get_or_insert(CONNECT_MS);
     Ok(uri)
+}
+
+/// Whom to trust and who we are, as RabbitMQ's Go client takes them from the URL's query.
+fn tls(settings: &TargetSettings) -> Result<Tls, String> {
+    let query = settings.value("url").split_once('?').map_or("", |(_, query)| query);
+    let path = |name: &str| {
+        let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))?;
+        let value = percent_decode_str(value).decode_utf8().ok().filter(|value| !value.is_empty());
+        value.map(|path| PathBuf::from(&*path))
+    };
+    let own = match (path("certfile"), path("keyfile")) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => return Err("url must have both certfile and keyfile or neither".to_owned()),
+    };
+    Ok(Tls { authority: path("cacertfile"), own, ..TlsKeys::default().of(settings) })
 }
 
 struct Amqp {
@@ -235,7 +254,7 @@ impl Declaration {
 impl Amqp {
     fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Amqp, String> {
         let (uri, declaration) = (uri(settings)?, Declaration::of(settings));
-        let tls = RustlsConnector::from(TlsKeys::default().of(settings).client_config(surroundings)?);
+        let tls = RustlsConnector::from(tls(settings)?.client_config(surroundings)?);
         let link = Link::new(move || Box::pin(Session::begin(uri.clone(), tls.clone(), declaration.clone())));
         let form = form(settings)?;
         Ok(Amqp { publication: Publication::of(settings, &form), form, link })
@@ -337,10 +356,11 @@ mod tests {
     use lapin::ExchangeKind;
     use tidings_store::ChangeKind;
 
-    use super::{Declaration, KIND, Publication, check};
+    use super::{Declaration, KIND, Publication, check, tls};
     use crate::event::Event;
     use crate::record::Form;
     use crate::target::{Delivery, TargetId, TargetSettings};
+    use crate::tls::{Check, Tls};
 
     fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
         let pairs = [&[("url", "amqp://u:geheim@r:5672/v")], pairs].concat();
@@ -395,6 +415,15 @@ mod tests {
     }
 
     #[test]
+    fn certificates_are_named_in_the_url_as_rabbitmqs_go_client_takes_them() {
+        let of = |url: &str| tls(&settings(&[("url", url)])).unwrap();
+        let named = of("amqps://r/v?heartbeat=5&cacertfile=/ca.pem&certfile=%2Fc.pem&keyfile=/k.pem");
+        let own = Some(("/c.pem".into(), "/k.pem".into()));
+        assert_eq!(named, Tls { check: Check::All, authority: Some("/ca.pem".into()), own });
+        assert_eq!(of("amqps://r"), Tls { check: Check::All, authority: None, own: None });
+    }
+
+    #[test]
     fn settings_that_cannot_work_are_told_by_the_name_of_their_key() {
         let told = |pairs: &[(&'static str, &str)]| check(&settings(pairs)).err().unwrap_or_default();
         let fault = "url is no AMQP URL, one looks like amqp://user:password@host:5672/vhost";
@@ -402,6 +431,10 @@ mod tests {
         assert_eq!(told(&[("url", "")]), "url is required and not set");
         assert_eq!(told(&[("url", "http://u:geheim@r")]), fault);
         assert_eq!(told(&[("url", "u:geheim@r")]), fault);
+        assert_eq!(
+            told(&[("url", "amqps://r?certfile=/c.pem")]),
+            "url must have both certfile and keyfile or neither"
+        );
         assert_eq!(told(&[("delivery_mode", "3")]), "delivery_mode is 3, known are 0, 1 and 2");
         assert_eq!(told(&[("mandatory", "yes")]), "mandatory is yes, a switch is on or off");
         assert_eq!(told(&[("routing_key", &"k".repeat(256))]), "routing_key is longer than 255 bytes");

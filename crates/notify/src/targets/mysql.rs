@@ -45,7 +45,7 @@ pub(crate) const KIND: TargetKind = TargetKind {
             "dsn_string",
             "DSN_STRING",
             KeyKind::Text,
-            "where and as whom, such as \"user:password@tcp(localhost:3306)/events?tls=true\"",
+            "where and as whom, such as \"user:password@tcp(localhost:3306)/events?tls=true\"; ssl-ca, ssl-cert and ssl-key name PEM files, with %2F for each slash",
         )
         .required()
         .secret(),
@@ -142,21 +142,21 @@ impl MySql {
 /// What it takes to begin a session.
 struct Beginning {
     options: OptsBuilder,
-    encryption: Encryption,
+    encryption: Option<Encryption>,
     trusted_pem: String,
     statements: Arc<Statements>,
 }
 
 impl Beginning {
     async fn connect(&self) -> Result<Conn, Error> {
-        let options = |encryption: Encryption| {
-            Opts::from(self.options.clone().ssl_opts(encryption.options(&self.trusted_pem)))
+        let clear = || Conn::new(Opts::from(self.options.clone()));
+        let Some(encryption) = &self.encryption else {
+            return clear().await;
         };
-        match Conn::new(options(self.encryption)).await {
-            Err(Error::Driver(DriverError::NoClientSslFlagFromServer))
-                if self.encryption == Encryption::Preferred =>
-            {
-                Conn::new(options(Encryption::Never)).await
+        let options = self.options.clone().ssl_opts(Some(encryption.options(&self.trusted_pem)));
+        match Conn::new(Opts::from(options)).await {
+            Err(Error::Driver(DriverError::NoClientSslFlagFromServer)) if encryption.falls_back => {
+                clear().await
             }
             connected => connected,
         }

@@ -1,7 +1,7 @@
 //! Where a MySQL server is and how to log in: the Go driver's `user:password@tcp(host:3306)/database?parameter=value`.
 //!
-//! Of the parameters `tls` and `allowCleartextPasswords` have an effect; those that steer the Go driver itself are
-//! accepted and have none; any other is a variable of the session, as it is there.
+//! Of the parameters `tls`, `allowFallbackToPlaintext`, `allowCleartextPasswords` and `ssl-…` have an effect; those
+//! that steer the Go driver itself are accepted and have none; any other is a variable of the session, as it is there.
 //!
 //! | `tls` | encrypted | the server's certificate |
 //! |---|---|---|
@@ -10,9 +10,16 @@
 //! | `skip-verify` | yes | not checked |
 //! | `true` | yes | signed by somebody trusted, for this host |
 //!
+//! With `allowFallbackToPlaintext=true` each means: if the server can. What the Go driver takes by the name of a
+//! configuration that its program has registered is said by the names of MySQL's own clients: `ssl-ca` is a PEM file of
+//! the roots to trust instead of the others, `ssl-cert` and `ssl-key` are our certificate and its key, all with `tls`.
+//! As with the Go driver a `/` in a value is written `%2F`.
+//!
 //! Source: the README of github.com/go-sql-driver/mysql, which MinIO uses.
 
-use mysql_async::{OptsBuilder, SslOpts};
+use std::path::PathBuf;
+
+use mysql_async::{ClientIdentity, OptsBuilder, SslOpts};
 use percent_encoding::percent_decode_str;
 
 use crate::target::host_and_port;
@@ -21,36 +28,86 @@ use crate::target::host_and_port;
 pub(super) struct Dsn {
     /// All but TLS.
     pub(super) options: OptsBuilder,
-    pub(super) encryption: Encryption,
+    /// Absent for a connection in the clear.
+    pub(super) encryption: Option<Encryption>,
 }
 
-/// Whether a connection is encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encryption {
-    Never,
-    Preferred,
-    /// Whatever certificate the server shows.
-    Unverified,
-    Verified,
+/// How a connection is encrypted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Encryption {
+    /// Whether the server's certificate is checked.
+    verifies: bool,
+    /// Whether a server that cannot is spoken to in the clear.
+    pub(super) falls_back: bool,
+    /// A PEM file of the roots to trust instead of the others.
+    authority: Option<PathBuf>,
+    /// Our certificate and its private key, PEM files.
+    own: Option<(PathBuf, PathBuf)>,
 }
 
 impl Encryption {
-    /// The client library's settings, which trust the certificates of a PEM text.
-    pub(super) fn options(self, trusted_pem: &str) -> Option<SslOpts> {
-        let unverified = self != Encryption::Verified;
-        let options = SslOpts::default()
+    /// The client library's settings, which trust the certificates of a PEM text unless the DSN names others.
+    pub(super) fn options(&self, trusted_pem: &str) -> SslOpts {
+        let roots = match &self.authority {
+            Some(file) => file.clone().into(),
+            None => trusted_pem.as_bytes().to_vec().into(),
+        };
+        let own =
+            self.own.clone().map(|(certificate, key)| ClientIdentity::new(certificate.into(), key.into()));
+        SslOpts::default()
             .with_disable_built_in_roots(true)
-            .with_root_certs(vec![trusted_pem.as_bytes().to_vec().into()])
-            .with_danger_accept_invalid_certs(unverified)
-            .with_danger_skip_domain_validation(unverified);
-        (self != Encryption::Never).then_some(options)
+            .with_root_certs(vec![roots])
+            .with_client_identity(own)
+            .with_danger_accept_invalid_certs(!self.verifies)
+            .with_danger_skip_domain_validation(!self.verifies)
+    }
+
+    /// Reads the parameters about it.
+    fn of(parameters: &[Parameter]) -> Result<Option<Encryption>, String> {
+        let value =
+            |name: &str| parameters.iter().rfind(|(have, _)| have == name).map_or("", |(_, value)| value);
+        let path = |name: &str| Some(value(name)).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let own = match (path("ssl-cert"), path("ssl-key")) {
+            (Some(certificate), Some(key)) => Some((certificate, key)),
+            (None, None) => None,
+            _ => return Err("dsn_string must have both ssl-cert and ssl-key or neither".to_owned()),
+        };
+        let authority = path("ssl-ca");
+        let (verifies, falls_back) = match value("tls") {
+            "" | "false" | "0" if own.is_some() || authority.is_some() => {
+                return Err(
+                    "dsn_string has ssl-ca or ssl-cert, which take tls=true, skip-verify or preferred"
+                        .to_owned(),
+                );
+            }
+            "" | "false" | "0" => return Ok(None),
+            "preferred" => (false, true),
+            "skip-verify" => (false, false),
+            "true" | "1" => (true, false),
+            other => {
+                return Err(format!(
+                    "dsn_string has tls={other}, known are true, false, skip-verify and preferred"
+                ));
+            }
+        };
+        let falls_back = falls_back || is_true(value("allowFallbackToPlaintext"));
+        Ok(Some(Encryption { verifies, falls_back, authority, own }))
     }
 }
 
+/// Name and value.
+type Parameter = (String, String);
+
+/// Parameters that [`Encryption::of`] reads.
+const OF_ENCRYPTION: [&str; 5] = ["allowFallbackToPlaintext", "ssl-ca", "ssl-cert", "ssl-key", "tls"];
+
+fn is_true(value: &str) -> bool {
+    matches!(value, "true" | "1")
+}
+
 /// Parameters about the Go driver itself.
-const OF_THE_DRIVER: [&str; 22] = [
+const OF_THE_DRIVER: [&str; 21] = [
     "allowAllFiles",
-    "allowFallbackToPlaintext",
     "allowNativePasswords",
     "allowOldPasswords",
     "charset",
@@ -94,21 +151,24 @@ impl Dsn {
         let text_of = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let options = OptsBuilder::default().user(text_of(user)).pass(password).db_name(text_of(&database));
         let options = located(options, address).ok_or_else(fault)?;
-        let mut dsn = Dsn { options, encryption: Encryption::Never };
-        let mut variables = Vec::new();
+        let mut dsn = Dsn { options, encryption: None };
+        let (mut variables, mut of_encryption) = (Vec::new(), Vec::new());
         for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
             let (name, value) = parameter.split_once('=').ok_or_else(fault)?;
             let value = percent_decode_str(value).decode_utf8().map_err(|_| fault())?;
             match name {
-                "tls" => dsn.encryption = encryption(&value)?,
                 "allowCleartextPasswords" => {
-                    dsn.options = dsn.options.enable_cleartext_plugin(value == "true" || value == "1");
+                    dsn.options = dsn.options.enable_cleartext_plugin(is_true(&value));
+                }
+                _ if OF_ENCRYPTION.contains(&name) => {
+                    of_encryption.push((name.to_owned(), value.into_owned()))
                 }
                 _ if OF_THE_DRIVER.contains(&name) => {}
                 _ => variables.push(format!("SET {name} = {value}")),
             }
         }
         dsn.options = dsn.options.init(variables);
+        dsn.encryption = Encryption::of(&of_encryption)?;
         Ok(dsn)
     }
 }
@@ -136,23 +196,13 @@ fn located(options: OptsBuilder, address: &str) -> Option<OptsBuilder> {
     }
 }
 
-fn encryption(value: &str) -> Result<Encryption, String> {
-    match value {
-        "false" | "0" => Ok(Encryption::Never),
-        "preferred" => Ok(Encryption::Preferred),
-        "skip-verify" => Ok(Encryption::Unverified),
-        "true" | "1" => Ok(Encryption::Verified),
-        other => Err(format!("dsn_string has tls={other}, known are true, false, skip-verify and preferred")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use mysql_async::Opts;
 
     use super::{Dsn, Encryption};
 
-    fn read(text: &str) -> (Opts, Encryption) {
+    fn read(text: &str) -> (Opts, Option<Encryption>) {
         let dsn = Dsn::parse(text).unwrap();
         (dsn.options.into(), dsn.encryption)
     }
@@ -163,7 +213,10 @@ mod tests {
             read("u:p@ss:w/rd@tcp(db:3307)/events?tls=true&timeout=5s&time_zone=%27%2B00:00%27");
         assert_eq!((options.user(), options.pass()), (Some("u"), Some("p@ss:w/rd")));
         assert_eq!((options.ip_or_hostname(), options.tcp_port()), ("db", 3307));
-        assert_eq!((options.db_name(), encryption), (Some("events"), Encryption::Verified));
+        assert_eq!(
+            (options.db_name(), encryption),
+            (Some("events"), Some(Encryption { verifies: true, ..Encryption::default() }))
+        );
         assert_eq!(options.init(), ["SET time_zone = '+00:00'"]);
     }
 
@@ -171,7 +224,7 @@ mod tests {
     fn what_is_not_said_is_what_the_go_driver_takes() {
         let place = |text: &str| {
             let (options, encryption) = read(text);
-            assert_eq!(encryption, Encryption::Never);
+            assert_eq!(encryption, None);
             (options.ip_or_hostname().to_owned(), options.tcp_port())
         };
         assert_eq!(place("u:p@/events"), ("127.0.0.1".to_owned(), 3306));
@@ -179,6 +232,19 @@ mod tests {
         assert_eq!(place("u:p@tcp([::1]:3307)/events"), ("::1".to_owned(), 3307));
         assert_eq!(place("/events"), ("127.0.0.1".to_owned(), 3306));
         assert_eq!(read("u@unix(/run/mysqld.sock)/events").0.socket(), Some("/run/mysqld.sock"));
+    }
+
+    #[test]
+    fn a_certificate_and_whom_to_trust_are_said_as_to_mysqls_own_clients() {
+        let encryption = |parameters: &str| read(&format!("u@/events?{parameters}")).1;
+        let own = Some(("/c.pem".into(), "/k.pem".into()));
+        assert_eq!(
+            encryption("tls=true&ssl-ca=%2Fca.pem&ssl-cert=%2Fc.pem&ssl-key=%2Fk.pem"),
+            Some(Encryption { verifies: true, falls_back: false, authority: Some("/ca.pem".into()), own })
+        );
+        let falls_back = Some(Encryption { falls_back: true, ..Encryption::default() });
+        assert_eq!(encryption("tls=preferred"), falls_back);
+        assert_eq!(encryption("tls=skip-verify&allowFallbackToPlaintext=true"), falls_back);
     }
 
     #[test]
@@ -194,5 +260,8 @@ mod tests {
             told("u:geheim@/e?tls=own"),
             "dsn_string has tls=own, known are true, false, skip-verify and preferred"
         );
+        for parameters in ["tls=true&ssl-cert=c", "ssl-ca=ca", "tls=false&ssl-cert=c&ssl-key=k"] {
+            assert!(told(&format!("u:geheim@/e?{parameters}")).starts_with("dsn_string "), "{parameters}");
+        }
     }
 }

@@ -10,8 +10,11 @@
 //! | `verify-ca` | yes | signed by somebody trusted |
 //! | `verify-full` | yes | and for this host |
 //!
-//! `sslrootcert` names the roots to trust instead of the others; `sslcert` and `sslkey` name our own certificate.
+//! `sslrootcert` names the roots to trust instead of the others, `system` those that every target trusts, which asks
+//! for `verify-full`; `sslcert` and `sslkey` name our own certificate.
 //! That nothing said means `require` is the Go client's reading, which MinIO uses, and not libpq's `prefer`.
+//!
+//! As with the Go client the words of [`OF_THE_SESSION`] are parameters of each session; others are set by `options`.
 
 use std::path::PathBuf;
 
@@ -40,13 +43,14 @@ impl Connection {
             (words, rest.parse::<Config>())
         } else {
             let (words, rest): (Vec<_>, Vec<_>) =
-                words(text)?.into_iter().partition(|(word, _)| is_of_tls(word));
+                words(text)?.into_iter().partition(|(word, _)| is_ours(word));
             (words, rest.iter().map(quoted).collect::<String>().parse::<Config>())
         };
         let mut config = config.map_err(|error| format!("connection_string cannot be read: {error}"))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("localhost");
         }
+        begin_sessions(&mut config, &words);
         let (mode, tls) = tls(&words)?;
         config.ssl_mode(mode);
         Ok(Connection { config, tls })
@@ -55,21 +59,59 @@ impl Connection {
 
 type Word = (String, String);
 
-fn is_of_tls(word: &str) -> bool {
-    matches!(word, "sslmode" | "sslrootcert" | "sslcert" | "sslkey")
+/// Parameters of the server that stand as words of their own.
+const OF_THE_SESSION: [&str; 10] = [
+    "DateStyle",
+    "TimeZone",
+    "datestyle",
+    "idle_in_transaction_session_timeout",
+    "lock_timeout",
+    "role",
+    "search_path",
+    "synchronous_commit",
+    "timezone",
+    "work_mem",
+];
+
+/// What the session is called where `application_name` does not say.
+const FALLBACK_NAME: &str = "fallback_application_name";
+
+/// Whether a word is read here and not by the client library.
+fn is_ours(word: &str) -> bool {
+    let is_of_tls = matches!(word, "sslmode" | "sslrootcert" | "sslcert" | "sslkey");
+    is_of_tls || word == FALLBACK_NAME || OF_THE_SESSION.contains(&word)
 }
 
-/// The words about TLS of a URL's query, and the URL without them.
+/// Adds what each session begins with.
+fn begin_sessions(config: &mut Config, words: &[Word]) {
+    let mut options = config.get_options().unwrap_or_default().to_owned();
+    for (word, value) in words {
+        if OF_THE_SESSION.contains(&word.as_str()) {
+            let value = value.replace('\\', "\\\\").replace(' ', "\\ ");
+            options += &format!(" -c {word}={value}");
+        }
+    }
+    if !options.is_empty() {
+        config.options(options.trim_start());
+    }
+    if let Some((_, name)) = words.iter().rfind(|(word, _)| word == FALLBACK_NAME)
+        && config.get_application_name().is_none()
+    {
+        config.application_name(name);
+    }
+}
+
+/// The words of a URL's query that are read here, and the URL without them.
 fn of_url(url: &str) -> (Vec<Word>, String) {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    let (of_tls, rest): (Vec<&str>, Vec<&str>) =
-        pairs.partition(|pair| is_of_tls(pair.split('=').next().unwrap_or("")));
+    let (ours, rest): (Vec<&str>, Vec<&str>) =
+        pairs.partition(|pair| is_ours(pair.split('=').next().unwrap_or("")));
     let decoded = |pair: &str| {
         let (word, value) = pair.split_once('=').unwrap_or((pair, ""));
         (word.to_owned(), percent_decode_str(value).decode_utf8_lossy().into_owned())
     };
-    (of_tls.into_iter().map(decoded).collect(), format!("{base}?{}", rest.join("&")))
+    (ours.into_iter().map(decoded).collect(), format!("{base}?{}", rest.join("&")))
 }
 
 /// `word=value …`: a value may stand in single quotes, and a backslash takes the next character as it is.
@@ -108,8 +150,15 @@ fn quoted((word, value): &Word) -> String {
 fn tls(words: &[Word]) -> Result<(SslMode, Option<Tls>), String> {
     let value = |word: &str| words.iter().rfind(|(name, _)| name == word).map_or("", |(_, value)| value);
     let path = |word: &str| Some(value(word)).filter(|path| !path.is_empty()).map(PathBuf::from);
-    let authority = path("sslrootcert");
+    let is_system = value("sslrootcert") == "system";
+    let authority = path("sslrootcert").filter(|_| !is_system);
     let (mode, check) = match value("sslmode") {
+        "" | "verify-full" if is_system => (SslMode::Require, Check::All),
+        _ if is_system => {
+            return Err(
+                "connection_string has sslrootcert=system, which takes sslmode=verify-full".to_owned()
+            );
+        }
         "disable" => return Ok((SslMode::Disable, None)),
         "allow" | "prefer" => (SslMode::Prefer, Check::Nothing),
         "" | "require" if authority.is_none() => (SslMode::Require, Check::Nothing),
@@ -168,6 +217,24 @@ mod tests {
             Some(Tls { check: Check::All, authority: Some("/ca".into()), own })
         );
         assert_eq!(read("sslmode=verify-full").config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(
+            read("sslrootcert=system").tls,
+            Some(Tls { check: Check::All, authority: None, own: None })
+        );
+    }
+
+    #[test]
+    fn parameters_of_the_session_are_options_of_its_beginning() {
+        let texts = [
+            r"search_path='a b,c' options='-c work_mem=1MB' role=writer fallback_application_name=store",
+            "postgres://db?options=-c%20work_mem%3D1MB&search_path=a%20b,c&role=writer&fallback_application_name=store",
+        ];
+        for config in texts.map(|text| read(text).config) {
+            assert_eq!(config.get_options(), Some(r"-c work_mem=1MB -c search_path=a\ b,c -c role=writer"));
+            assert_eq!(config.get_application_name(), Some("store"));
+        }
+        let named = read("application_name=own fallback_application_name=store").config;
+        assert_eq!((named.get_application_name(), named.get_options()), (Some("own"), None));
     }
 
     #[test]
@@ -181,6 +248,7 @@ mod tests {
             told("postgres://u:geheim@db:x/events"),
             told("password=geheim sslmode=maybe"),
             told("password=geheim sslcert=/c"),
+            told("password=geheim sslrootcert=system sslmode=require"),
         ];
         assert!(all.iter().all(|text| text.starts_with("connection_string ")), "{all:?}");
         assert!(!all.iter().any(|text| text.contains("geheim")), "{all:?}");
