@@ -24,9 +24,7 @@ use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use crate::drive::{
-    AlignedBytes, BLOCK_BYTES, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space, is_full,
-};
+use crate::drive::{BLOCK_BYTES, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space, is_full};
 use crate::format::FORMAT_FILE;
 use crate::index::ordered::OrderedIndex;
 use crate::index::sorted::SortedIndex;
@@ -510,6 +508,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drive::AlignedBytes;
 
     #[test]
     fn a_second_opening_of_one_directory_is_refused_until_the_first_is_dropped() {
