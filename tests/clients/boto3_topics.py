@@ -6,6 +6,8 @@ The endpoint is an HTTP server in this process; it keeps what it is sent.
 
 import http.server
 import json
+import os
+import subprocess
 import threading
 
 import boto3
@@ -52,8 +54,8 @@ def rules():
     return s3.get_bucket_notification_configuration(Bucket=BUCKET).get("TopicConfigurations", [])
 
 
-def put_rule(name, *filters):
-    rule = {"Id": name, "TopicArn": ARN, "Events": ["s3:ObjectCreated:*"]}
+def put_rule(name, *filters, arn=ARN):
+    rule = {"Id": name, "TopicArn": arn, "Events": ["s3:ObjectCreated:*"]}
     if filters:
         rule["Filter"] = {"Key": {"FilterRules": [{"Name": name, "Value": value} for name, value in filters]}}
     s3.put_bucket_notification_configuration(
@@ -131,6 +133,60 @@ def a_topic_that_is_deleted_tells_nothing_and_its_rules_hide():
     s3.put_bucket_notification_configuration(Bucket=BUCKET, NotificationConfiguration={})
 
 
+def events(*arguments):
+    """The lines that `tidings events` prints."""
+    keys = {"TIDINGS_ENDPOINT": ENDPOINT, "TIDINGS_ACCESS_KEY": ACCESS_KEY, "TIDINGS_SECRET_KEY": SECRET_KEY}
+    command = [os.environ["TIDINGS_BIN"], "events", "--json", *arguments]
+    printed = subprocess.run(command, env={**os.environ, **keys}, check=True, capture_output=True, text=True).stdout
+    return printed.splitlines()
+
+
+def dead_letters():
+    return [json.loads(line) for line in events("dead", "list", "--target", "away:topic")]
+
+
+def dropped():
+    """Records that the topic whose endpoint is away will never be told."""
+    targets = [json.loads(line) for line in events("lag")]
+    return sum(target["dropped"] for target in targets if target["target"] == "away:topic")
+
+
+def away(**attributes):
+    """A topic whose endpoint is away, and a rule that names it."""
+    heard.clear()
+    arn = sns.create_topic(Name="away", Attributes={"push-endpoint": "http://127.0.0.1:9/away", **attributes})["TopicArn"]
+    put_rule("away", arn=arn)
+    return arn
+
+
+def comes_back(arn):
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="push-endpoint", AttributeValue=PUSH)
+
+
+def a_record_over_its_retries_is_a_dead_letter_and_can_be_sent_again():
+    arn = away(max_retries="2", retry_sleep_duration="0")
+    s3.put_object(Bucket=BUCKET, Key="given-up", Body=b"x")
+    letter = until("the dead letter", 20, dead_letters)[0]
+    equal("its tries", 3, letter["tries"])
+    comes_back(arn)
+    s3.put_object(Bucket=BUCKET, Key="after", Body=b"x")
+    until("what came after", 20, lambda: heard)
+    events("dead", "resend", "--target", "away:topic", "--all")
+    equal("what arrived", ["after", "given-up"], [record["s3"]["object"]["key"] for record in records()])
+    sns.delete_topic(TopicArn=arn)
+
+
+def what_is_too_old_goes_and_the_endpoint_is_told_how_much():
+    arn = away(time_to_live="1")
+    for key in ("old", "older"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    until("both to be dropped", 20, lambda: dropped() == 2)
+    comes_back(arn)
+    gap = until("the gap", 20, lambda: records())[0]
+    equal("the gap", ("tidings:Gap", BUCKET, 2), (gap["eventName"], gap["bucket"], gap["count"]))
+    sns.delete_topic(TopicArn=arn)
+
+
 if __name__ == "__main__":
     run(
         a_topic_is_created_and_shown,
@@ -139,4 +195,6 @@ if __name__ == "__main__":
         rules_are_merged_by_their_id,
         an_attribute_that_changes_is_in_force_at_once,
         a_topic_that_is_deleted_tells_nothing_and_its_rules_hide,
+        a_record_over_its_retries_is_a_dead_letter_and_can_be_sent_again,
+        what_is_too_old_goes_and_the_endpoint_is_told_how_much,
     )
