@@ -151,6 +151,28 @@ async fn a_paused_target_waits_over_a_restart_is_resumed_and_is_sent_the_past_ag
 }
 
 #[tokio::test]
+async fn a_replay_by_the_rules_of_now_tells_what_happened_before_there_was_one() {
+    let sink = Sink::start().await;
+    let server = telling(&sink).await;
+    let client = server.client();
+    client.create_bucket("older").await;
+    client.put("/older/a", "x").await.expect_success("put");
+    client.put("/album/b", "x").await.expect_success("put");
+    sink.received(1).await;
+    let announced = client.announce("older", &["s3:ObjectCreated:*"], &[], "arn:minio:sqs::1:webhook").await;
+    announced.expect_success("announce");
+
+    let replay = ["replay", "--target", "1:webhook", "--from", "1h", "--rules"];
+    said(&server, &[&replay[..], &["now"]].concat()).await;
+    let told = sink.received(3).await;
+    let mut keys: Vec<String> = told[1..].iter().map(|delivery| delivery.text("/Key")).collect();
+    keys.sort();
+    assert_eq!(keys, ["album/b", "older/a"]);
+    let (status, refused) = run_to_end(events(&server, &[&replay[..], &["tomorrow"]].concat())).await;
+    assert!(!status.success() && refused.contains("then, now"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_record_that_a_webhook_refuses_becomes_a_dead_letter_that_is_shown_sent_again_and_gone() {
     let sink = Sink::start().await;
     sink.refuse(Some("album/poison"));

@@ -11,7 +11,8 @@ use tidings_store as store;
 
 use crate::health::Health;
 use crate::notifier::Notifier;
-use crate::running::Running;
+use crate::rules_of_now::RulesOfNow;
+use crate::running::{Launch, Running};
 use crate::target::TargetId;
 
 /// Nanoseconds in a millisecond: sequences are nanoseconds since 1970, or later where the clock stood.
@@ -24,6 +25,17 @@ pub enum ReplayFrom {
     Time(u64),
     /// With this change.
     Sequence(Sequence),
+}
+
+/// By which rules a replay finds what it sends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplayBy {
+    /// Those of then: what named the target when it happened.
+    #[default]
+    RulesOfThen,
+    /// Those of now: what would name it today. A restart and new settings of the target end it: what is left is then
+    /// sent by the rules of then.
+    RulesOfNow,
 }
 
 /// What a replay will send.
@@ -125,14 +137,19 @@ impl Notifier {
         Ok(())
     }
 
-    /// Sends a target again what named it from a place on. Its cursors move back to that place, never forward.
+    /// Sends a target again what named it from a place on, or what names it by the rules of now. Its cursors move back to that place, never forward.
     ///
     /// The future must be driven to its end: dropped halfway it leaves the target stopped until settings are applied.
     ///
     /// # Errors
     ///
     /// `NoSuchTarget`, and what the store says; cursors of some partitions may have moved then.
-    pub async fn replay(&self, target: &str, from: ReplayFrom) -> Result<Replayed, ControlError> {
+    pub async fn replay(
+        &self,
+        target: &str,
+        from: ReplayFrom,
+        by: ReplayBy,
+    ) -> Result<Replayed, ControlError> {
         let store = self.started()?;
         let first = match from {
             ReplayFrom::Time(time_ms) => Sequence(time_ms.saturating_mul(MS_NS)),
@@ -144,9 +161,18 @@ impl Notifier {
         let running = targets.remove(&id).expect("the target was found just now");
         let (settings, health) = (running.settings.clone(), Arc::clone(&running.health));
         running.stop().await;
-        let moved = rewind(&store, target, before).await;
+        let rules = match by {
+            ReplayBy::RulesOfThen => Ok(None),
+            ReplayBy::RulesOfNow => RulesOfNow::until_now(&store, &self.rules, target).await.map(Some),
+        };
+        let moved = match &rules {
+            Ok(_) => rewind(&store, target, before).await,
+            Err(error) => Err(ControlError::Store(error.clone())),
+        };
+        let rules_of_now = rules.ok().flatten().map(Arc::new);
         // Also after a failure: it goes on where it stands.
-        targets.insert(id, self.launch(&store).run(settings, health).await);
+        let launch = Launch { rules_of_now, ..self.launch(&store) };
+        targets.insert(id, launch.run(settings, health).await);
         let replayed = moved?;
         tracing::info!(target_id = target, from = %first.to_sequencer(), "the target is sent the past again");
         Ok(replayed)
@@ -191,7 +217,7 @@ mod tests {
     use store::{Clock, PartitionId, Sequence};
     use tidings_store as store;
 
-    use super::{ControlError, ReplayFrom};
+    use super::{ControlError, ReplayBy, ReplayFrom};
     use crate::testing::memory::{MemoryTarget, Mood};
     use crate::testing::scene::{Scene, by_key, keys, settings, told, within};
 
@@ -278,7 +304,8 @@ mod tests {
         let owed = scene.owed("1").await;
         let from = Sequence::from_sequencer(&owed[1].1).unwrap();
 
-        let replayed = scene.notifier.replay(TARGET, ReplayFrom::Sequence(from)).await.unwrap();
+        let replayed =
+            scene.notifier.replay(TARGET, ReplayFrom::Sequence(from), ReplayBy::default()).await.unwrap();
         within(target.wait_for(7)).await;
         scene.caught_up("1").await;
 
@@ -296,7 +323,7 @@ mod tests {
         scene.put("b").await;
         scene.caught_up("1").await;
 
-        scene.notifier.replay(TARGET, ReplayFrom::Time(now_ms)).await.unwrap();
+        scene.notifier.replay(TARGET, ReplayFrom::Time(now_ms), ReplayBy::default()).await.unwrap();
         within(target.wait_for(3)).await;
         scene.caught_up("1").await;
         assert_eq!(keys(&target.received()), ["album/a", "album/b", "album/b"]);
@@ -311,7 +338,10 @@ mod tests {
         within(target.wait_for_tries(1)).await;
 
         let newest = scene.store.newest(PartitionId(0));
-        let replayed = scene.notifier.replay(TARGET, ReplayFrom::Sequence(Sequence(newest.0 + 1))).await;
+        let replayed = scene
+            .notifier
+            .replay(TARGET, ReplayFrom::Sequence(Sequence(newest.0 + 1)), ReplayBy::default())
+            .await;
         assert_eq!(replayed.unwrap().begins, []);
         target.set(Mood::Well);
         within(target.wait_for(2)).await;
@@ -324,7 +354,7 @@ mod tests {
         scene.put_all(&["a", "b"]).await;
         scene.caught_up("1").await;
         target.set(Mood::Blocked);
-        scene.notifier.replay(TARGET, ReplayFrom::Time(0)).await.unwrap();
+        scene.notifier.replay(TARGET, ReplayFrom::Time(0), ReplayBy::default()).await.unwrap();
         // The first server hangs for ever with what it has under way.
         let after = MemoryTarget::default();
         let second = Scene::over(scene.engine.clone(), &[("1", &after)]).await;
@@ -338,6 +368,9 @@ mod tests {
         let scene = Scene::new(&[]).await;
         let unknown = ControlError::NoSuchTarget { target: TARGET.to_owned() };
         assert_eq!(scene.notifier.pause(TARGET).await, Err(unknown.clone()));
-        assert_eq!(scene.notifier.replay(TARGET, ReplayFrom::Time(0)).await, Err(unknown));
+        assert_eq!(
+            scene.notifier.replay(TARGET, ReplayFrom::Time(0), ReplayBy::default()).await,
+            Err(unknown)
+        );
     }
 }

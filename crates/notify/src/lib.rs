@@ -35,6 +35,7 @@ mod relay;
 pub mod resync;
 pub mod retries;
 pub mod rule;
+mod rules_of_now;
 mod running;
 pub mod target;
 mod targets;
@@ -47,7 +48,7 @@ mod topic_rule;
 mod window;
 
 pub use arn::Arn;
-pub use control::{ControlError, ReplayFrom, Replayed};
+pub use control::{ControlError, ReplayBy, ReplayFrom, Replayed};
 pub use dead::Resent;
 pub use event::Event;
 pub use listen::{ListenFilter, Listener};

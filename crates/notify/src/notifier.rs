@@ -63,7 +63,7 @@ pub struct Notifier {
     pub(crate) clock: Arc<dyn Clock>,
     /// Set by [`Notifier::start`]. The store holds the notifier too; [`Notifier::shutdown`] parts them.
     pub(crate) store: ArcSwapOption<Store>,
-    pub(crate) rules: RuleCache,
+    pub(crate) rules: Arc<RuleCache>,
     /// Targets (`id:type`) that changes name, by partition.
     pub(crate) live: Arc<ArcSwap<Live>>,
     /// Targets (`id:type`) for which nothing more may wait, by partition.
@@ -97,7 +97,7 @@ impl Notifier {
             identity: Arc::new(identity),
             clock,
             store: ArcSwapOption::empty(),
-            rules: RuleCache::default(),
+            rules: Arc::default(),
             live: Arc::default(),
             full: Arc::default(),
             listeners: ArcSwap::default(),
@@ -193,6 +193,7 @@ impl Notifier {
             full: Arc::clone(&self.full),
             commits: self.commits.subscribe(),
             make: Arc::clone(&self.make),
+            rules_of_now: None,
         }
     }
 

@@ -56,6 +56,7 @@ use crate::relay::batch::Batch;
 use crate::relay::outcome::Settled;
 use crate::relay::overflow::OpenGap;
 use crate::retries::Retries;
+use crate::rules_of_now::RulesOfNow;
 use crate::running::Held;
 use crate::target::Target;
 use crate::window::{Window, change_bytes};
@@ -91,6 +92,8 @@ pub(crate) struct Relay {
     pub(crate) commits: watch::Receiver<u64>,
     pub(crate) held: watch::Receiver<Held>,
     pub(crate) stop: CancellationToken,
+    /// Who decides of what happened before a replay by the rules of now; the changes themselves otherwise.
+    pub(crate) rules_of_now: Option<Arc<RulesOfNow>>,
 }
 
 /// A relay at work.
@@ -136,6 +139,14 @@ struct Ahead {
 }
 
 impl Relay {
+    /// A change as the target is told of it; `None` when it is not.
+    fn own(&self, change: Change) -> Option<Change> {
+        match &self.rules_of_now {
+            Some(rules) => rules.told(self.partition, &self.name, change),
+            None => change.targets.contains(&self.name).then_some(change),
+        }
+    }
+
     /// Delivers until it is told to stop, beginning after `cursor`.
     pub(crate) async fn run(self, cursor: Sequence, gaps: Vec<(BucketName, Gap)>) {
         let mut course = Course {
@@ -217,8 +228,8 @@ impl Course {
         let is_filling = self.has_room();
         for change in changes {
             let sequence = change.sequence;
-            let is_own = change.targets.contains(&self.relay.name);
-            let bytes = if is_own { change_bytes(&change) } else { 0 };
+            let own = self.relay.own(change);
+            let (is_own, bytes) = (own.is_some(), own.as_ref().map_or(0, change_bytes));
             if is_filling && sequence <= self.ahead.to {
                 self.ahead.changes = self.ahead.changes.saturating_sub(u64::from(is_own));
                 self.ahead.bytes = self.ahead.bytes.saturating_sub(bytes);
@@ -227,10 +238,10 @@ impl Course {
                 self.ahead.bytes += bytes;
             }
             self.ahead.to = self.ahead.to.max(sequence);
-            match (is_filling, is_own) {
-                (true, true) => self.window.push(change),
-                (true, false) => self.window.pass(sequence),
-                (false, _) => {}
+            match own {
+                Some(change) if is_filling => self.window.push(change),
+                None if is_filling => self.window.pass(sequence),
+                _ => {}
             }
         }
     }

@@ -20,6 +20,7 @@ use crate::health::Health;
 use crate::notifier::{Live, ServerIdentity};
 use crate::relay::Relay;
 use crate::retries::Retries;
+use crate::rules_of_now::RulesOfNow;
 use crate::target::{MadeTarget, Surroundings, Target, TargetReport, TargetSettings, target_kind};
 use crate::topic;
 
@@ -110,6 +111,8 @@ pub(crate) struct Launch {
     pub(crate) full: Arc<ArcSwap<Live>>,
     pub(crate) commits: watch::Receiver<u64>,
     pub(crate) make: Arc<MakeTarget>,
+    /// Set for a replay by them.
+    pub(crate) rules_of_now: Option<Arc<RulesOfNow>>,
 }
 
 impl Launch {
@@ -195,7 +198,7 @@ impl Launch {
                 }
             }
         };
-        let Launch { store, server, full, commits, .. } = self;
+        let Launch { store, server, full, commits, rules_of_now, .. } = self;
         let bounds = bounds.in_set_of(store.total_bytes(partition));
         let relay = Relay {
             store,
@@ -210,6 +213,7 @@ impl Launch {
             commits,
             held,
             stop,
+            rules_of_now,
         };
         relay.run(cursor, gaps).await;
     }

@@ -84,6 +84,9 @@ pub enum EventsCommand {
         /// Begin here: a time (2026-11-21T07:46:15Z), a while ago (10m, 2h, 1d), the sequencer of an event
         #[arg(long, value_name = "PLACE")]
         from: String,
+        /// Send what named the target then, or what names it by the rules of now
+        #[arg(long, value_name = "then|now", value_parser = ["then", "now"], default_value = "then")]
+        rules: String,
     },
     /// Have a target that keeps an entry per object rebuild its entries from a bucket as it is now
     Resync {

@@ -38,7 +38,9 @@ pub fn run(command: &EventsCommand, remote: &Remote, environment: &Variables, js
                 EventsCommand::Lag => lag::tell(&client, json).await,
                 EventsCommand::Pause(of) => set_paused(&client, "pause", &of.target, json).await,
                 EventsCommand::Resume(of) => set_paused(&client, "resume", &of.target, json).await,
-                EventsCommand::Replay { of, from } => replay(&client, &of.target, from, json).await,
+                EventsCommand::Replay { of, from, rules } => {
+                    replay(&client, &of.target, from, rules, json).await
+                }
                 EventsCommand::Resync { of, bucket } => resync::run(&client, &of.target, bucket, json).await,
                 EventsCommand::Dead { command } => dead::run(&client, command, json).await,
             }
@@ -79,15 +81,19 @@ async fn set_paused(client: &Client, call: &str, target: &str, json: bool) -> Re
     Ok(())
 }
 
-async fn replay(client: &Client, target: &str, from: &str, json: bool) -> Result<(), String> {
+async fn replay(client: &Client, target: &str, from: &str, rules: &str, json: bool) -> Result<(), String> {
     let place = Place::parse(from, SystemClock.now_ms())?;
     let (name, value) = match &place {
         Place::Time(time_ms) => ("time_ms", time_ms.to_string()),
         Place::Sequencer(sequencer) => ("sequencer", sequencer.clone()),
     };
-    let said = ask(client, Method::POST, "replay", &[("target", target), (name, &value)]).await?;
+    let said =
+        ask(client, Method::POST, "replay", &[("target", target), (name, &value), ("rules", rules)]).await?;
     match said["begins"].as_str() {
         _ if json => say(&said),
+        Some(begins) if rules == "now" => {
+            say(format_args!("{target} is sent what the rules of now tell it from {begins} on."));
+        }
         Some(begins) => say(format_args!("{target} is sent again what named it from {begins} on.")),
         None => say(format_args!("Nothing has happened since: {target} goes on with what is new.")),
     }

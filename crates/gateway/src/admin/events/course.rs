@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 use serde_json::json;
 
-use notify::ReplayFrom;
+use notify::{ReplayBy, ReplayFrom};
 use s3::{ErrorCode, Refusal};
 use tidings_notify as notify;
 use tidings_s3 as s3;
@@ -45,12 +45,23 @@ async fn set_paused(gateway: &Gateway, request: &AdminRequest, is_paused: bool) 
 
 async fn replay(gateway: &Gateway, request: &AdminRequest) -> Result<Answer, Refusal> {
     let (notifier, target) = (Arc::clone(&gateway.setup.notifier), target(request)?);
-    let from = from(request)?;
-    let replayed = gateway.to_the_end(async move { notifier.replay(&target, from).await });
+    let (from, by) = (from(request)?, by(request)?);
+    let replayed = gateway.to_the_end(async move { notifier.replay(&target, from, by).await });
     let replayed = replayed.await.map_err(|error| refusal(&error))?;
     // What is oldest of all sets: what a person asked for is one place.
     let begins = replayed.begins.iter().map(|&(_, sequence)| sequence).min();
     Ok(Answer::Json(json!({ "begins": begins.map(|sequence| sequence.to_sequencer()) })))
+}
+
+fn by(request: &AdminRequest) -> Result<ReplayBy, Refusal> {
+    match request.query("rules") {
+        "" | "then" => Ok(ReplayBy::RulesOfThen),
+        "now" => Ok(ReplayBy::RulesOfNow),
+        other => {
+            let reason = format!("rules is {other}, a replay goes by the rules of then or of now.");
+            Err(Refusal::with(ErrorCode::InvalidArgument, reason))
+        }
+    }
 }
 
 fn from(request: &AdminRequest) -> Result<ReplayFrom, Refusal> {

@@ -5,7 +5,7 @@
 //! | `GET /events/targets` | every target with its lag |
 //! | `POST /events/pause?target=` | nothing |
 //! | `POST /events/resume?target=` | nothing |
-//! | `POST /events/replay?target=&sequencer=` or `&time_ms=` | where it begins |
+//! | `POST /events/replay?target=&rules=&sequencer=` or `&time_ms=` | where it begins |
 //! | `POST /events/resync?target=&bucket=` | lines: how far it is, at the end how many objects it was told of |
 //! | `GET /events/dead?target=&after=&limit=` | dead letters |
 //! | `GET /events/dead/letter?target=&sequencer=` | one of them with its record |
