@@ -10,6 +10,7 @@ CLIENT_WORKFLOWS=(
     "bad_input            $SERVED python3 tests/clients/bad_input.py"
     "boto3_basics         $SERVED "'$TIDINGS_PYTHON_AWS tests/clients/boto3_basics.py'
     "boto3_topics         $SERVED "'$TIDINGS_PYTHON_AWS tests/clients/boto3_topics.py'
+    "boto3_topic_secrets  $SERVED --tls "'$TIDINGS_PYTHON_AWS tests/clients/boto3_topic_secrets.py'
     "awscli_basics        $SERVED tests/clients/awscli_basics.sh"
     "minio_py_5           $SERVED "'$TIDINGS_PYTHON_MINIO_5 tests/clients/minio_py_basics.py'
     "minio_py_7           $SERVED "'$TIDINGS_PYTHON_MINIO_7 tests/clients/minio_py_basics.py'
