@@ -118,8 +118,8 @@ impl DirectoryDrive {
         Ok(folder)
     }
 
-    /// Gives a file its size where the file system allocates nothing: slower, and without the promise of space. So there
-    /// must be some for all segments that may be made and not yet written.
+    /// Gives a file its size where the file system allocates nothing: slower, and without the promise of space. So
+    /// there must be some for all segments that may be made and not yet written.
     fn make_sparse(&self, file: &File, size_bytes: u64) -> io::Result<()> {
         if self.space()?.free_bytes < size_bytes.saturating_mul(SPARSE_SEGMENTS) {
             return Err(io::ErrorKind::StorageFull.into());

@@ -302,8 +302,8 @@ fn line_up_alone(given: &Vec<Given>) -> Result<Lineup, OpenError> {
     Ok(Lineup { sets: line_up(std::slice::from_ref(given))?, place: 0 })
 }
 
-/// Opens the directories of a set behind those of the sets before it; none is made. One that hangs is as one that is not
-/// there.
+/// Opens the directories of a set behind those of the sets before it; none is made. One that hangs is as one that is
+/// not there.
 pub(crate) fn open_directories(paths: &[PathBuf], given: &mut Vec<Given>) -> Result<(), OpenError> {
     let open = |path: PathBuf| Ok((path.canonicalize().ok(), DirectoryDrive::open(&path)));
     let opened = errand::run_on_each(paths.to_vec(), OPEN_MAX, open);

@@ -212,7 +212,8 @@ impl Member {
         self.space().free_bytes.saturating_sub(reserve)
     }
 
-    /// Fails for want of space unless so many bytes can be taken of `drive`, which is this one, and the reserve is left.
+    /// Fails for want of space unless so many bytes can be taken of `drive`, which is this one, and the reserve is
+    /// left.
     pub(crate) fn check_room(&self, drive: &dyn Drive, bytes: u64) -> io::Result<()> {
         let is_short = self.reserve_bytes > 0
             && drive.keeps_indexes()

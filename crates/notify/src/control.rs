@@ -1,5 +1,5 @@
-//! What an operator does with a target at work: pause it, resume it, send it the past again. Sending it a bucket as it is
-//! now is in `resync`.
+//! What an operator does with a target at work: pause it, resume it, send it the past again. Sending it a bucket as it
+//! is now is in `resync`.
 //!
 //! A pause is a row of the store: a restart and new settings keep it. A replay moves the target's cursor back, which
 //! is the whole of it: what named the target is read, bounded and delivered in order per key like anything that waits.
@@ -137,7 +137,8 @@ impl Notifier {
         Ok(())
     }
 
-    /// Sends a target again what named it from a place on, or what names it by the rules of now. Its cursors move back to that place, never forward.
+    /// Sends a target again what named it from a place on, or what names it by the rules of now. Its cursors move back
+    /// to that place, never forward.
     ///
     /// The future must be driven to its end: dropped halfway it leaves the target stopped until settings are applied.
     ///

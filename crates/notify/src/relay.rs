@@ -18,10 +18,10 @@
 //!
 //! For each relay [`WINDOW_CHANGES_MAX`](crate::window::WINDOW_CHANGES_MAX) changes in memory, the target's
 //! `in_flight_max` deliveries under way, one while the target is sick. A delivery is a batch: what is due when there is
-//! room for one more, at most the target's `batch_max` records of as many keys, and none after the one that brings their
-//! bodies to [`BATCH_BYTES`]; of a sick target, one. Nothing ever waits for a batch to fill. What waits beyond that
-//! stays in the change log. It is counted there: the relay reads on to the log's end, once, and forgets all but the
-//! sums. When more waits than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
+//! room for one more, at most the target's `batch_max` records of as many keys, and none after the one that brings
+//! their bodies to [`BATCH_BYTES`]; of a sick target, one. Nothing ever waits for a batch to fill. What waits beyond
+//! that stays in the change log. It is counted there: the relay reads on to the log's end, once, and forgets all but
+//! the sums. When more waits than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`, `retries`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.

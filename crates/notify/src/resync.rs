@@ -4,14 +4,14 @@
 //! meanwhile, those of other buckets go on. What happened while they waited is delivered behind it in its own order, so
 //! an entry may show an older state for a moment and shows the newest when the target has caught up.
 //!
-//! An object is told as it is now, by the rules as they are now: with the sequencer and the time of the change that made
-//! it, and without its caller, who is not kept.
+//! An object is told as it is now, by the rules as they are now: with the sequencer and the time of the change that
+//! made it, and without its caller, who is not kept.
 //!
 //! # Bounds
 //!
-//! One page of [`PAGE_OBJECTS`] objects in memory. A target that is away for [`PATIENCE`] ends it, and so do new settings
-//! of the target and the end of the server: what is in the target then is a part of the bucket. To begin again is right
-//! at any time.
+//! One page of [`PAGE_OBJECTS`] objects in memory. A target that is away for [`PATIENCE`] ends it, and so do new
+//! settings of the target and the end of the server: what is in the target then is a part of the bucket. To begin again
+//! is right at any time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A replay by the rules of now: what happened before it was asked for goes to a target by the rules that each bucket has
-//! now, whatever they were then.
+//! A replay by the rules of now: what happened before it was asked for goes to a target by the rules that each bucket
+//! has now, whatever they were then.
 //!
 //! What waited for the target when the replay began is owed to it by the rules of then too, and comes in its place. The
 //! order per key is that of every replay. How far it is stands in the target's cursor; by which rules does not: new

@@ -47,7 +47,7 @@ pub struct Store {
     newest: BTreeMap<PartitionId, AtomicU64>,
     /// Shared by whoever moves a cursor forward, alone for whoever moves one back: what a commit says that every target
     /// has acknowledged is true then when it is durable.
-    pub(crate) cursors: tokio::sync::RwLock<()>,
+    pub(crate) cursors: async_lock::RwLock<()>,
     pub(crate) abandoned: Arc<Abandoned>,
 }
 
@@ -91,7 +91,7 @@ impl Store {
             buckets: RwLock::new(buckets),
             bucket_writes: Mutex::default(),
             newest,
-            cursors: tokio::sync::RwLock::default(),
+            cursors: async_lock::RwLock::default(),
             abandoned: Arc::default(),
         })
     }

@@ -4,8 +4,8 @@
 //! pieces between flushes: a key that a flush wrote or removed meanwhile is newer than the one it would be filled
 //! with, which a mark remembers for removed keys. It counts when it is full.
 //!
-//! A flush is begun when its drive has space for it. Until then the copy waits and is read as it is: to run out of space
-//! in the midst of it would cost the copy, and both of them on drives that are full.
+//! A flush is begun when its drive has space for it. Until then the copy waits and is read as it is: to run out of
+//! space in the midst of it would cost the copy, and both of them on drives that are full.
 //!
 //! Bounds: a copy that takes longer than [`FLUSH_MAX`] for a flush is out, and so is one that is asked for something
 //! and takes longer than [`super::lookup::ANSWER_MAX`]. One flush waits at a copy, which [`super::Index`] sees to. How

@@ -13,9 +13,9 @@
 //! 2. No thread that others wait for waits for a copy without a deadline; a copy that errs or is late is out, and
 //!    another drive takes over. Losing both costs a rebuild from the journal, during which nothing is answered.
 //!
-//! Bounds: the memtable of at most [`MEMTABLE_BYTES`], twice that while the one before is written; then commits wait. While a
-//! drive has no space for its copy, those that take space are refused before. Without a drive that can hold a copy
-//! (drives in memory) everything is in memory.
+//! Bounds: the memtable of at most [`MEMTABLE_BYTES`], twice that while the one before is written; then commits wait.
+//! While a drive has no space for its copy, those that take space are refused before. Without a drive that can hold a
+//! copy (drives in memory) everything is in memory.
 //!
 //! Here is what batches mean. The parts: [`memtable`], [`copies`] over [`ordered`] and [`rows`], [`lookup`] and
 //! [`page`] for those who ask, [`checkpoint`] for when what is written, [`recent`].
@@ -60,7 +60,8 @@ pub use retention::Retention;
 pub(crate) use retention::oldest;
 pub(crate) use statement::Statement;
 
-/// Largest size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000 keys.
+/// Largest size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000
+/// keys.
 pub(crate) const MEMTABLE_BYTES: usize = 32 << 20;
 
 /// The smallest: 256 KiB.

@@ -1,5 +1,5 @@
-//! Drives without space: wherever it runs out, that is no fault of the drive. Nothing goes out, nothing is lost, and what
-//! waited for space is done when there is some.
+//! Drives without space: wherever it runs out, that is no fault of the drive. Nothing goes out, nothing is lost, and
+//! what waited for space is done when there is some.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -71,8 +71,8 @@ async fn a_shard_that_a_full_drive_has_no_space_for_is_repaired_when_it_has_some
     assert!(engine.heal_report().damages_repaired > 0);
 }
 
-/// Rule 14. A set that is full is started again as full as it was: it is read, takes deletes, and then puts in the space
-/// that they gave back.
+/// Rule 14. A set that is full is started again as full as it was: it is read, takes deletes, and then puts in the
+/// space that they gave back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_set_that_is_started_again_takes_deletes_and_then_puts() {
     let limit = |drives: &[FaultyDrive]| drives.iter().for_each(|drive| drive.limit(20 * SMALL_BYTES));

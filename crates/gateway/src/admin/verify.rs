@@ -7,8 +7,8 @@
 //! # Bounds
 //!
 //! One verification at a time; another is refused with 409. Where too many lines wait for the client (see `lines`) the
-//! reading waits too, and ends when none was taken for [`PATIENCE`]. It ends as well when the client goes away, within a
-//! mebibyte of reading, and when the server stops.
+//! reading waits too, and ends when none was taken for [`PATIENCE`]. It ends as well when the client goes away, within
+//! a mebibyte of reading, and when the server stops.
 
 use std::sync::Arc;
 use std::time::Duration;

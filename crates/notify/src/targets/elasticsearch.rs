@@ -2,8 +2,8 @@
 //!
 //! One `_bulk` request a batch, many at once. The server tells of each record what became of it. It counts as delivered
 //! when it is stored, which is when the server's translog is synced, unless the index says otherwise. A document can be
-//! searched for after the index's next refresh, a second by default. A request that is too long for the server, or whose
-//! answer is too long for us, is halved.
+//! searched for after the index's next refresh, a second by default. A request that is too long for the server, or
+//! whose answer is too long for us, is halved.
 //!
 //! The first contact asks the server for its version and makes the index when there is none of that name, nor an alias
 //! or a data stream; so does the first one after an index or the connection was lost.

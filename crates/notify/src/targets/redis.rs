@@ -2,8 +2,8 @@
 //!
 //! One connection carries all that is under way: commands are written one behind the other and answered in that
 //! order, so none waits for the answer to another. A command carries any number of records: a batch is one `RPUSH`, or
-//! one `HSET` for what it sets and one `HDEL` for what it removes. A record counts as delivered when Redis answered its command;
-//! whether it outlives a crash of Redis is a matter of that server's `appendfsync`.
+//! one `HSET` for what it sets and one `HDEL` for what it removes. A record counts as delivered when Redis answered its
+//! command; whether it outlives a crash of Redis is a matter of that server's `appendfsync`.
 //!
 //! A key that holds another type than the format needs makes the target unusable until it is gone; that is found
 //! out when connecting and told by every command after.

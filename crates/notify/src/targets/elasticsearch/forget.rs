@@ -1,8 +1,8 @@
 //! Forgetting a bucket in an index whose documents are objects.
 //!
 //! The id of a document is a hash, and what an index can search for is a matter of its mapping. So all documents are
-//! gone through in pages, of each no more than the name of its bucket, and those of the bucket are removed by their ids.
-//! One that says nothing of a bucket stays. An index that keeps no `_source` says nothing of any.
+//! gone through in pages, of each no more than the name of its bucket, and those of the bucket are removed by their
+//! ids. One that says nothing of a bucket stays. An index that keeps no `_source` says nothing of any.
 
 use reqwest::Method;
 use serde_json::{Value, json};
