@@ -68,7 +68,7 @@ async fn a_shard_that_a_full_drive_has_no_space_for_is_repaired_when_it_has_some
 
     drives[1].refuse_new_files(None);
     wait_until(|| drives[1].files().contains(&shard)).await;
-    assert!(engine.heal_report().damages_repaired > 0);
+    wait_until(|| engine.heal_report().damages_repaired > 0).await;
 }
 
 /// Rule 14. A set that is full is started again as full as it was: it is read, takes deletes, and then puts in the

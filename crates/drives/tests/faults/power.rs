@@ -123,6 +123,36 @@ async fn power_lost_again_at_any_step_of_the_recovery_changes_nothing_of_that() 
     }
 }
 
+/// The same with segments of a few frames, of which some were sealed, compacted and retired before the first cut: the
+/// second one comes at every third step of the recovery and of what compaction does then.
+#[tokio::test(flavor = "multi_thread")]
+async fn power_lost_again_while_a_compacted_journal_is_recovered_brings_nothing_back_and_loses_nothing() {
+    for first_cut in [70, 85, 100] {
+        let first = Power::losing_power_after(first_cut, first_cut);
+        let drives = FaultyDrive::machine(4, &first);
+        let acknowledged = run_small(&open_sized(&drives, 128 << 10).unwrap()).await;
+        assert!(first.was_lost(), "{first_cut} steps are more than the run has");
+        for cut in (0..).step_by(3) {
+            let again = Power::losing_power_after(cut, cut + first_cut);
+            let found: Vec<FaultyDrive> = drives.iter().map(|drive| drive.restarted(&again)).collect();
+            let mut after = 0;
+            if let Ok(engine) = open_sized(&found, 128 << 10) {
+                while after < 4 && put(&engine, "after", body(40_000, after)).await.is_ok() {
+                    after += 1;
+                }
+            }
+            let finished = !again.was_lost();
+            let engine = open_sized(&restarted(&found), 128 << 10)
+                .unwrap_or_else(|error| panic!("cut at {first_cut} and {cut}: {error}"));
+            check_small(&engine, acknowledged, &format!("cut at {first_cut} and {cut}")).await;
+            assert!(told(&engine).await.iter().filter(|told| *told == "after").count() >= after);
+            if finished {
+                break;
+            }
+        }
+    }
+}
+
 /// What a run was told of a key that is written again and again.
 async fn run_small(engine: &LocalEngine) -> [usize; 3] {
     let mut acknowledged = [0; 3];
@@ -133,6 +163,17 @@ async fn run_small(engine: &LocalEngine) -> [usize; 3] {
         }
     }
     acknowledged
+}
+
+/// Every key has its last acknowledged state or one after, and is told of as often as it was written.
+async fn check_small(engine: &LocalEngine, acknowledged: [usize; 3], cut: &str) {
+    let told = told(engine).await;
+    for (key, acknowledged) in acknowledged.into_iter().enumerate() {
+        let times = told.iter().filter(|told| **told == format!("{key}")).count();
+        let expected = times.checked_sub(1).map(|nth| body(40_000, 3 * nth + key));
+        assert!(get(engine, &format!("{key}")).await == Ok(expected), "{key}, {cut}");
+        assert!(times >= acknowledged.div_ceil(3), "{key}, {cut}");
+    }
 }
 
 /// The same with segments of a few frames, so that some are sealed, compacted and retired on the way: at whichever step
@@ -149,13 +190,7 @@ async fn power_lost_while_segments_are_sealed_compacted_and_retired_brings_nothi
         let finished = !power.was_lost();
         let drives = restarted(&drives);
         let engine = open_sized(&drives, 128 << 10).unwrap_or_else(|error| panic!("cut at {cut}: {error}"));
-        let told = told(&engine).await;
-        for (key, acknowledged) in acknowledged.into_iter().enumerate() {
-            let times = told.iter().filter(|told| **told == format!("{key}")).count();
-            let expected = times.checked_sub(1).map(|nth| body(40_000, 3 * nth + key));
-            assert!(get(&engine, &format!("{key}")).await == Ok(expected), "{key}, cut at {cut}");
-            assert!(times >= acknowledged.div_ceil(3), "{key}, cut at {cut}");
-        }
+        check_small(&engine, acknowledged, &format!("cut at {cut}")).await;
         put(&engine, "after", body(10, 0)).await.unwrap();
         if finished {
             assert!(cut > 100, "{cut} steps are too few for this run");
