@@ -201,7 +201,6 @@ fn set_of(
         recovered: watch::Sender::new(Sequence::ZERO),
         room: AtomicU64::new(u64::MAX),
         closed: RwLock::default(),
-        copied_short: AtomicU64::new(0),
         indexed_upto: AtomicU64::new(u64::MAX),
         highest_epoch: AtomicU64::new(highest_epoch),
         retention: tuning.retention.on(smallest),

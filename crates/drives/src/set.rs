@@ -68,8 +68,6 @@ pub(crate) struct Set {
     pub room: AtomicU64,
     /// The segments that compaction may take.
     pub closed: RwLock<Closed>,
-    /// Bytes of copies that were written while a drive was out: they are whole on fewer drives than their originals.
-    pub copied_short: AtomicU64,
     /// Every index on a drive holds all batches up to this one: what they lack must not be retired.
     pub indexed_upto: AtomicU64,
     /// The highest epoch any drive was part of, or that was tried.

@@ -106,9 +106,6 @@ impl Sequencer {
                 self.sealed = false;
                 self.last_work = Instant::now();
                 self.last_copy = Some(self.last_work);
-                if self.set.online().count() < self.set.geometry.drives() {
-                    self.set.copied_short.fetch_add(u64::from(shared.slot_bytes), Ordering::Relaxed);
-                }
                 true
             }
             Err(Failure::Full) => false,

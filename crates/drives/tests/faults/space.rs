@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use store::{Batch, Change, Engine, EngineError, KeyRange, Mutation, Put, Sequence, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{LocalEngine, OpenError, Retention, Tuning};
+use tidings_drives::{LocalEngine, OpenError, Patience, Retention, Tuning};
 
 use crate::support::{SET, body, change, get, offline, put, put_batch, restarted, told, wait_until};
 
@@ -191,6 +191,75 @@ async fn with_a_drive_out_segments_that_live_in_part_stay_and_dead_ones_go() {
     assert_eq!(offline(&engine), ["d4"]);
     assert!(numbers(&drives[0]).contains(&0));
     assert!(get(&engine, "lives").await == Ok(Some(body(10_000, 1))));
+}
+
+/// Whether compaction wrote copies to a drive: frames of that kind, as tabled in `docs/formats.md`.
+fn has_copies(drive: &FaultyDrive) -> bool {
+    numbers(drive).into_iter().any(|number| {
+        let bytes = drive.bytes(&format!("log/{number:08}.seg"));
+        bytes.chunks(4096).any(|block| block.starts_with(b"TIDINGSB") && block[24] == 3)
+    })
+}
+
+/// Rule 10. A segment of which everything that lives was copied stays while a voter lacks the copies, though enough
+/// others have them: without it a loss of two of those would be one too many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_is_not_retired_before_every_voter_holds_what_was_copied_of_it() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    engine.set_patience(Patience { frame: Duration::from_secs(60), ..Patience::DEFAULT });
+    for number in 0..15 {
+        put_quietly(&engine, &format!("{number}"), body(100_000, number)).await;
+    }
+    crate::support::all_written(&drives).await;
+    drives[3].gate_frames(true);
+    for number in 0..15 {
+        if number != 3 {
+            delete(&engine, &format!("{number}")).await;
+        }
+    }
+    // Another segment is begun, so that a manifest is due.
+    for number in 0..15 {
+        put_quietly(&engine, "overwritten", body(100_000, number)).await;
+    }
+    wait_until(|| drives[..3].iter().all(has_copies)).await;
+    for number in 0..100 {
+        put_quietly(&engine, "small", body(100, number)).await;
+        let has_it = drives.iter().all(|drive| numbers(drive).contains(&0));
+        assert!(has_it, "after {number} more commits {:?} {:?}", offline(&engine), numbers(&drives[0]));
+    }
+    assert_eq!(offline(&engine), Vec::<String>::new());
+
+    drives[3].gate_frames(false);
+    wait_until(|| drives.iter().all(|drive| !numbers(drive).contains(&0))).await;
+    assert!(has_copies(&drives[3]));
+    drop(engine);
+    let drives = restarted(&drives);
+    let engine = crate::support::open(&drives, &[0, 3]).unwrap();
+    assert!(get(&engine, "3").await == Ok(Some(body(100_000, 3))));
+}
+
+/// Rule 10. With a drive out what lives is copied when space is short, and not before, and every object counts as short
+/// until the drive is back and has its part of the copies too.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_drive_out_compaction_goes_on_when_space_is_short_and_everything_counts_as_short() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    drives.iter().for_each(|drive| drive.limit(24 * SMALL_BYTES));
+    let engine = open_small(&drives).unwrap();
+    put_quietly(&engine, "lives", body(100_000, 99)).await;
+    drives[3].refuse_writes(Some(std::io::ErrorKind::Other));
+    put_quietly(&engine, "dies", body(100_000, 0)).await;
+    wait_until(|| offline(&engine) == ["d4"]).await;
+    // Half of what each segment holds lives on: without copies space would run out.
+    for number in 0..400 {
+        let key = if number % 2 == 0 { format!("{}", number % 160) } else { "dies".into() };
+        let batch = put_batch(&key, body(100_000, number));
+        engine.commit(SET, Batch { changes: Vec::new(), ..batch }).await.unwrap();
+    }
+    assert!(has_copies(&drives[0]) && !has_copies(&drives[3]));
+    let report = engine.heal_report();
+    assert_eq!((report.objects_short, report.objects), (82, 82));
+    assert!(get(&engine, "lives").await == Ok(Some(body(100_000, 99))));
 }
 
 /// Rule 14. Drives that fill up refuse puts before the last segment is written, take deletes, and take puts again in
