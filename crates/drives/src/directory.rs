@@ -16,8 +16,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
@@ -277,6 +277,10 @@ impl Drive for DirectoryDrive {
         }
     }
 
+    fn load_medium(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        ShardFileReader::open(self.root.join(name))?.map(|file| file.whole()).transpose()
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let temporary = self.root.join(format!("{name}.new"));
         let replaced = (|| {
@@ -386,15 +390,8 @@ impl Drive for DirectoryDrive {
     }
 
     fn open_shard(&self, id: ShardId) -> io::Result<Option<Arc<dyn ShardReader>>> {
-        match File::open(self.shard_path(id)) {
-            Ok(file) => Ok(Some(Arc::new(ShardFileReader {
-                file,
-                path: self.shard_path(id),
-                direct: OnceLock::new(),
-            }))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = ShardFileReader::open(self.shard_path(id))?;
+        Ok(found.map(|file| Arc::new(file) as Arc<dyn ShardReader>))
     }
 
     fn keeps_indexes(&self) -> bool {
@@ -554,6 +551,7 @@ mod tests {
         }
         drive.replace("identity", &[2; 8192]).unwrap();
         assert_eq!(drive.load("identity").unwrap(), Some(vec![2; 8192]));
+        assert_eq!(drive.load_medium("identity").unwrap(), Some(vec![2; 8192]));
         // Neither one that is not there nor one of another size has a place to take.
         for (name, bytes) in [("manifest", &[1; 8192][..]), ("identity", &[3; 16384])] {
             let error = drive.replace(name, bytes).unwrap_err();

@@ -77,6 +77,9 @@ pub trait Drive: Send + Sync + 'static {
     /// A small file of the root, whole; `None` when it is not there.
     fn load(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
 
+    /// As [`Drive::load`], past the page cache where the file system allows it.
+    fn load_medium(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
     /// Writes a small file of the root durably: afterwards, and after a cut, it is the new one or the old one, or
     /// on a drive without space, of the two equal halves it has, at least one is whole.
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()>;

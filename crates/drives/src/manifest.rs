@@ -138,6 +138,14 @@ impl Manifest {
     }
 }
 
+/// Whether both copies of a drive's manifest are sound and say the same, of this set. An empty one is that of a drive
+/// that became a voter before there was any.
+pub(crate) fn is_whole(file: &[u8], set: Uuid) -> bool {
+    let copies: Vec<&[u8]> = sound_copies(file, MAGIC, file.len().div_ceil(2)).collect();
+    let is_ours = || matches!(Manifest::decode(file), Found::Sound(manifest) if manifest.set == set);
+    file.is_empty() || (copies.len() == 2 && copies[0] == copies[1] && is_ours())
+}
+
 fn push_row(bytes: &mut Vec<u8>, row: &Row) {
     bytes.extend_from_slice(&row.number.to_le_bytes());
     bytes.extend_from_slice(&row.end.to_le_bytes());
@@ -269,6 +277,7 @@ mod tests {
         for rows in [0, 1, 100] {
             let bytes = manifest(rows).encode();
             assert_eq!(Manifest::decode(&bytes), Found::Sound(Box::new(manifest(rows))));
+            assert!(is_whole(&bytes, manifest(rows).set) && !is_whole(&bytes, Uuid::nil()));
         }
         let bytes = manifest(1).encode();
         let hex = |range: std::ops::Range<usize>| -> String {
@@ -291,8 +300,10 @@ mod tests {
         let (mut bytes, newer) = (manifest(1).encode(), Manifest { counter: 4, ..manifest(1) });
         bytes[4096..].copy_from_slice(&newer.encode()[4096..]);
         assert_eq!(Manifest::decode(&bytes), Found::Sound(Box::new(newer)));
+        assert!(!is_whole(&bytes, manifest(1).set));
         bytes[4096 + 50] ^= 1;
         assert_eq!(Manifest::decode(&bytes), Found::Sound(Box::new(manifest(1))));
+        assert!(!is_whole(&bytes, manifest(1).set));
         bytes[50] ^= 1;
         assert_eq!(Manifest::decode(&bytes), Found::Damaged);
     }

@@ -121,12 +121,31 @@ impl ShardWriter for ShardFile {
     }
 }
 
-/// A shard being read: through the page cache, or past it.
+/// A file being read, a shard or a small one of the root: through the page cache, or past it.
 pub(super) struct ShardFileReader {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
+    file: File,
+    path: PathBuf,
     /// Opened when it is first asked for; `None` where the file system has no such way.
-    pub(super) direct: OnceLock<Option<File>>,
+    direct: OnceLock<Option<File>>,
+}
+
+impl ShardFileReader {
+    /// Opens it; `None` when it is not there.
+    pub(super) fn open(path: PathBuf) -> io::Result<Option<ShardFileReader>> {
+        match File::open(&path) {
+            Ok(file) => Ok(Some(ShardFileReader { file, path, direct: OnceLock::new() })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All of it, past the page cache; of a file that fits memory.
+    pub(super) fn whole(&self) -> io::Result<Vec<u8>> {
+        let size = usize::try_from(self.size_bytes()?).map_err(io::Error::other)?;
+        let mut bytes = AlignedBytes::zeroed(size);
+        let read = self.read_medium_at(0, &mut bytes)?;
+        Ok(bytes[..read].to_vec())
+    }
 }
 
 impl ShardReader for ShardFileReader {

@@ -1,5 +1,7 @@
 //! Scrubbing: reads every copy of everything within a set time, and repairs what is not sound any more.
 //!
+//! At the end of a round come the manifests, which are written anew where one is damaged.
+//!
 //! It goes on all the time in small steps, at a rate that follows from what the drives hold. Where it is stands in a
 //! small file on every drive that is in, so that a restart does not begin anew. A drive that returns damaged data often
 //! is told to the operator.
@@ -15,8 +17,10 @@ use super::tally::Tally;
 use super::walk::{Cursor, Target, Walk};
 use crate::fields::{Fields, push_field};
 use crate::frame::Address;
+use crate::manifest::{self, MANIFEST_FILE};
 use crate::member::Member;
 use crate::sealed::{seal, sound_copies};
+use crate::sequencer::Event;
 
 /// The file that says where the scrub is.
 const SCRUB_FILE: &str = "scrub";
@@ -117,10 +121,28 @@ impl Heal {
             }
         }
         if state.cursor == Cursor::End {
+            self.scrub_manifests(walk);
             Tally::add(&self.tally.scrubs, 1);
             tracing::info!("Every copy of everything was read and verified.");
         }
         Ok(())
+    }
+
+    /// Reads the manifest of every drive. Where one is not whole another is asked for, which is written to all of them.
+    fn scrub_manifests(&self, walk: &Walk<'_>) {
+        let set = &self.set;
+        let is_whole = |position: usize| {
+            let loaded = set.patiently(position, |member| member.drive()?.load_medium(MANIFEST_FILE));
+            // A drive that cannot be read is told elsewhere, and one that has none needs none.
+            loaded.ok().flatten().is_none_or(|file| manifest::is_whole(&file, set.id))
+        };
+        let online = set.online().map(|member| member.position);
+        let damaged: Vec<usize> = online.filter(|position| !is_whole(*position)).collect();
+        if !damaged.is_empty() {
+            walk.note_damage(&damaged, "the manifest", true);
+            // The sequencer is gone only when the engine is.
+            let _ = self.events.send(Event::Tattered);
+        }
     }
 
     /// Bytes a second on a drive: a quarter more than what the fullest holds needs.

@@ -110,6 +110,8 @@ pub(crate) enum Event {
     Fault { position: usize, reason: String },
     /// A manifest was written, to the write quorum or to fewer drives.
     Kept { kept: bool },
+    /// The manifest of a drive is damaged: the next one takes its place.
+    Tattered,
     /// Compaction asks for copies to be written.
     Copy(CopyRequest),
     /// Everything of these segments that lives was copied.
@@ -303,6 +305,7 @@ impl Sequencer {
             Event::Written { position, batch, result } => self.note_written(position, batch, result),
             Event::Wish { wish, answer } => self.wishes.push_back((wish, answer)),
             Event::Fault { position, reason } => self.note_failure(position, reason),
+            Event::Tattered => self.keeping.ask(),
             Event::Copy(request) => self.take_copies(request),
             Event::Kept { kept } => {
                 self.keeping.note_kept(kept);

@@ -77,6 +77,10 @@ impl Drive for FaultyDrive {
         Ok(self.medium.lock().files.get(name).map(|file| file.current.all()))
     }
 
+    fn load_medium(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.load(name)
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.check_write()?;
         self.check_found()?;

@@ -118,6 +118,10 @@ impl Drive for WrappedDrive {
         self.directory.load(name)
     }
 
+    fn load_medium(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        self.directory.load_medium(name)
+    }
+
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         self.directory.replace(name, bytes)
     }

@@ -62,7 +62,7 @@ fn flip(drive: &FaultyDrive, file: &str, at: usize) {
     drive.damage(file, at as u64, &[bytes[at] ^ 0x10]);
 }
 
-const DAMAGES: [Damage; 9] = [
+const DAMAGES: [Damage; 11] = [
     ("the header of a segment", |drive| flip(drive, "log/00000000.seg", 20)),
     ("the headers of frames", |drive| {
         for frame in frames(drive) {
@@ -98,6 +98,11 @@ const DAMAGES: [Damage; 9] = [
         drive.damage(&name, (128 + record) as u64, &bytes[128 + 2 * record..128 + 3 * record]);
     }),
     ("a shard that is not there", |drive| drive.remove(&shard(drive))),
+    ("one copy of the manifest", |drive| flip(drive, "manifest", 90)),
+    ("both copies of the manifest", |drive| {
+        let copy_bytes = drive.bytes("manifest").len() / 2;
+        [90, copy_bytes + 90].into_iter().for_each(|at| flip(drive, "manifest", at));
+    }),
 ];
 
 /// Bit flips, lost and misdirected writes, on one drive and on as many as there is parity: a scrub repairs all of it.
@@ -122,6 +127,9 @@ async fn damage_at_every_structure_is_repaired_by_a_scrub() {
         assert!(report.damages_found >= 2, "{what}: {report:?}");
         assert_eq!((report.damages_found, report.lost), (report.damages_repaired, 0), "{what}");
         assert_eq!(offline(&engine), Vec::<String>::new(), "{what}");
+        // Before the stop, which writes one anyway.
+        wait_until(|| drives.iter().all(|drive| drive.bytes("manifest") == drives[0].bytes("manifest")))
+            .await;
         engine.shutdown().await;
         drop(engine);
         let engine = open(&restarted(&drives), &[1, 3]).unwrap();
