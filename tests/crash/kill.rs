@@ -32,21 +32,33 @@ fn body(key: &str, number: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_ten_times_under_load_every_acknowledged_put_is_there_and_announced_and_nothing_else_is() {
-    killed_under_load(10).await;
+    killed_under_load(10, "auto").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_load_where_threads_write_the_journal_nothing_is_lost_either() {
+    killed_under_load(3, "threads").await;
 }
 
 mod long {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn killed_a_hundred_times_under_load_nothing_is_lost_and_nothing_invented() {
-        super::killed_under_load(100).await;
+        super::killed_under_load(100, "auto").await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn killed_a_hundred_times_where_threads_write_the_journal_nothing_is_lost_either() {
+        super::killed_under_load(100, "threads").await;
     }
 }
 
-async fn killed_under_load(kills: usize) {
+/// `io` is how the journal is written: `TIDINGS_IO`.
+async fn killed_under_load(kills: usize, io: &str) {
     let sink = Sink::start().await;
     let mut server = Server::over(4)
         .with("MINIO_NOTIFY_WEBHOOK_ENABLE_A", "on")
         .with("MINIO_NOTIFY_WEBHOOK_ENDPOINT_A", &sink.url())
+        .with("TIDINGS_IO", io)
         .started()
         .await;
     let client = server.client();
