@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use hyper::Method;
+use tidings_notify::target_kind;
 
 use crate::Outcome;
 use crate::connection::Connection;
@@ -18,6 +19,18 @@ const BACKLOG: usize = 100_000;
 
 /// Keys they are spread over: ten of each.
 const BACKLOG_KEYS: usize = 10_000;
+
+/// Kinds of target that the environment can describe, and what they are called.
+pub(crate) const BACKLOGS: [(&str, &str); 5] = [
+    ("elasticsearch", "backlog of 20,000 records to Elasticsearch"),
+    ("mysql", "backlog of 20,000 records to MySQL or MariaDB"),
+    ("nsq", "backlog of 20,000 records to NSQ"),
+    ("postgresql", "backlog of 20,000 records to PostgreSQL"),
+    ("redis", "backlog of 20,000 records to Redis"),
+];
+
+/// Records of such a backlog: two of each key.
+const SMALL_BACKLOG: usize = 20_000;
 
 /// Connections.
 const CLIENTS: usize = 64;
@@ -50,7 +63,8 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     cost(options, report).await?;
     let webhook = Sink::start(0).await?;
     let endpoint = format!("http://{}/", webhook.authority());
-    let rate = drain(options, "webhook", &[("WEBHOOK_ENDPOINT", &endpoint)]).await?;
+    let variables = environment("webhook", "DRAIN", &[("WEBHOOK_ENDPOINT", &endpoint)]);
+    let rate = drain(options, "webhook", &variables, BACKLOG).await?;
     report.figure(TO_WEBHOOK, rate, "records a second");
     let [records, disordered, repeated] = webhook.received().await?;
     report.figure("… of them out of order in their key", disordered.saturating_sub(repeated) as f64, "");
@@ -60,8 +74,28 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> Outcome<(
     }
     if let Some(brokers) = &options.kafka {
         let settings = [("KAFKA_BROKERS", brokers.as_str()), ("KAFKA_TOPIC", "tidings-bench")];
-        let rate = drain(options, "kafka", &settings).await?;
+        let rate = drain(options, "kafka", &environment("kafka", "DRAIN", &settings), BACKLOG).await?;
         report.figure(TO_KAFKA, rate, "records a second");
+    }
+    Ok(())
+}
+
+/// Lets a backlog drain to each kind of target that was asked for.
+///
+/// # Errors
+///
+/// As [`measure`].
+pub(crate) async fn backlogs(options: &Options, report: &mut Report) -> Outcome<()> {
+    for (kind, what) in
+        BACKLOGS.into_iter().filter(|(kind, _)| options.backlogs.iter().any(|own| own == kind))
+    {
+        let env = target_kind(kind).ok_or("this build does not have the kind")?.env;
+        let own = std::env::vars().filter(|(name, _)| {
+            name.starts_with(&format!("TIDINGS_NOTIFY_{env}_")) && name.ends_with("_DRAIN")
+        });
+        let variables: Vec<_> = environment(env, "DRAIN", &[]).into_iter().chain(own).collect();
+        let rate = drain(options, kind, &variables, SMALL_BACKLOG).await?;
+        report.figure(what, rate, "records a second");
     }
     Ok(())
 }
@@ -132,14 +166,19 @@ async fn puts(server: &Server, seconds: f64, state: &str, round: usize) -> Outco
 }
 
 /// Lets a backlog wait for a target, and then drain: records a second.
-async fn drain(options: &Options, kind: &str, settings: &[(&str, &str)]) -> Outcome<f64> {
-    let server = Server::start_with(options, &environment(kind, "DRAIN", settings)).await?;
+async fn drain(
+    options: &Options,
+    kind: &str,
+    variables: &[(String, String)],
+    records: usize,
+) -> Outcome<f64> {
+    let server = Server::start_with(options, variables).await?;
     let target = format!("DRAIN:{kind}");
     ask(&server, Method::PUT, "/backlog", &Body::none()).await?;
     announce(&server, "backlog", &target).await?;
     control(&server, "pause", &target).await?;
     let body = Body::noise(128);
-    for first in (0..BACKLOG).step_by(BACKLOG_KEYS) {
+    for first in (0..records).step_by(BACKLOG_KEYS) {
         let requests: Outcome<Vec<_>> = (first..first + BACKLOG_KEYS)
             .map(|number| {
                 let key = number % BACKLOG_KEYS;
@@ -154,13 +193,13 @@ async fn drain(options: &Options, kind: &str, settings: &[(&str, &str)]) -> Outc
     }
     let began = Instant::now();
     control(&server, "resume", &target).await?;
-    while delivered(&server).await? < BACKLOG as u64 {
+    while delivered(&server).await? < records as u64 {
         if began.elapsed() > PATIENCE {
             return Err("the backlog does not drain".into());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let rate = BACKLOG as f64 / began.elapsed().as_secs_f64();
+    let rate = records as f64 / began.elapsed().as_secs_f64();
     server.stop()?;
     Ok(rate)
 }

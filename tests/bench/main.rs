@@ -77,6 +77,9 @@ async fn run(arguments: &[String]) -> Outcome<()> {
     if options.wants("events") && options.endpoint.is_none() && !options.quick {
         events::measure(&options, &mut report).await?;
     }
+    if options.wants("backlog") && options.endpoint.is_none() {
+        events::backlogs(&options, &mut report).await?;
+    }
     if options.wants("limits") {
         limits::measure(&options, &mut report).await?;
         echo::measure(&options, &mut report).await?;

@@ -12,10 +12,11 @@ pub(crate) const SIZES: [(&str, usize); 5] =
 pub(crate) const LARGE: usize = 64 << 20;
 
 /// What there is to measure.
-const SUBJECTS: [&str; 12] = [
+const SUBJECTS: [&str; 13] = [
     "start",
     "million",
     "events",
+    "backlog",
     "limits",
     "put",
     "head",
@@ -45,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) json: Option<PathBuf>,
     /// A Kafka broker, as `host:port`.
     pub(crate) kafka: Option<String>,
+    /// Kinds of target to which a backlog drains, described by the environment.
+    pub(crate) backlogs: Vec<String>,
     only: Option<Vec<String>>,
     sizes: Option<Vec<String>>,
     clients: Option<Vec<String>>,
@@ -66,6 +69,7 @@ impl Options {
             pid: None,
             json: None,
             kafka: None,
+            backlogs: Vec::new(),
             only: None,
             sizes: None,
             clients: None,
@@ -94,6 +98,9 @@ impl Options {
                 }
                 "--pid" => options.pid = Some(value.parse()?),
                 "--kafka" => options.kafka = Some(value),
+                "--backlog" => {
+                    options.backlogs = list(&value, &crate::events::BACKLOGS.map(|(kind, _)| kind))?
+                }
                 "--json" => options.json = Some(value.into()),
                 _ => return Err(format!("there is no flag {flag}; try --help").into()),
             }

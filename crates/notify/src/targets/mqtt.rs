@@ -7,6 +7,9 @@
 //! The session is clean and has a client id of its own. When the connection breaks, everything that was under
 //! way counts as failed and the next delivery connects anew; how often that is tried is the relay's matter.
 //!
+//! Records are published one behind the other, many under way at once: a packet carries one message, and the client
+//! library writes what gathered together.
+//!
 //! Source of keys: MinIO's MQTT target.
 
 use std::collections::{HashMap, VecDeque};

@@ -9,6 +9,9 @@
 //! A session ends when its connection does, and everything under way has failed. The client library then tries once
 //! by itself to reconnect, in vain or for nobody; the next delivery begins another session.
 //!
+//! Messages are written one behind the other, many under way at once, and the client library flushes what gathered in
+//! one write; a message of several records would be another format.
+//!
 //! Source of keys: MinIO's NATS target. NATS Streaming, which `streaming` turns on there, ended in 2023 and is refused.
 
 use std::collections::HashMap;
