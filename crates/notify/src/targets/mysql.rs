@@ -3,9 +3,8 @@
 //! The protocol answers one statement after the other, so as many records are with the server at once as there are
 //! connections; others stand in line behind them. Each statement is a transaction of its own and carries any number of
 //! records: those of a batch that go over one connection, but what sets and what removes rows apart. A record counts as
-//! delivered when the server answered that its statement is committed. Values stand in a statement as hexadecimal
-//! digits, which nothing can break out of, whatever the server's `sql_mode`; a prepared one would be for one number of
-//! rows only. A statement that is longer than the server takes is halved.
+//! delivered when the server answered that its statement is committed. A batch whose statement is longer than
+//! the server takes is halved.
 //!
 //! The table is made when it is not there. Then it has the columns MinIO makes, `key_name`, `key_hash`, `value`, or
 //! `event_time`, `event_data`; in a table that is there only these columns matter. MariaDB takes no generated column as
@@ -14,6 +13,7 @@
 //! Source of keys, tables and statements: MinIO's MySQL target.
 
 mod dsn;
+mod statements;
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use mysql_async::prelude::Queryable;
 use mysql_async::{Conn, DriverError, Error, Opts, OptsBuilder};
 use store::Future;
 use tidings_store as store;
-use time::macros::format_description;
 use tokio::sync::{Mutex, MutexGuard};
 
 use self::dsn::{Dsn, Encryption};
+use self::statements::Statements;
 use crate::format::{Entry, Format};
-use crate::link::{BATCH_RECORDS, FORGET_PAGE, Fault, Link, Links, all, only};
+use crate::link::{BATCH_RECORDS, Fault, Link, Links, all, only};
 use crate::pem;
 use crate::record::Form;
 use crate::target::{
@@ -163,112 +163,6 @@ impl Beginning {
     }
 }
 
-/// What is said to the server.
-#[derive(Debug, PartialEq, Eq)]
-struct Statements {
-    create: String,
-    /// The same where a generated column can be no primary key.
-    create_in_mariadb: String,
-    /// What stands before the rows that are inserted, and behind them.
-    insert: [String; 2],
-    /// What stands before the hashes of keys whose rows are removed.
-    remove: Option<String>,
-    table: String,
-}
-
-impl Statements {
-    fn of(format: Format, table: &str) -> Statements {
-        let create = |columns: &str| format!("CREATE TABLE IF NOT EXISTS {table} ({columns})");
-        match format {
-            Format::Namespace => {
-                let create_with = |key: &str| {
-                    let columns = format!(
-                        "key_name VARCHAR(3072) NOT NULL, key_hash CHAR(64) GENERATED ALWAYS AS (SHA2(key_name, 256)) STORED {key}, value JSON"
-                    );
-                    create(&columns) + " CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin ROW_FORMAT = Dynamic"
-                };
-                Statements {
-                    create: create_with("NOT NULL PRIMARY KEY"),
-                    create_in_mariadb: create_with("UNIQUE"),
-                    insert: [
-                        format!("INSERT INTO {table} (key_name, value) VALUES "),
-                        " ON DUPLICATE KEY UPDATE value = VALUES(value)".to_owned(),
-                    ],
-                    remove: Some(format!("DELETE FROM {table} WHERE key_hash IN ")),
-                    table: table.to_owned(),
-                }
-            }
-            Format::Access => {
-                let create = create("event_time DATETIME NOT NULL, event_data JSON");
-                Statements {
-                    create_in_mariadb: create.clone(),
-                    create,
-                    insert: [format!("INSERT INTO {table} (event_time, event_data) VALUES "), String::new()],
-                    remove: None,
-                    table: table.to_owned(),
-                }
-            }
-        }
-    }
-
-    /// Inserts these rows, each in parentheses.
-    fn set(&self, rows: &[String]) -> String {
-        let [before, behind] = &self.insert;
-        format!("{before}{}{behind}", rows.join(","))
-    }
-
-    /// Removes the rows of these keys, each a value.
-    fn remove(&self, keys: &[String]) -> Option<String> {
-        let hashes: Vec<String> = keys.iter().map(|key| format!("SHA2({key}, 256)")).collect();
-        self.remove.as_ref().map(|before| format!("{before}({})", hashes.join(",")))
-    }
-
-    /// Gives the hash that ends the page of rows behind a hash, if rows follow it.
-    fn page_end(&self, after: &str) -> String {
-        let (table, after) = (&self.table, text(after.as_bytes()));
-        format!(
-            "SELECT key_hash FROM {table} WHERE key_hash > {after} ORDER BY key_hash LIMIT 1 OFFSET {FORGET_PAGE}"
-        )
-    }
-
-    /// Removes the rows between two hashes, or behind one, whose keys begin so, byte for byte.
-    fn forget(&self, after: &str, to: Option<&str>, prefix: &str) -> String {
-        let (table, after) = (&self.table, text(after.as_bytes()));
-        let to = to.map_or_else(String::new, |to| format!(" AND key_hash <= {}", text(to.as_bytes())));
-        let (length, prefix) = (prefix.chars().count(), text(prefix.as_bytes()));
-        format!(
-            "DELETE FROM {table} WHERE key_hash > {after}{to} \
-             AND LEFT(CONVERT(key_name USING utf8mb4), {length}) COLLATE utf8mb4_bin = {prefix}"
-        )
-    }
-
-    /// What keeps records of different keys: all of them set rows, or all remove them.
-    fn keep(&self, entry: Entry, records: &[Delivery]) -> String {
-        let keys = || records.iter().map(|record| text(record.key.as_bytes()));
-        if let Some(remove) = self.remove(&keys().collect::<Vec<_>>()).filter(|_| entry == Entry::Remove) {
-            return remove;
-        }
-        let bodies = records.iter().map(|record| text(&record.body));
-        let rows: Vec<String> = match self.remove {
-            Some(_) => keys().zip(bodies).map(|(key, body)| format!("({key},{body})")).collect(),
-            None => records
-                .iter()
-                .zip(bodies)
-                .map(|(record, body)| format!("('{}',{body})", time_of(record)))
-                .collect(),
-        };
-        self.set(&rows)
-    }
-}
-
-/// A text as a value that can stand in a statement.
-fn text(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    let digits = digits.map(|digit| char::from(DIGITS[usize::from(digit)]));
-    ["_utf8mb4 x'", &digits.collect::<String>(), "'"].concat()
-}
-
 /// A connection. It is taken for each statement and comes back when that was answered: a statement that was given up
 /// takes its connection along, since the next answer would be its own.
 struct Session {
@@ -368,12 +262,6 @@ async fn try_out(connection: &mut Conn, statement: &str) -> Result<(), Error> {
     connection.close(prepared).await
 }
 
-/// The record's time as MySQL reads it.
-fn time_of(delivery: &Delivery) -> String {
-    let format = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3]");
-    delivery.time().format(format).expect("a time of these centuries can be written")
-}
-
 fn code_of(error: &Error) -> Option<u16> {
     match error {
         Error::Server(error) => Some(error.code),
@@ -450,12 +338,8 @@ impl Target for MySql {
 
 #[cfg(test)]
 mod tests {
-    use tidings_store::ChangeKind;
-
-    use super::{KIND, Statements, check, is_table, time_of};
-    use crate::event::Event;
-    use crate::format::{Entry, Format};
-    use crate::target::{Delivery, TargetId, TargetSettings};
+    use super::{KIND, check, is_table};
+    use crate::target::{TargetId, TargetSettings};
 
     fn settings(pairs: &[(&'static str, &str)]) -> TargetSettings {
         let pairs = [&[("dsn_string", "u:geheim@tcp(db:3306)/e"), ("table", "events")], pairs].concat();
@@ -464,55 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn tables_are_made_as_minio_makes_them() {
-        let of = |format| Statements::of(format, "events").create;
-        assert_eq!(
-            [of(Format::Namespace), of(Format::Access)],
-            [
-                "CREATE TABLE IF NOT EXISTS events (key_name VARCHAR(3072) NOT NULL, key_hash CHAR(64) GENERATED ALWAYS AS (SHA2(key_name, 256)) STORED NOT NULL PRIMARY KEY, value JSON) CHARACTER SET = utf8mb4 COLLATE = utf8mb4_bin ROW_FORMAT = Dynamic",
-                "CREATE TABLE IF NOT EXISTS events (event_time DATETIME NOT NULL, event_data JSON)"
-            ]
-        );
-    }
-
-    #[test]
     fn a_table_is_a_plain_name_or_a_quoted_one() {
         let good = ["events", "1e", "shop.events", "`any; name`", "`a ``b`` c`"];
         assert!(good.iter().all(|name| is_table(name)));
         assert_eq!(["", "a b", "a;b", "a.b.c", "``", "`a`b`", "a`"].map(is_table), [false; 7]);
-    }
-
-    fn delivery(key: &str) -> Delivery {
-        Delivery {
-            key: key.to_owned(),
-            event: Event::of(ChangeKind::Put),
-            time_ms: 1_795_247_175_358,
-            body: "{}".into(),
-            attributes: vec![],
-        }
-    }
-
-    #[test]
-    fn a_time_is_told_in_utc() {
-        assert_eq!(time_of(&delivery("")), "2026-11-21 07:46:15.358");
-    }
-
-    #[test]
-    fn a_batch_is_one_statement() {
-        let said =
-            |format, entry| Statements::of(format, "e").keep(entry, &[delivery("a/'"), delivery("b/ü")]);
-        assert_eq!(
-            [
-                said(Format::Namespace, Entry::Set),
-                said(Format::Namespace, Entry::Remove),
-                said(Format::Access, Entry::Set)
-            ],
-            [
-                "INSERT INTO e (key_name, value) VALUES (_utf8mb4 x'612F27',_utf8mb4 x'7B7D'),(_utf8mb4 x'622FC3BC',_utf8mb4 x'7B7D') ON DUPLICATE KEY UPDATE value = VALUES(value)",
-                "DELETE FROM e WHERE key_hash IN (SHA2(_utf8mb4 x'612F27', 256),SHA2(_utf8mb4 x'622FC3BC', 256))",
-                "INSERT INTO e (event_time, event_data) VALUES ('2026-11-21 07:46:15.358',_utf8mb4 x'7B7D'),('2026-11-21 07:46:15.358',_utf8mb4 x'7B7D')",
-            ]
-        );
     }
 
     #[test]
