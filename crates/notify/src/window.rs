@@ -164,11 +164,13 @@ impl Window {
 
     /// Lets what was put off until now be tried, before the others that wait.
     fn recall(&mut self, now: Instant) {
+        let mut due = Vec::new();
         while self.put_off.first().is_some_and(|&(time, _)| time <= now) {
             let (_, key) = self.put_off.pop_first().expect("there is a first one");
             self.keys.get_mut(&key).expect("what is put off is in the window").not_before = None;
-            self.ready.push_front(key);
+            due.push(key);
         }
+        due.into_iter().rev().for_each(|key| self.ready.push_front(key));
     }
 
     /// When the first of those that are put off may be tried; `None` when it may be by now.
@@ -241,6 +243,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use store::{BucketName, Change, ChangeKind, Sequence};
     use tidings_store as store;
@@ -375,5 +378,22 @@ mod tests {
         assert_eq!(started(&mut window), [(Arc::from("b/b"), 2)]);
         let due = window.next_due(now).unwrap();
         assert_eq!(window.start(due, |_| false).map(|(key, ..)| key), Some(Arc::from("b/a")));
+    }
+
+    #[test]
+    fn what_was_put_off_goes_in_the_order_in_which_it_is_due() {
+        let mut window = Window::new(Sequence(0));
+        for (sequence, key) in [(1, "a"), (2, "b"), (3, "c")] {
+            window.push(change(sequence, key));
+        }
+        let now = Instant::now();
+        let keys: Vec<Arc<str>> = started(&mut window).into_iter().map(|(key, _)| key).collect();
+        for (key, after_ms) in keys.iter().zip([3, 1, 2]) {
+            window.put_off(Arc::clone(key), now, Some(Duration::from_millis(after_ms)));
+        }
+        let later = now + Duration::from_millis(3);
+        let order: Vec<Arc<str>> =
+            std::iter::from_fn(|| window.start(later, |_| false).map(|(key, ..)| key)).collect();
+        assert_eq!(order.iter().map(|key| &**key).collect::<Vec<_>>(), ["b/b", "b/c", "b/a"]);
     }
 }
