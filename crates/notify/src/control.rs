@@ -166,13 +166,12 @@ impl Notifier {
             ReplayBy::RulesOfThen => Ok(None),
             ReplayBy::RulesOfNow => RulesOfNow::until_now(&store, &self.rules, target).await.map(Some),
         };
-        let moved = match &rules {
-            Ok(_) => rewind(&store, target, before).await,
-            Err(error) => Err(ControlError::Store(error.clone())),
+        let (rules, moved) = match rules {
+            Ok(rules) => (rules, rewind(&store, target, before).await),
+            Err(error) => (None, Err(error.into())),
         };
-        let rules_of_now = rules.ok().flatten().map(Arc::new);
         // Also after a failure: it goes on where it stands.
-        let launch = Launch { rules_of_now, ..self.launch(&store) };
+        let launch = Launch { rules_of_now: rules.map(Arc::new), ..self.launch(&store) };
         targets.insert(id, launch.run(settings, health).await);
         let replayed = moved?;
         tracing::info!(target_id = target, from = %first.to_sequencer(), "the target is sent the past again");

@@ -303,7 +303,6 @@ impl Course {
         while let Some(Some(settled)) = self.in_flight.next().now_or_never() {
             self.settle(settled);
         }
-        self.tell_waiting();
     }
 
     /// When something is due without anything happening.

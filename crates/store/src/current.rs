@@ -5,9 +5,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use crate::change::{Change, ChangeKind};
 use crate::error::Error;
 use crate::listing::ListQuery;
-use crate::names::{BucketName, ObjectKey, VersionId};
+use crate::names::{BucketName, ObjectKey};
 use crate::object::Object;
-use crate::store::Store;
+use crate::store::{Store, told_version};
 use crate::summary::summary;
 
 /// Objects read at once.
@@ -60,14 +60,13 @@ impl Store {
 fn change_of(object: Object) -> Change {
     let Object { bucket, key, version, sequence, size_bytes, etag, modified_ms, headers, parts, .. } = object;
     let kind = if parts.is_empty() { ChangeKind::Put } else { ChangeKind::CompleteMultipartUpload };
-    let is_told_version = version != VersionId::Null || key.as_str().ends_with('/');
     Change {
         sequence,
         time_ms: modified_ms,
         kind,
         bucket,
         key: key.as_str().to_owned(),
-        version: is_told_version.then_some(version),
+        version: told_version(&key, version),
         object: Some(summary(size_bytes, &etag, &headers)),
         origin: None,
         targets: Vec::new(),

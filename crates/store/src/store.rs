@@ -188,13 +188,18 @@ impl Store {
             kind,
             bucket: bucket.name.clone(),
             key: key.as_str().to_owned(),
-            version: key.as_str().ends_with('/').then_some(VersionId::Null),
+            version: told_version(key, VersionId::Null),
             object,
             origin: Some(origin.clone()),
             targets,
             rules,
         }
     }
+}
+
+/// The version that the record of a change names: the null version only of an object that looks like a folder.
+pub(crate) fn told_version(key: &ObjectKey, version: VersionId) -> Option<VersionId> {
+    (version != VersionId::Null || key.as_str().ends_with('/')).then_some(version)
 }
 
 /// The precondition under which a bucket's rules are those of the assigned sequence.

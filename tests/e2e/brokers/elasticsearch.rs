@@ -91,8 +91,7 @@ async fn elasticsearch_keeps_what_every_target_promises() {
 #[tokio::test]
 async fn an_index_of_elasticsearch_gets_all_of_a_backlog() {
     let _turn = TURN.lock().await;
-    let index = unique("mirror");
-    journey::a_backlog_arrives(&elasticsearch(&index, "access").await).await;
+    journey::a_backlog_arrives(&elasticsearch(&unique("mirror"), "access").await).await;
 }
 
 #[tokio::test]

@@ -139,8 +139,7 @@ async fn mariadb_keeps_what_every_target_promises() {
 #[tokio::test]
 async fn a_table_in_mariadb_gets_all_of_a_backlog() {
     let _turn = TURN.lock().await;
-    let table = table();
-    journey::a_backlog_arrives(&mariadb(&table, "access").await).await;
+    journey::a_backlog_arrives(&mariadb(&table(), "access").await).await;
 }
 
 #[tokio::test]

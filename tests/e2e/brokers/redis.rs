@@ -103,8 +103,7 @@ async fn redis_keeps_what_every_target_promises() {
 #[tokio::test]
 async fn a_list_in_redis_gets_all_of_a_backlog() {
     let _turn = TURN.lock().await;
-    let key = unique("mirror");
-    journey::a_backlog_arrives(&redis(&key, "access").await).await;
+    journey::a_backlog_arrives(&redis(&unique("mirror"), "access").await).await;
 }
 
 #[tokio::test]

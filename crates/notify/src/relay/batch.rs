@@ -52,15 +52,21 @@ mod tests {
     use crate::testing::memory::{MemoryTarget, Mood};
     use crate::testing::scene::{Scene, by_key, keys, told, until, within};
 
+    /// A scene whose target has everything that is put travel as far as it may: it waited until all of it was there.
+    async fn gathered(target: &MemoryTarget, names: &[impl AsRef<str>]) -> Scene {
+        let scene = Scene::new(&[("1", target)]).await;
+        scene.announce(&[("", "1")]).await;
+        scene.notifier.pause("1:memory").await.unwrap();
+        scene.put_all(&names.iter().map(AsRef::as_ref).collect::<Vec<_>>()).await;
+        scene.waiting("1", names.len() as u64).await;
+        scene.notifier.resume("1:memory").await.unwrap();
+        scene
+    }
+
     #[tokio::test]
     async fn what_waits_travels_together_and_each_key_once_in_a_batch() {
         let target = MemoryTarget::taking_batches_of(4);
-        let scene = Scene::new(&[("1", &target)]).await;
-        scene.announce(&[("", "1")]).await;
-        scene.notifier.pause("1:memory").await.unwrap();
-        scene.put_all(&["a", "b", "a", "c", "d", "e", "a"]).await;
-        scene.waiting("1", 7).await;
-        scene.notifier.resume("1:memory").await.unwrap();
+        let scene = gathered(&target, &["a", "b", "a", "c", "d", "e", "a"]).await;
         scene.caught_up("1").await;
 
         assert_eq!(target.batches()[..2], [4, 1], "a, b, c, d; then e, as the others of a have to wait");
@@ -70,13 +76,8 @@ mod tests {
     #[tokio::test]
     async fn a_poisoned_record_in_a_batch_dies_alone_and_the_others_arrive_once() {
         let target = MemoryTarget::taking_batches_of(10);
-        let scene = Scene::new(&[("1", &target)]).await;
-        scene.announce(&[("", "1")]).await;
         target.refuse(&["album/4"]);
-        scene.notifier.pause("1:memory").await.unwrap();
-        scene.put_all(&["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]).await;
-        scene.waiting("1", 10).await;
-        scene.notifier.resume("1:memory").await.unwrap();
+        let scene = gathered(&target, &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]).await;
         scene.waiting("1", 1).await;
 
         let mut arrived = keys(&target.received()).into_iter().map(str::to_owned).collect::<Vec<_>>();
@@ -89,15 +90,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_poisoned_records_in_a_batch_of_which_some_arrive_do_not_make_the_target_sick() {
         let target = MemoryTarget::taking_batches_of(50);
-        let scene = Scene::new(&[("1", &target)]).await;
-        scene.announce(&[("", "1")]).await;
         let names: Vec<String> = (0..50).map(|number| number.to_string()).collect();
         let poison: Vec<String> = names[..30].iter().map(|name| format!("album/{name}")).collect();
         target.refuse(&poison.iter().map(String::as_str).collect::<Vec<_>>());
-        scene.notifier.pause("1:memory").await.unwrap();
-        scene.put_all(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        scene.waiting("1", 50).await;
-        scene.notifier.resume("1:memory").await.unwrap();
+        let scene = gathered(&target, &names).await;
         scene.waiting("1", 30).await;
         assert_eq!(scene.report("1").await.reason, "");
     }
@@ -105,13 +101,8 @@ mod tests {
     #[tokio::test]
     async fn a_target_that_leaves_within_a_batch_gets_the_rest_later_in_order_per_key() {
         let target = MemoryTarget::taking_batches_of(8);
-        let scene = Scene::new(&[("1", &target)]).await;
-        scene.announce(&[("", "1")]).await;
         target.leave_after(3);
-        scene.notifier.pause("1:memory").await.unwrap();
-        scene.put_all(&["a", "b", "c", "d", "e", "f", "a", "b", "c", "d"]).await;
-        scene.waiting("1", 10).await;
-        scene.notifier.resume("1:memory").await.unwrap();
+        let scene = gathered(&target, &["a", "b", "c", "d", "e", "f", "a", "b", "c", "d"]).await;
         scene.waiting("1", 7).await;
         within(target.wait_for_tries(7)).await;
         assert_eq!(target.batches()[..2], [6, 1], "a sick target is tried with one record");
@@ -124,13 +115,8 @@ mod tests {
     #[tokio::test]
     async fn a_batch_ends_with_the_record_that_makes_it_large() {
         let target = MemoryTarget::taking_batches_of(1000);
-        let scene = Scene::new(&[("1", &target)]).await;
-        scene.announce(&[("", "1")]).await;
-        scene.notifier.pause("1:memory").await.unwrap();
         let names: Vec<String> = (0..700).map(|number| format!("{number:0>900}")).collect();
-        scene.put_all(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
-        scene.waiting("1", 700).await;
-        scene.notifier.resume("1:memory").await.unwrap();
+        let scene = gathered(&target, &names).await;
         scene.caught_up("1").await;
 
         let received = target.received();

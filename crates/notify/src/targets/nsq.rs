@@ -2,9 +2,9 @@
 //!
 //! The protocol is spoken here, since its clients for Rust are not kept up: a greeting, an exchange of what both sides
 //! can do, TLS if both want it, then `MPUB` after `MPUB`, each with the messages of a batch: all of them are published,
-//! or none. nsqd answers in the order it was asked, so many are under
-//! way at once, and a record counts as delivered when its `OK` came. nsqd keeps messages in memory before it writes
-//! them to disk; `--mem-queue-size=0` makes it write them at once.
+//! or none. nsqd answers in the order it was asked, so many are under way at once, and a record counts as delivered
+//! when its `OK` came. nsqd keeps messages in memory before it writes them to disk; `--mem-queue-size=0` makes it write
+//! them at once.
 //!
 //! Source: <https://nsq.io/clients/tcp_protocol_spec.html> for the protocol, MinIO's NSQ target for the keys. There TLS
 //! trusts the roots of the system alone; here it trusts what every target does.
