@@ -423,6 +423,11 @@ impl Engine for LocalEngine {
         Box::pin(async move {
             check(partition)?;
             self.set.check_readable()?;
+            if range.is_one() && limit > 0 {
+                // A look-up asks the filters of the index; a scan reads a block of every run.
+                let stored = self.look_up(&range.start).await?;
+                return Ok(stored.map(|stored| (range.start, stored.entry())).into_iter().collect());
+            }
             let prepare = |index: &Index| {
                 let part = index.part(&range, limit);
                 let undecided = Undecided::of(index, &range);

@@ -1,5 +1,7 @@
 //! Deleting objects: one by one, and many in one batch.
 
+use bytes::Bytes;
+
 use crate::batch::{Batch, Mutation, Precondition};
 use crate::bucket::Bucket;
 use crate::change::{Change, ChangeKind, Origin};
@@ -128,6 +130,8 @@ impl Store {
     }
 
     /// Deletes what a key or version names; the change says `when_absent` when nothing was there.
+    ///
+    /// Without a condition nothing is looked at before: the commit judges whether it is there as supposed.
     async fn delete_one(
         &self,
         name: &BucketName,
@@ -136,22 +140,18 @@ impl Store {
         origin: &Origin,
     ) -> Result<Deleted, Error> {
         let record_key = record_key(name, delete);
+        let mut is_supposed = true;
         for _ in 0..COMMIT_TRIES_MAX {
             let bucket = self.bucket(name)?;
-            let there = match &record_key {
-                Some(record_key) => self.row(bucket.partition, record_key).await?,
+            let guard = match record_key.clone() {
                 None => None,
+                Some(key) if !delete.condition.is_empty() => Some(self.judged(&bucket, key, delete).await?),
+                Some(key) if is_supposed => Some(Precondition::Exists(key)),
+                Some(key) => Some(Precondition::Absent(key)),
             };
-            if let Some((_, row)) = &there {
-                delete.condition.judge(Some(row)).map_err(|unmet| unmet_error(unmet, name, &delete.key))?;
-            }
-            let kind = if there.is_some() { ChangeKind::Delete } else { when_absent };
-            let guard = record_key.clone().map(|record_key| match &there {
-                None => Precondition::Absent(record_key),
-                Some(_) if delete.condition.is_empty() => Precondition::Exists(record_key),
-                Some((sequence, _)) => Precondition::Unchanged(record_key, *sequence),
-            });
-            let removed = record_key.clone().filter(|_| there.is_some());
+            let existed = matches!(guard, Some(Precondition::Exists(_) | Precondition::Unchanged(..)));
+            let removed = record_key.clone().filter(|_| existed);
+            let kind = if existed { ChangeKind::Delete } else { when_absent };
             let batch = Batch {
                 preconditions: [bucket_unchanged(&bucket)].into_iter().chain(guard).collect(),
                 mutations: removed.map(Mutation::Delete).into_iter().collect(),
@@ -161,16 +161,29 @@ impl Store {
             };
             self.admit(bucket.partition, &batch)?;
             match self.commit(bucket.partition, batch).await {
-                Ok(_) => {
-                    return Ok(Deleted { existed: there.is_some() });
-                }
+                Ok(_) => return Ok(Deleted { existed }),
                 Err(EngineError::Precondition { index: 0 }) => self.reload_bucket(&bucket).await?,
-                // It came or went since it was looked at: look again.
-                Err(EngineError::Precondition { .. }) => {}
+                // It is not as supposed, or came or went since it was looked at.
+                Err(EngineError::Precondition { .. }) => is_supposed = !existed,
                 Err(error) => return Err(error.into()),
             }
         }
         Err(contended(name, &delete.key))
+    }
+
+    /// Judges the condition of a delete; gives the precondition under which the verdict stands.
+    async fn judged(
+        &self,
+        bucket: &Bucket,
+        record_key: Bytes,
+        delete: &DeleteObject,
+    ) -> Result<Precondition, Error> {
+        let Some((sequence, row)) = self.row(bucket.partition, &record_key).await? else {
+            return Ok(Precondition::Absent(record_key));
+        };
+        let unmet = |unmet| unmet_error(unmet, &bucket.name, &delete.key);
+        delete.condition.judge(Some(&row)).map_err(unmet)?;
+        Ok(Precondition::Unchanged(record_key, sequence))
     }
 
     /// The change of a delete: it names the version that the client named.
@@ -188,7 +201,7 @@ impl Store {
 
 /// The key of what a delete names; `None` for a version that cannot be there: only null versions are
 /// written as yet.
-fn record_key(bucket: &BucketName, delete: &DeleteObject) -> Option<bytes::Bytes> {
+fn record_key(bucket: &BucketName, delete: &DeleteObject) -> Option<Bytes> {
     match delete.version {
         None | Some(VersionId::Null) => Some(schema::object_key(bucket, &delete.key)),
         Some(VersionId::Id(_)) => None,
@@ -222,6 +235,16 @@ mod tests {
             ["BucketCreated album/", "Put album/rose.jpg", "Delete album/rose.jpg", "NoOp album/rose.jpg"];
         assert_eq!(fixture.told().await, told);
         assert!(fixture.changes().await[2..].iter().all(|change| change.object.is_none()));
+    }
+
+    #[tokio::test]
+    async fn a_delete_without_a_condition_looks_at_nothing_before_its_commit() {
+        let fixture = Fixture::new().await;
+        fixture.put("rose.jpg", b"ab").await;
+        let before = fixture.engine.scanned_entries();
+        fixture.delete("rose.jpg").await.unwrap();
+        fixture.delete("rose.jpg").await.unwrap();
+        assert_eq!(fixture.engine.scanned_entries(), before);
     }
 
     #[tokio::test]

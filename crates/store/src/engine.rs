@@ -184,6 +184,17 @@ impl KeyRange {
         KeyRange { start: Bytes::copy_from_slice(prefix), end: successor(prefix) }
     }
 
+    /// This key alone.
+    pub fn only(key: &Bytes) -> KeyRange {
+        KeyRange { start: key.clone(), end: Some([key, &b"\0"[..]].concat().into()) }
+    }
+
+    /// Whether it is a range of one key, its start.
+    pub fn is_one(&self) -> bool {
+        let end = self.end.as_deref().and_then(|end| end.strip_suffix(b"\0"));
+        end == Some(&self.start[..])
+    }
+
     /// Whether `key` lies in the range.
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= &self.start[..] && self.end.as_deref().is_none_or(|end| key < end)

@@ -144,8 +144,7 @@ impl Source {
     }
 
     async fn current_location(&self, index: usize) -> Result<Option<Location>, EngineError> {
-        let end = schema::just_after(&self.record_key);
-        let range = KeyRange { start: self.record_key.clone(), end: Some(end) };
+        let range = KeyRange::only(&self.record_key);
         let entry = self.engine.scan(self.partition, range, 1).await?.pop().map(|(_, entry)| entry);
         let same = entry.filter(|entry| entry.sequence == self.sequence);
         Ok(same.and_then(|entry| entry.locations.into_iter().nth(index)))

@@ -97,8 +97,7 @@ impl Store {
         partition: PartitionId,
         key: &Bytes,
     ) -> Result<Option<Entry>, EngineError> {
-        let range = KeyRange { start: key.clone(), end: Some(schema::just_after(key)) };
-        Ok(self.engine.scan(partition, range, 1).await?.pop().map(|(_, entry)| entry))
+        Ok(self.engine.scan(partition, KeyRange::only(key), 1).await?.pop().map(|(_, entry)| entry))
     }
 }
 

@@ -39,6 +39,12 @@ pub async fn keys_come_in_byte_order_in_pages_without_payloads(engine: Arc<dyn E
         range.start = Bytes::from([&page[6].0[..], b"\0"].concat());
     }
     assert_eq!(found, sorted);
+
+    for key in &keys {
+        let one = subject.engine.scan(subject.partition, KeyRange::only(key), 7).await.expect("readable");
+        let found: Vec<_> = one.iter().map(|(key, entry)| (key, &entry.value, &entry.payload)).collect();
+        assert_eq!(found, [(key, &key.slice(1..), &Bytes::new())]);
+    }
 }
 
 /// A range holds its start and not its end; one that ends before it starts, or at once, holds nothing.
@@ -59,6 +65,8 @@ pub async fn ranges_end_before_their_end(engine: Arc<dyn Engine>) {
     assert_eq!(scan(b"c", Some(b"a"), 10).await, nothing);
     assert_eq!(scan(b"d", None, 10).await, nothing);
     assert_eq!(scan(b"a", None, 0).await, nothing);
+    assert_eq!(scan(b"a", Some(b"a\0"), 0).await, nothing);
+    assert_eq!(scan(b"ab", Some(b"ab\0"), 10).await, nothing);
 }
 
 /// `DeletePrefix` removes every key that begins so, also at the upper edge of what bytes can be.
