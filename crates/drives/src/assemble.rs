@@ -1,4 +1,4 @@
-//! Which drives make the set: reads the identities, refuses what is foreign, finds the decision that holds.
+//! Which drives make the set: judges the identities, refuses what is foreign, finds the decision that holds.
 //!
 //! Nothing is written here before every drive was looked at. A decision (epoch, members) holds when the
 //! write quorum of the members it names could have written it; the highest such one is taken.
@@ -6,17 +6,14 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use uuid::Uuid;
 
 use crate::drive::Drive;
-use crate::errand;
 use crate::error::OpenError;
-use crate::format::{EpochLog, FORMAT_FILE, FORMAT_VERSION, Found, Identity, Membership, Nonce};
+use crate::format::{EpochLog, FORMAT_FILE, Identity, Membership, Nonce};
 use crate::lineup::Lineup;
-use crate::manifest::{self, MANIFEST_FILE, Manifest};
-use crate::payload::is_silence;
+use crate::looked::{Asked, Content};
 use crate::quorum::Geometry;
 use crate::segment;
 
@@ -71,44 +68,10 @@ struct Unusable {
     error: io::Error,
 }
 
-/// What is found on a drive.
-pub(crate) enum Content {
-    Blank,
-    /// A `format` of which neither copy is sound.
-    Damaged,
-    /// A drive of this version of tidings; of which set is yet to be seen.
-    Ours(Box<Identity>),
-}
-
-/// Names in the root of a drive without identity that are no one's data.
-const IGNORED_NAMES: [&str; 2] = ["lost+found", "format.new"];
-
-/// Whether a name in the root of a drive without identity is no one's data.
-pub(crate) fn is_ignored(name: &str) -> bool {
-    IGNORED_NAMES.contains(&name)
-}
-
-/// Asks all drives at once for what is looked at before a set is opened. One that says nothing within `patience` is as
-/// one that is not there: the set is opened without it, and it is healed when it answers.
-pub(crate) fn without_silent(given: Vec<Given>, patience: Duration) -> Vec<Given> {
-    let drives: Vec<Option<Arc<dyn Drive>>> =
-        given.iter().map(|given| given.drive.as_ref().ok().map(Arc::clone)).collect();
-    let ask = |drive: Option<Arc<dyn Drive>>| {
-        drive.map_or(Ok(()), |drive| drive.contents().and_then(|_| drive.load(FORMAT_FILE)).map(drop))
-    };
-    let answers = errand::run_on_each(drives, patience, ask);
-    let heard = given.into_iter().zip(answers).map(|(given, answer)| match answer {
-        Err(error) if is_silence(&error) => Given { drive: Err(error), ..given },
-        // What else it says is heard when it is looked at.
-        _ => given,
-    });
-    heard.collect()
-}
-
-/// Looks at all drives and says which set they make; makes a new one of blank drives at its place of a line-up, none
+/// Says which set the drives make; makes a new one of blank drives at its place of a line-up, none
 /// without.
 pub(crate) fn assemble(
-    given: Vec<Given>,
+    given: Vec<Asked>,
     parity: Option<usize>,
     lineup: Option<&Lineup>,
 ) -> Result<Assembly, OpenError> {
@@ -116,14 +79,14 @@ pub(crate) fn assemble(
     let count = given.len();
     let mut seen = Vec::new();
     let mut unusable = Vec::new();
-    for (nth, Given { path, drive, reopen }) in given.into_iter().enumerate() {
+    for (nth, Asked { path, drive, reopen }) in given.into_iter().enumerate() {
         match drive {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::InUse { path }),
             Err(error) => unusable.push(Unusable { nth, path, reopen, error }),
-            Ok(drive) => match look_at(&path, &*drive)? {
-                Ok(content) => seen.push(Seen { nth, path, reopen, drive, content }),
-                Err(error) => unusable.push(Unusable { nth, path, reopen, error }),
-            },
+            Ok((drive, looked)) => {
+                let content = looked.content(&path)?;
+                seen.push(Seen { nth, path, reopen, drive, content });
+            }
         }
     }
     let identities: Vec<(&str, &Identity)> = seen
@@ -158,38 +121,6 @@ pub(crate) fn assemble(
             form(seen, geometry, template, lineup)
         }
     }
-}
-
-/// What a drive holds. The outer error refuses the start, the inner one says that the drive cannot be read.
-pub(crate) fn look_at(path: &str, drive: &dyn Drive) -> Result<io::Result<Content>, OpenError> {
-    let loaded = drive.contents().and_then(|names| Ok((names, drive.load(FORMAT_FILE)?)));
-    let (names, file) = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return Ok(Err(error)),
-    };
-    if let Some(file) = file {
-        return match Identity::decode(&file) {
-            Found::Sound(identity) => Ok(Ok(Content::Ours(identity))),
-            Found::Damaged => Ok(Ok(Content::Damaged)),
-            Found::Newer(found) => {
-                Err(OpenError::NewerFormat { path: path.into(), found, known: FORMAT_VERSION })
-            }
-        };
-    }
-    if names.iter().any(|name| name == ".minio.sys") {
-        return Err(OpenError::MinioDrive { path: path.into() });
-    }
-    let is_ours = |name: &str| name == MANIFEST_FILE && holds_manifest(drive);
-    match names.into_iter().find(|name| !is_ignored(name) && !is_ours(name)) {
-        Some(found) => Err(OpenError::Foreign { path: path.into(), found }),
-        None => Ok(Ok(Content::Blank)),
-    }
-}
-
-/// Whether the file of that name is a manifest: one was under way when the directory was emptied.
-fn holds_manifest(drive: &dyn Drive) -> bool {
-    let file = drive.load(MANIFEST_FILE).ok().flatten();
-    file.is_some_and(|file| matches!(Manifest::decode(&file), manifest::Found::Sound(_)))
 }
 
 /// Refuses drives of several sets, drives given twice, and another count or parity than the set was made with.

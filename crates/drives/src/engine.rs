@@ -15,7 +15,7 @@ use store::{
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::assemble::{Given, Reopen, is_ignored, unwritable, without_silent};
+use crate::assemble::{Given, Reopen, unwritable};
 use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
@@ -27,6 +27,7 @@ use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
 use crate::lane::Patience;
 use crate::lineup::{Lineup, line_up};
+use crate::looked::{Asked, Looked};
 use crate::open::{OPEN_MAX, Tuning, open_set};
 use crate::payload;
 use crate::sequencer::{COMMITS_WAITING_MAX, Event, EventSender, Outcome, Request, Wish, inbox};
@@ -115,14 +116,14 @@ impl LocalEngine {
         clock: Arc<dyn Clock>,
         tuning: Tuning,
     ) -> Result<Arc<LocalEngine>, OpenError> {
-        let given = without_silent(given, tuning.open_within.unwrap_or(OPEN_MAX));
+        let given = Asked::all(given, tuning.open_within.unwrap_or(OPEN_MAX));
         let lineup = line_up_alone(&given)?;
         LocalEngine::open_in(given, parity, lineup, clock, tuning)
     }
 
     /// Opens a set at its place among the sets of its server.
     pub(crate) fn open_in(
-        given: Vec<Given>,
+        given: Vec<Asked>,
         parity: Option<usize>,
         lineup: Lineup,
         clock: Arc<dyn Clock>,
@@ -298,59 +299,63 @@ impl Drop for LocalEngine {
 }
 
 /// A set that is a server alone.
-fn line_up_alone(given: &Vec<Given>) -> Result<Lineup, OpenError> {
+fn line_up_alone(given: &Vec<Asked>) -> Result<Lineup, OpenError> {
     Ok(Lineup { sets: line_up(std::slice::from_ref(given))?, place: 0 })
 }
 
-/// Opens the directories of a set behind those of the sets before it; none is made. One that hangs is as one that is
-/// not there.
-pub(crate) fn open_directories(paths: &[PathBuf], given: &mut Vec<Given>) -> Result<(), OpenError> {
-    let open = |path: PathBuf| Ok((path.canonicalize().ok(), DirectoryDrive::open(&path)));
+/// Opens the directories of a set behind those of the sets before it, and looks at them; none is made. One that hangs
+/// is as one that is not there.
+pub(crate) fn open_directories(paths: &[PathBuf], asked: &mut Vec<Asked>) -> Result<(), OpenError> {
+    let open = |path: PathBuf| Ok((path.canonicalize().ok(), open_directory(&path)));
     let opened = errand::run_on_each(paths.to_vec(), OPEN_MAX, open);
-    let mut found = Vec::with_capacity(paths.len());
+    let mut found: Vec<Asked> = Vec::with_capacity(paths.len());
     for (path, opened) in paths.iter().zip(opened) {
         let (absolute, drive) = opened.unwrap_or_else(|silence| (None, Err(silence)));
-        let name = path.display().to_string();
-        let absolute = absolute.map(|path| path.display().to_string());
-        let twin = given.iter().chain(&found).find(|twin: &&Given| Some(&twin.path) == absolute.as_ref());
-        if let Some(twin) = twin {
-            return Err(OpenError::Duplicate { path: name, other: twin.path.clone() });
+        let directory = asked_directory(path, absolute.as_deref(), drive);
+        let is_twin = |other: &&Asked| absolute.is_some() && other.path == directory.path;
+        if let Some(twin) = asked.iter().chain(&found).find(is_twin) {
+            return Err(OpenError::Duplicate { path: path.display().to_string(), other: twin.path.clone() });
         }
-        found.push(given_directory(path, absolute, drive));
+        found.push(directory);
     }
-    given.extend(without_silent(found, OPEN_MAX));
+    asked.extend(found);
     Ok(())
 }
 
 /// Makes the directories that are missing when all drives of a set are blank or missing: it is a new one.
-pub(crate) fn make_directories(paths: &[PathBuf], given: &mut [Given]) -> Result<(), OpenError> {
-    let is_new = given.iter().all(|drive| match &drive.drive {
-        Ok(drive) => drive.contents().is_ok_and(|names| names.iter().all(|name| is_ignored(name))),
+pub(crate) fn make_directories(paths: &[PathBuf], asked: &mut [Asked]) -> Result<(), OpenError> {
+    let is_new = asked.iter().all(|drive| match &drive.drive {
+        Ok((_, looked)) => looked.is_bare(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     });
     if !is_new {
         return Ok(());
     }
-    for (path, drive) in paths.iter().zip(given) {
+    for (path, drive) in paths.iter().zip(asked) {
         if drive.drive.is_err() {
             std::fs::create_dir_all(path).map_err(|error| unwritable(&drive.path, error))?;
-            let absolute = path.canonicalize().ok().map(|path| path.display().to_string());
-            *drive = given_directory(path, absolute, DirectoryDrive::open(path));
+            *drive = asked_directory(path, path.canonicalize().ok().as_deref(), open_directory(path));
         }
     }
     Ok(())
 }
 
-/// A directory as it is given to an engine: at its own path where that is known.
-fn given_directory(path: &Path, absolute: Option<String>, drive: io::Result<DirectoryDrive>) -> Given {
-    let named = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string();
+fn open_directory(path: &Path) -> io::Result<(Arc<dyn Drive>, Looked)> {
+    let drive = DirectoryDrive::open(path)?;
+    let looked = Looked::at(&drive)?;
+    Ok((Arc::new(drive), looked))
+}
+
+/// A directory that was opened and looked at: at its own path where that is known.
+fn asked_directory(
+    path: &Path,
+    absolute: Option<&Path>,
+    drive: io::Result<(Arc<dyn Drive>, Looked)>,
+) -> Asked {
+    let named = || std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let root = path.to_owned();
     let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&root)?) as Arc<dyn Drive>));
-    Given {
-        path: absolute.unwrap_or_else(named),
-        drive: drive.map(|drive| Arc::new(drive) as Arc<dyn Drive>),
-        reopen,
-    }
+    Asked { path: absolute.map_or_else(named, Path::to_owned).display().to_string(), reopen, drive }
 }
 
 /// The one partition of a set.

@@ -34,6 +34,7 @@ mod lane;
 mod lineup;
 mod live;
 pub mod location;
+mod looked;
 mod manifest;
 mod member;
 mod offline;

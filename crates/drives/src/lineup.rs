@@ -8,9 +8,9 @@
 
 use uuid::Uuid;
 
-use crate::assemble::{Content, Given, look_at};
 use crate::error::OpenError;
 use crate::format::Identity;
+use crate::looked::{Asked, Content};
 use crate::sets::SETS_MAX;
 
 /// The sets of a server in order, and which of them one is.
@@ -47,7 +47,7 @@ struct Found {
 ///
 /// [`OpenError`] for a set that is missing, out of its place, of another server, or not empty though it is new.
 /// Nothing was written.
-pub(crate) fn line_up(given: &[Vec<Given>]) -> Result<Vec<Uuid>, OpenError> {
+pub(crate) fn line_up(given: &[Vec<Asked>]) -> Result<Vec<Uuid>, OpenError> {
     if given.len() > SETS_MAX {
         return Err(OpenError::TooManySets { given: given.len(), limit: SETS_MAX });
     }
@@ -106,11 +106,11 @@ fn place_of(id: Uuid, sets: &[Uuid]) -> usize {
 
 /// What the drives of a set know. Drives of several sets are told apart when the set is opened; here the set that
 /// most of them belong to counts.
-fn look(given: &[Given]) -> Result<Found, OpenError> {
+fn look(given: &[Asked]) -> Result<Found, OpenError> {
     let mut identities: Vec<Box<Identity>> = Vec::new();
     for given in given {
-        if let Ok(drive) = &given.drive
-            && let Ok(Content::Ours(identity)) = look_at(&given.path, &**drive)?
+        if let Ok((_, looked)) = &given.drive
+            && let Content::Ours(identity) = looked.content(&given.path)?
         {
             identities.push(identity);
         }

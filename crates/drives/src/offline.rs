@@ -9,7 +9,8 @@ use crate::assemble::Given;
 use crate::engine::open_directories;
 use crate::error::OpenError;
 use crate::heal;
-use crate::open::open_for_reading;
+use crate::looked::Asked;
+use crate::open::{OPEN_MAX, open_for_reading};
 use crate::sequencer::Granted;
 use crate::shards::Pins;
 
@@ -24,9 +25,9 @@ pub fn verify_directories(
     drives: &[PathBuf],
     told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, OpenError> {
-    let mut given = Vec::with_capacity(drives.len());
-    open_directories(drives, &mut given)?;
-    verify_drives(given, told)
+    let mut asked = Vec::with_capacity(drives.len());
+    open_directories(drives, &mut asked)?;
+    verify(asked, told)
 }
 
 /// As [`verify_directories`], on drives of any kind.
@@ -38,7 +39,11 @@ pub fn verify_drives(
     given: Vec<Given>,
     told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, OpenError> {
-    let (set, chain) = open_for_reading(given)?;
+    verify(Asked::all(given, OPEN_MAX), told)
+}
+
+fn verify(asked: Vec<Asked>, told: &mut dyn FnMut(Seen) -> bool) -> Result<Verification, OpenError> {
+    let (set, chain) = open_for_reading(asked)?;
     let identity = set.identity.lock().clone();
     let end = Granted { identity, next_batch: chain.next_batch, table: chain.table };
     // Nobody else uses the drives: at their own pace.

@@ -14,7 +14,7 @@ use store::{Clock, Sequence, SystemClock};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::assemble::{Assembly, Given, Placed, assemble, unwritable, without_silent};
+use crate::assemble::{Assembly, Placed, assemble, unwritable};
 use crate::bodies::Bodies;
 use crate::chain::Chain;
 use crate::columns::Codec;
@@ -26,6 +26,7 @@ use crate::heal::Healing;
 use crate::index::{Index, Retention, memtable_bytes_on, reserve_bytes};
 use crate::lane::Patience;
 use crate::lineup::Lineup;
+use crate::looked::Asked;
 use crate::manifest;
 use crate::member::Member;
 use crate::record;
@@ -61,7 +62,7 @@ pub struct Tuning {
 /// Opens the set, recovers it, and begins an epoch if enough drives are there. The ring is for the thread that runs the
 /// sequencer.
 pub(crate) fn open_set(
-    given: Vec<Given>,
+    given: Vec<Asked>,
     parity: Option<usize>,
     lineup: Lineup,
     clock: Arc<dyn Clock>,
@@ -99,8 +100,8 @@ pub(crate) fn open_set(
 
 /// Reads what the drives hold and changes nothing, not even the last batch, which is taken where it is as good as
 /// proven.
-pub(crate) fn open_for_reading(given: Vec<Given>) -> Result<(Arc<Set>, Chain), OpenError> {
-    let assembly = assemble(without_silent(given, OPEN_MAX), None, None)?;
+pub(crate) fn open_for_reading(given: Vec<Asked>) -> Result<(Arc<Set>, Chain), OpenError> {
+    let assembly = assemble(given, None, None)?;
     // Nobody takes a drive out of a set that is only read.
     let (events, _) = inbox();
     // Of the journal alone, and in memory: a copy of the index would be opened for writing.

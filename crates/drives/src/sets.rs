@@ -19,10 +19,11 @@ use store::{
     Mutation, Partition, PartitionId, Progress, Seen, Sequence, SetReport, Stage, StageHint, Verification,
 };
 
-use crate::assemble::{Given, without_silent};
+use crate::assemble::Given;
 use crate::engine::{LocalEngine, ONLY, make_directories, open_directories};
 use crate::error::OpenError;
 use crate::lineup::{Lineup, line_up};
+use crate::looked::Asked;
 use crate::open::{OPEN_MAX, Tuning};
 
 /// Most sets of a server: what the byte in front of a location can tell apart.
@@ -69,7 +70,7 @@ impl Sets {
             open_directories(paths, &mut all)?;
         }
         let mut all = all.into_iter();
-        let mut given: Vec<Vec<Given>> =
+        let mut given: Vec<Vec<Asked>> =
             directories.iter().map(|paths| all.by_ref().take(paths.len()).collect()).collect();
         let ids = line_up(&given)?;
         for (paths, given) in directories.iter().zip(&mut given) {
@@ -88,15 +89,14 @@ impl Sets {
         parity: Option<usize>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Arc<Sets>, OpenError> {
-        let given: Vec<Vec<Given>> =
-            given.into_iter().map(|drives| without_silent(drives, OPEN_MAX)).collect();
+        let given: Vec<Vec<Asked>> = given.into_iter().map(|drives| Asked::all(drives, OPEN_MAX)).collect();
         let ids = line_up(&given)?;
         Sets::open_as(given, parity, &ids, clock, &Tuning::default())
     }
 
     /// The last set first: when the first one records that a new one belongs to it, the new one is there.
     fn open_as(
-        given: Vec<Vec<Given>>,
+        given: Vec<Vec<Asked>>,
         parity: Option<usize>,
         ids: &[uuid::Uuid],
         clock: &Arc<dyn Clock>,

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::{Heal, Run};
-use crate::assemble::{Content, look_at};
 use crate::drive::Drive;
 use crate::format::{FORMAT_FILE, Membership};
+use crate::looked::{Content, Looked};
 use crate::segment;
 use crate::sequencer::Wish;
 use crate::set::Mode;
@@ -103,12 +103,12 @@ impl Heal {
         let member = &set.members[position];
         let found = set.patiently(position, |member| {
             let drive = member.look_again()?;
-            Ok((look_at(&member.path, &*drive), drive))
+            Ok((Looked::at(&*drive)?.content(&member.path), drive))
         });
         let (content, drive) = match found {
-            Ok((Ok(Ok(content)), drive)) => (content, drive),
+            Ok((Ok(content), drive)) => (content, drive),
             Ok((Err(refusal), _)) => return Err(Obstacle::Refused(refusal.to_string())),
-            Ok((Ok(Err(error)), _)) | Err(error) => return Err(Obstacle::Absent(describe(&error))),
+            Err(error) => return Err(Obstacle::Absent(describe(&error))),
         };
         let known = set.identity.lock().members[position].drive;
         let id = match self.recognise(position, &content, &*drive)? {

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::inbox::Heed;
 use super::write::Frozen;
 use super::{SEAL_AFTER, Sequencer};
-use crate::assemble::{Content, look_at};
 use crate::error::OpenError;
 use crate::format::Identity;
+use crate::looked::{Content, Looked};
 use crate::manifest;
 use crate::member::Member;
 use crate::recovery::{self, Outcome, set_mode};
@@ -94,8 +94,8 @@ impl Sequencer {
         let id = identity.members[member.position].drive;
         self.set.patiently(member.position, move |member| {
             let drive = member.look_again()?;
-            match look_at(&member.path, &*drive) {
-                Ok(Ok(Content::Ours(own))) if own.set == set && own.drive() == id && own.rank() <= rank => {
+            match Looked::at(&*drive)?.content(&member.path) {
+                Ok(Content::Ours(own)) if own.set == set && own.drive() == id && own.rank() <= rank => {
                     drive.claim()
                 }
                 _ => Err(io::Error::new(io::ErrorKind::NotFound, "another drive is at its path")),
