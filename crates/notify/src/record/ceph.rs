@@ -7,16 +7,13 @@
 //!
 //! Source: Ceph's manual, "Bucket Notifications", and the values its gateway sends.
 
-use std::fmt::Write as _;
-
 use bytes::Bytes;
 use serde::Serialize;
 use store::{Change, ObjectSummary};
 use tidings_store as store;
-use time::OffsetDateTime;
 
 use super::aws::{Elements, Identity, Parameters, Records, region, short_name, to_json, version_id};
-use super::minio::tells_object;
+use super::minio::{self, tells_object};
 use crate::notifier::ServerIdentity;
 
 const SOURCE: &str = "ceph:s3";
@@ -152,13 +149,8 @@ fn tags(object: &ObjectSummary) -> Vec<Pair<'_>> {
 
 /// UTC with microseconds: `2026-11-21T07:46:15.358000Z`. Changes are timed in milliseconds.
 fn event_time(time_ms: u64) -> String {
-    let nanos = i128::from(time_ms) * 1_000_000;
-    let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-    let (hour, minute, second, micros) = (time.hour(), time.minute(), time.second(), time.microsecond());
-    let mut text = String::with_capacity(27);
-    write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-        .expect("a string takes any text");
+    let mut text = minio::event_time(time_ms);
+    text.insert_str(text.len() - 1, "000");
     text
 }
 

@@ -19,6 +19,9 @@ pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
 /// Most records are shorter, in bytes; longer ones grow.
 const RECORD_BYTES_USUAL: usize = 1536;
 
+/// The first byte of U+2028 and U+2029 in UTF-8.
+const FIRST_OF_SEPARATORS: u8 = 0xe2;
+
 struct GoFormatter;
 
 impl Formatter for GoFormatter {
@@ -27,6 +30,10 @@ impl Formatter for GoFormatter {
         writer: &mut W,
         fragment: &str,
     ) -> io::Result<()> {
+        // Most strings have none of the five: bytes are looked through faster than characters.
+        if !fragment.bytes().any(|byte| matches!(byte, b'<' | b'>' | b'&' | FIRST_OF_SEPARATORS)) {
+            return writer.write_all(fragment.as_bytes());
+        }
         let mut rest = fragment;
         while let Some(at) = rest.find(['<', '>', '&', '\u{2028}', '\u{2029}']) {
             let (plain, from) = rest.split_at(at);

@@ -4,8 +4,6 @@
 //! sequencer is the change's place in the order of all changes rather than the object's time, so every event
 //! of a version has its own, and it always has 16 digits.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde::Serialize;
@@ -271,20 +269,32 @@ fn host_and_port(endpoint: &str) -> &str {
 
 /// As an HTML form encodes: a space is `+`, all but letters, digits and `-_.~` is percent-encoded.
 pub(super) fn encoded_key(key: &str) -> String {
-    const FORM: &AsciiSet =
-        &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b' ');
-    percent_encode(key.as_bytes(), FORM).to_string().replace(' ', "+")
+    const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    percent_encode(key.as_bytes(), FORM).map(|piece| if piece == "%20" { "+" } else { piece }).collect()
 }
 
 /// UTC with milliseconds: `2026-11-21T07:46:15.358Z`.
 pub(super) fn event_time(time_ms: u64) -> String {
     let nanos = i128::from(time_ms) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    let (year, month, day) = (time.year(), u8::from(time.month()), time.day());
-    let (hour, minute, second, millis) = (time.hour(), time.minute(), time.second(), time.millisecond());
+    let ((year, month, day), (hour, minute, second, millis)) = (time.to_calendar_date(), time.to_hms_milli());
+    let short = |number: u8| u32::from(number);
     let mut text = String::with_capacity(24);
-    write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
-        .expect("a string takes any text");
+    // Digit by digit: a record has one or two of these, and to format them by width was a tenth of rendering it.
+    for (number, digits, end) in [
+        (year.unsigned_abs(), 4, '-'),
+        (short(month.into()), 2, '-'),
+        (short(day), 2, 'T'),
+        (short(hour), 2, ':'),
+        (short(minute), 2, ':'),
+        (short(second), 2, '.'),
+        (u32::from(millis), 3, 'Z'),
+    ] {
+        text.extend(
+            (0..digits).rev().filter_map(|place| char::from_digit(number / 10_u32.pow(place) % 10, 10)),
+        );
+        text.push(end);
+    }
     text
 }
 
