@@ -12,6 +12,9 @@ use rustls::ClientConfig;
 
 use crate::target::in_full;
 
+/// Who we are.
+pub(crate) const USER_AGENT: &str = concat!("tidings/", env!("CARGO_PKG_VERSION"));
+
 /// How long a connection may take.
 pub(crate) const CONNECT_MS: u64 = 5000;
 
@@ -19,7 +22,7 @@ pub(crate) const CONNECT_MS: u64 = 5000;
 const REDIRECTS_MAX: usize = 10;
 
 /// How much of an answer is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A client that sends these headers with every request, waits so long for an answer, its body included, and keeps so
 /// many connections.
@@ -36,13 +39,10 @@ pub(crate) fn client(
     let client = Client::builder()
         .tls_backend_preconfigured(tls)
         .http1_only()
-        .user_agent(concat!("tidings/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .default_headers(headers)
         .redirect(Policy::custom(|attempt| {
-            // Only these two keep method and body.
-            let keeps_body =
-                matches!(attempt.status(), StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-            if keeps_body && attempt.previous().len() <= REDIRECTS_MAX {
+            if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS_MAX {
                 attempt.follow()
             } else {
                 attempt.stop()
@@ -52,6 +52,11 @@ pub(crate) fn client(
         .timeout(Duration::from_millis(answer_ms))
         .pool_max_idle_per_host(connections);
     client.build().map_err(|error| format!("no client can be made: {}", in_full(&error)))
+}
+
+/// Whether an answer is a redirect that keeps method and body, as only these two do.
+pub(crate) fn keeps_body(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
 }
 
 /// The body of an answer, cut where it is longer than anybody needs.

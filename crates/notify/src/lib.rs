@@ -29,6 +29,8 @@ pub mod notifier;
 pub mod pattern;
 #[cfg(feature = "pem")]
 mod pem;
+#[cfg(feature = "post")]
+mod post;
 pub mod record;
 mod recorder;
 mod relay;

@@ -1,21 +1,27 @@
 //! Webhook: one HTTP POST a record; any 2xx acknowledges it.
 //!
-//! Records of different keys are posted side by side, [`IN_FLIGHT_MAX`] at once. A redirect is followed only
-//! where it keeps method and body (307, 308): after any other the record would be lost in a GET. Proxies are
-//! taken from the environment.
+//! Records of different keys are posted side by side, [`IN_FLIGHT_MAX`] at once, over connections of the target's own
+//! ([`post`](crate::post)). A redirect is followed only where it keeps method and body (307, 308): after any other the
+//! record would be lost in a GET. Proxies are taken from the environment. An endpoint behind a proxy, with credentials
+//! in its URL or that redirected once is posted to with the client of [`http`], which can do all that and costs the
+//! server more.
 //!
 //! Source of keys, headers and limits: MinIO's webhook target.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper_util::client::proxy::matcher::Matcher;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use reqwest::{Client, StatusCode, Url};
 use store::Future;
 use tidings_store as store;
 use tokio::net::TcpStream;
 
 use crate::http::{self, CONNECT_MS};
+use crate::post::{Answer, Post};
 use crate::record::{Carries, Form};
 use crate::target::{
     Delivery, KeyKind, KeySpec, Outcome, Surroundings, Target, TargetKind, TargetSettings, in_full,
@@ -57,7 +63,9 @@ pub(crate) const KIND: TargetKind = TargetKind {
         KeySpec::COMMENT,
     ],
     check,
-    connect: |settings, surroundings| Ok(Box::new(Webhook::new(settings, surroundings)?)),
+    connect: |settings, surroundings| {
+        Ok(Box::new(Webhook::new(settings, surroundings, &Matcher::from_system())?))
+    },
 };
 
 const TLS_KEYS: TlsKeys = TlsKeys { certificate: "client_cert", private_key: "client_key", authority: "" };
@@ -115,45 +123,78 @@ fn attribute_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)
 }
 
 struct Webhook {
+    /// Absent where the endpoint is not one for it.
+    post: Option<Post>,
+    /// The endpoint redirected: it is the client's now.
+    is_redirected: AtomicBool,
     client: Client,
     endpoint: Url,
     form: Form,
 }
 
 impl Webhook {
-    fn new(settings: &TargetSettings, surroundings: &Surroundings) -> Result<Webhook, String> {
-        let form = form(settings)?;
+    fn new(
+        settings: &TargetSettings,
+        surroundings: &Surroundings,
+        proxies: &Matcher,
+    ) -> Result<Webhook, String> {
+        let (form, endpoint) = (form(settings)?, endpoint(settings)?);
         let content_type = HeaderValue::from_static(form.content_type());
         let mut headers = HeaderMap::from_iter([(CONTENT_TYPE, content_type)]);
         if let Some(value) = authorization(settings)? {
             headers.insert(AUTHORIZATION, value);
         }
         let tls = TLS_KEYS.of(settings).client_config(surroundings)?;
-        let client = http::client(tls, headers, ANSWER_MS, IN_FLIGHT_MAX)?;
-        Ok(Webhook { client, endpoint: endpoint(settings)?, form })
+        let client = http::client(tls.clone(), headers.clone(), ANSWER_MS, IN_FLIGHT_MAX)?;
+        // What the client says of itself.
+        headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(http::USER_AGENT));
+        let post = Post::new(&endpoint, proxies, tls, headers, ANSWER_MS, IN_FLIGHT_MAX);
+        Ok(Webhook { post, is_redirected: AtomicBool::new(false), client, endpoint, form })
     }
 
-    async fn post(&self, delivery: Delivery) -> Outcome {
-        let attributes = delivery.attributes.iter().filter_map(|(name, value)| attribute_header(name, value));
-        let post = self.client.post(self.endpoint.clone()).headers(attributes.collect());
-        let mut answer = match post.body(delivery.body).send().await {
-            Ok(answer) => answer,
-            Err(error) => return Outcome::Away(in_full(&error.without_url())),
-        };
-        let status = answer.status();
-        let text = http::text_of(&mut answer).await;
-        if status.is_success() {
-            return Outcome::Acknowledged;
+    async fn deliver_one(&self, delivery: Delivery) -> Outcome {
+        let attributes = delivery.attributes.iter();
+        let attributes: Vec<_> =
+            attributes.filter_map(|(name, value)| attribute_header(name, value)).collect();
+        match self.answer(&delivery.body, attributes).await {
+            Ok(answer) => outcome(&answer),
+            Err(reason) => Outcome::Away(reason),
         }
-        let quote: String = text.trim().chars().take(QUOTE_CHARS_MAX).collect();
-        let reason = format!("it answered {status} {quote}").trim_end().to_owned();
-        match status {
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNSUPPORTED_MEDIA_TYPE
-            | StatusCode::UNPROCESSABLE_ENTITY => Outcome::Refused(reason),
-            _ => Outcome::Away(reason),
+    }
+
+    async fn answer(
+        &self,
+        body: &Bytes,
+        attributes: Vec<(HeaderName, HeaderValue)>,
+    ) -> Result<Answer, String> {
+        if let Some(post) = self.post.as_ref().filter(|_| !self.is_redirected.load(Ordering::Relaxed)) {
+            let answer = post.send(body, &attributes).await?;
+            if !http::keeps_body(answer.status) {
+                return Ok(answer);
+            }
+            self.is_redirected.store(true, Ordering::Relaxed);
         }
+        let post = self.client.post(self.endpoint.clone()).headers(HeaderMap::from_iter(attributes));
+        let answer = post.body(body.clone()).send().await;
+        let mut answer = answer.map_err(|error| in_full(&error.without_url()))?;
+        Ok(Answer { status: answer.status(), text: http::text_of(&mut answer).await })
+    }
+}
+
+/// What an answer says of the record, or of the endpoint.
+fn outcome(Answer { status, text }: &Answer) -> Outcome {
+    if status.is_success() {
+        return Outcome::Acknowledged;
+    }
+    let quote: String = text.trim().chars().take(QUOTE_CHARS_MAX).collect();
+    let reason = format!("it answered {status} {quote}").trim_end().to_owned();
+    match *status {
+        StatusCode::BAD_REQUEST
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Outcome::Refused(reason),
+        _ => Outcome::Away(reason),
     }
 }
 
@@ -182,7 +223,7 @@ impl Target for Webhook {
     }
 
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        Box::pin(self.post(delivery))
+        Box::pin(self.deliver_one(delivery))
     }
 }
 
@@ -191,8 +232,10 @@ mod tests {
     use std::collections::BTreeMap;
     use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use bytes::Bytes;
+    use hyper_util::client::proxy::matcher::Matcher;
     use parking_lot::Mutex;
     use store::Future;
     use tidings_store as store;
@@ -211,6 +254,7 @@ mod tests {
         heard: Arc<Mutex<Vec<Request>>>,
         answer: &'static str,
         serving: Mutex<JoinSet<()>>,
+        connections: Arc<AtomicUsize>,
     }
 
     #[derive(Clone, Debug)]
@@ -227,6 +271,7 @@ mod tests {
                 heard: Arc::default(),
                 answer,
                 serving: Mutex::default(),
+                connections: Arc::default(),
             };
             sink.serve(listener);
             sink
@@ -234,9 +279,11 @@ mod tests {
 
         fn serve(&self, listener: TcpListener) {
             let (heard, answer) = (Arc::clone(&self.heard), self.answer);
+            let accepted = Arc::clone(&self.connections);
             self.serving.lock().spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok((socket, _)) = listener.accept().await {
+                    accepted.fetch_add(1, Ordering::Relaxed);
                     connections.spawn(converse(socket, Arc::clone(&heard), answer));
                 }
             });
@@ -247,8 +294,13 @@ mod tests {
             let mut values: BTreeMap<&'static str, String> =
                 values.iter().map(|&(key, value)| (key, value.to_owned())).collect();
             values.insert("endpoint", endpoint);
-            Webhook::new(&settings(values), &Surroundings::default()).unwrap()
+            Webhook::new(&settings(values), &Surroundings::default(), &direct()).unwrap()
         }
+    }
+
+    /// No proxy stands before anything.
+    fn direct() -> Matcher {
+        Matcher::builder().build()
     }
 
     fn settings(values: BTreeMap<&'static str, String>) -> TargetSettings {
@@ -328,6 +380,68 @@ mod tests {
         );
         assert!(heard.head.contains("Bearer geheim"), "{head}");
         assert_eq!(heard.body, delivery().body);
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_used_again_whatever_form_the_answer_has() {
+        let answers = [
+            (OK, 1),
+            ("HTTP/1.1 204 No Content\r\n\r\n", 1),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 1),
+            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", 1),
+            ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n", 3),
+        ];
+        for (answer, connections) in answers {
+            let sink = Sink::answering(answer).await;
+            let webhook = sink.target(&[]);
+            for _ in 0..3 {
+                assert_eq!(webhook.deliver(delivery()).await, Outcome::Acknowledged, "{answer}");
+            }
+            let used = sink.connections.load(Ordering::Relaxed);
+            assert_eq!((sink.heard.lock().len(), used), (3, connections), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_endpoint_closed_while_idle_costs_no_failure() {
+        let sink = Sink::answering(OK).await;
+        let webhook = sink.target(&[]);
+        assert_eq!(webhook.deliver(delivery()).await, Outcome::Acknowledged);
+        sink.leave().await;
+        sink.come_back().await;
+        assert_eq!(webhook.deliver(delivery()).await, Outcome::Acknowledged);
+        assert_eq!((sink.heard.lock().len(), sink.connections.load(Ordering::Relaxed)), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn a_redirect_that_keeps_the_body_is_followed_with_the_record() {
+        let there = Sink::answering(OK).await;
+        let answer = format!(
+            "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{}/there\r\ncontent-length: 0\r\n\r\n",
+            there.address
+        );
+        let here = Sink::answering(answer.leak()).await;
+        let webhook = here.target(&[("auth_token", "geheim")]);
+        for _ in 0..2 {
+            assert_eq!(webhook.deliver(delivery()).await, Outcome::Acknowledged);
+        }
+        let heard = there.heard.lock().clone();
+        assert_eq!(heard.iter().map(|request| &request.body).collect::<Vec<_>>(), [&delivery().body; 2]);
+        assert!(heard[0].head.starts_with("POST /there HTTP/1.1\r\n"), "{}", heard[0].head);
+        assert_eq!(here.heard.lock().len(), 3, "the first was posted twice, to learn of the redirect");
+    }
+
+    #[test]
+    fn an_endpoint_behind_a_proxy_or_with_credentials_is_left_to_the_client_that_can_do_it() {
+        let proxied = Matcher::builder().http("http://127.0.0.1:3128").no("localhost").build();
+        let posts = |endpoint: &str, proxies: &Matcher| {
+            let settings = settings(BTreeMap::from([("endpoint", endpoint.to_owned())]));
+            Webhook::new(&settings, &Surroundings::default(), proxies).unwrap().post.is_some()
+        };
+        let endpoints =
+            ["http://host/", "http://user:password@host/", "http://localhost:1/", "https://host/"];
+        assert_eq!(endpoints.map(|endpoint| posts(endpoint, &direct())), [true, false, true, true]);
+        assert_eq!(endpoints.map(|endpoint| posts(endpoint, &proxied)), [false, false, true, true]);
     }
 
     #[tokio::test]
