@@ -20,6 +20,7 @@
 
 mod census;
 mod frames;
+mod identities;
 mod pace;
 mod returning;
 mod scrub;

@@ -1,6 +1,7 @@
 //! Scrubbing: reads every copy of everything within a set time, and repairs what is not sound any more.
 //!
-//! At the end of a round come the manifests, which are written anew where one is damaged.
+//! At the end of a round come the manifests, which are written anew where one is damaged, and the
+//! [`identities`](super::identities).
 //!
 //! It goes on all the time in small steps, at a rate that follows from what the drives hold. Where it is stands in a
 //! small file on every drive that is in, so that a restart does not begin anew. A drive that returns damaged data often
@@ -122,6 +123,7 @@ impl Heal {
         }
         if state.cursor == Cursor::End {
             self.scrub_manifests(walk);
+            self.scrub_identities(walk)?;
             Tally::add(&self.tally.scrubs, 1);
             tracing::info!("Every copy of everything was read and verified.");
         }

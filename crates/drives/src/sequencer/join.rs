@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::inbox::Heed;
 use super::write::Frozen;
 use super::{Event, Sequencer};
-use crate::format::{Identity, Membership};
+use crate::drive::{is_full, is_shortage};
+use crate::format::{FORMAT_FILE, Identity, Membership};
 use crate::manifest::MANIFEST_FILE;
+use crate::member::Member;
 use crate::table::SegmentTable;
 
 /// How long a drive may take for the frames in flight on it before it is made a voter. Commits wait meanwhile.
@@ -28,6 +30,8 @@ pub(crate) enum Wish {
     Join { position: usize },
     /// That a drive that holds everything is a voter.
     Admit { position: usize },
+    /// That the identity of the drive of a place is written again: what is on it is damaged or of an earlier decision.
+    Restate { position: usize },
     /// That a drive is healed while the set has too few voters to write. Nothing is decided and nothing is written to
     /// it: the journal stands still.
     Shelter { position: usize },
@@ -69,6 +73,7 @@ impl Sequencer {
                     Wish::Adopt { position, drive } => self.adopt(position, drive),
                     Wish::Join { position } => self.join(position),
                     Wish::Admit { position } => self.admit(position),
+                    Wish::Restate { position } => self.restate(position),
                     Wish::Look => Ok(()),
                     Wish::Shelter { .. } | Wish::Rescue => Err("the set takes writes again".to_owned()),
                 }
@@ -145,6 +150,26 @@ impl Sequencer {
         self.set
             .patiently(position, move |member| member.drive()?.replace(MANIFEST_FILE, &file))
             .map_err(|error| format!("its manifest could not be written: {error}"))
+    }
+
+    /// Writes the decision that holds to a drive that is in, and nothing new: it counts as often as before.
+    fn restate(&mut self, position: usize) -> Result<(), String> {
+        if !self.set.members[position].is_online() {
+            return Err("it is out".to_owned());
+        }
+        let file = Identity { position, ..self.set.identity.lock().clone() }.encode();
+        let write = move |member: &Member| {
+            let drive = member.drive()?;
+            drive.check_present()?;
+            drive.replace(FORMAT_FILE, &file)
+        };
+        self.set.patiently(position, write).map_err(|error| {
+            let reason = format!("its identity could not be written: {error}");
+            if !is_full(&error) && !is_shortage(&error) {
+                self.note_failure(position, reason.clone());
+            }
+            reason
+        })
     }
 
     fn shelter(&mut self, position: usize) -> Result<(), String> {

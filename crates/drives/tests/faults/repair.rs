@@ -62,7 +62,7 @@ fn flip(drive: &FaultyDrive, file: &str, at: usize) {
     drive.damage(file, at as u64, &[bytes[at] ^ 0x10]);
 }
 
-const DAMAGES: [Damage; 11] = [
+const DAMAGES: [Damage; 13] = [
     ("the header of a segment", |drive| flip(drive, "log/00000000.seg", 20)),
     ("the headers of frames", |drive| {
         for frame in frames(drive) {
@@ -102,6 +102,10 @@ const DAMAGES: [Damage; 11] = [
     ("both copies of the manifest", |drive| {
         let copy_bytes = drive.bytes("manifest").len() / 2;
         [90, copy_bytes + 90].into_iter().for_each(|at| flip(drive, "manifest", at));
+    }),
+    ("one copy of the identity", |drive| flip(drive, "format", 4096 + 70)),
+    ("both copies of the identity", |drive| {
+        [70, 4096 + 70].into_iter().for_each(|at| flip(drive, "format", at))
     }),
 ];
 
@@ -183,6 +187,29 @@ async fn a_drive_with_a_damaged_identity_is_healed() {
     drop(engine);
     let engine = open(&restarted(&drives), &[0, 2]).unwrap();
     check(&engine, "from the healed drive and another").await;
+}
+
+/// A decision that a drive said it wrote and did not is written again by a scrub: the next start would count the drive
+/// among those that missed it. An identity of another drive is left as it is, and the drive is out.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_of_an_earlier_decision_is_written_again_and_one_of_another_drive_never_written_over() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = scrubbing(&drives);
+    fill(&engine).await;
+    let earlier = drives[1].bytes("format");
+    drives[3].blank_out();
+    wait_until(|| engine.heal_report().drives_healed == 1).await;
+    drives[1].damage("format", 0, &earlier);
+    wait_until(|| engine.heal_report().damages_repaired >= 1).await;
+    let revision = |drive: &FaultyDrive| drive.bytes("format")[56..64].to_vec();
+    assert_eq!(revision(&drives[1]), revision(&drives[0]));
+
+    let another = drives[0].bytes("format");
+    drives[2].damage("format", 0, &another);
+    wait_until(|| offline(&engine) == ["d3"]).await;
+    scrubbed(&engine).await;
+    assert!(drives[2].bytes("format") == another, "it was written over");
+    check(&engine, "with a drive out").await;
 }
 
 /// Rule 9. Files of bodies that no key names go when they are of an earlier epoch; what is staged or named stays.
