@@ -23,7 +23,7 @@ use crate::drive::{Drive, Space};
 use crate::errand;
 use crate::error::OpenError;
 use crate::heal::Healing;
-use crate::index::{Index, Retention, memtable_bytes_on, reserve_bytes};
+use crate::index::{GRAVES_BYTES_MAX, Index, Retention, memtable_bytes_on, reserve_bytes};
 use crate::lane::Patience;
 use crate::lineup::Lineup;
 use crate::looked::Asked;
@@ -49,6 +49,9 @@ pub struct Tuning {
     pub segment_bytes: Option<u64>,
     /// Size at which the memtable is frozen, in bytes: what is written more is in the index on two drives.
     pub memtable_bytes: Option<usize>,
+    /// Bytes of deletes that are kept in memory while the index is rebuilt; 32 MiB for `None`. With more of them the
+    /// journal is read several times.
+    pub graves_bytes: Option<usize>,
     /// Changes that are kept though nobody waits for them.
     pub retention: Retention,
     /// How it heals.
@@ -205,6 +208,7 @@ fn set_of(
         indexed_upto: AtomicU64::new(u64::MAX),
         highest_epoch: AtomicU64::new(highest_epoch),
         retention: tuning.retention.on(smallest),
+        graves_bytes: tuning.graves_bytes.unwrap_or(GRAVES_BYTES_MAX),
         sizes,
         steps: StepWatch::begin(clock.now_ns()),
         clock,

@@ -116,14 +116,35 @@ fn read_on(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>) -> Result<
     Ok(chain)
 }
 
-/// Reads the segments of the table, each from its first frame to its end, as far as the index lacks them.
+/// Reads the segments of the table as far as the index lacks them: once, and again for the keys that were left out as
+/// long as deletes are more than memory is to hold.
 fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> Result<(), OpenError> {
-    let mut graves = Graves::default();
+    let mut graves = Graves::bounded(set.graves_bytes);
     let upto = {
         let mut index = set.index.write();
         index.floor = index.floor.max(manifest.floor);
         index.upto()
     };
+    loop {
+        read_rows(set, reader, manifest, upto, &mut graves)?;
+        if !graves.next_pass() {
+            break;
+        }
+    }
+    let mut index = set.index.write();
+    index.last_sequence = index.last_sequence.max(manifest.last_sequence);
+    index.pass(manifest.next_batch - 1);
+    Ok(())
+}
+
+/// Reads the segments of the table, each from its first frame to its end, from behind batch `upto`.
+fn read_rows(
+    set: &Set,
+    reader: &mut FrameReader<'_>,
+    manifest: &Manifest,
+    upto: u64,
+    graves: &mut Graves,
+) -> Result<(), OpenError> {
     let mut batch = 0;
     for row in manifest.table.rows().filter(|row| row.last_batch > upto) {
         let mut address = first_address(row.number);
@@ -137,7 +158,7 @@ fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> R
                 let below = lookup::below(set, &metadata).map_err(|_| unreadable(set, batch))?;
                 let mut index = set.index.write();
                 index
-                    .restore(FramePlace::of(&shared), &metadata, shared.kind, &mut graves, &below)
+                    .restore(FramePlace::of(&shared), &metadata, shared.kind, graves, &below)
                     .map_err(|_| malformed(set, shared.batch))?;
                 drop(index);
                 checkpoint::when_full(set, None);
@@ -146,9 +167,6 @@ fn read_table(set: &Set, reader: &mut FrameReader<'_>, manifest: &Manifest) -> R
             address.offset += shared.slot_bytes;
         }
     }
-    let mut index = set.index.write();
-    index.last_sequence = index.last_sequence.max(manifest.last_sequence);
-    index.pass(manifest.next_batch - 1);
     Ok(())
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct Set {
     pub highest_epoch: AtomicU64,
     /// How many of the changes that nobody waits for it keeps.
     pub retention: Retention,
+    /// Bytes of deletes that are kept while the journal is read in no particular order.
+    pub graves_bytes: usize,
     /// Sizes of its segments.
     pub sizes: Sizes,
     pub clock: Arc<dyn Clock>,

@@ -24,6 +24,7 @@
 
 pub(crate) mod checkpoint;
 mod copies;
+mod graves;
 pub(crate) mod lookup;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod memory;
@@ -50,12 +51,12 @@ use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
 use copies::{Copy, Frozen, Lower};
 pub(crate) use copies::{Opened, open, reserve_bytes};
+pub(crate) use graves::{GRAVES_BYTES_MAX, Graves};
 use lookup::Below;
 pub(crate) use memtable::Found;
 use memtable::Memtable;
 pub(crate) use page::Part;
 use recent::Recent;
-pub(crate) use restore::Graves;
 pub use retention::Retention;
 pub(crate) use retention::oldest;
 pub(crate) use statement::Statement;

@@ -1,52 +1,22 @@
 //! What frames mean that are not read in the order of the journal: copies, and all of them when the index is rebuilt.
 //!
 //! The last writer wins, by the sequence that a record was given when it was first committed. A delete therefore
-//! leaves a grave while the start runs: a put that is read later and is older stays dead.
+//! leaves a [grave](super::graves) while the start runs: a put that is read later and is older stays dead. Where there
+//! are more graves than memory is to hold, all of it is read again for other keys: whatever is taken in twice changes
+//! nothing, and is counted once.
 //!
 //! Within a commit the order of its mutations counts. A delete in a copy stands alone, after its commit was taken
 //! apart: it leaves alone what has its own sequence, which its commit wrote after it.
 
-use std::collections::{BTreeSet, HashMap};
-
 use bytes::Bytes;
 use store::Sequence;
 
+use super::graves::Graves;
 use super::lookup::Below;
 use super::{FramePlace, Index, Malformed, Stored, View, places_of};
 use crate::frame::Kind;
 use crate::live::Weight;
 use crate::record::{self, Recorded};
-
-/// Keys and prefixes that were deleted, and when.
-#[derive(Debug, Default)]
-pub(crate) struct Graves {
-    keys: HashMap<Bytes, Sequence>,
-    prefixes: HashMap<Bytes, Sequence>,
-    /// The lengths of the prefixes: so many are looked up for a key.
-    lengths: BTreeSet<usize>,
-}
-
-impl Graves {
-    fn bury_key(&mut self, key: &[u8], sequence: Sequence) {
-        let buried = self.keys.entry(Bytes::copy_from_slice(key)).or_default();
-        *buried = sequence.max(*buried);
-    }
-
-    fn bury_prefix(&mut self, prefix: &[u8], sequence: Sequence) {
-        let buried = self.prefixes.entry(Bytes::copy_from_slice(prefix)).or_default();
-        *buried = sequence.max(*buried);
-        self.lengths.insert(prefix.len());
-    }
-
-    /// Whether a state of this sequence was deleted later.
-    fn covers(&self, key: &[u8], sequence: Sequence) -> bool {
-        let buried = |graves: &HashMap<Bytes, Sequence>, key: &[u8]| {
-            graves.get(key).is_some_and(|buried| *buried > sequence)
-        };
-        buried(&self.keys, key)
-            || self.lengths.range(..=key.len()).any(|length| buried(&self.prefixes, &key[..*length]))
-    }
-}
 
 impl Index {
     /// Takes in a frame in no particular order. On an error nothing changed.
@@ -59,8 +29,10 @@ impl Index {
         below: &Below,
     ) -> Result<(), Malformed> {
         for commit in record::decode(metadata).ok_or(Malformed)? {
-            for place in places_of(frame, metadata, &commit) {
-                self.set_change(place, below);
+            if graves.is_first_pass() {
+                for place in places_of(frame, metadata, &commit) {
+                    self.set_change(place, below);
+                }
             }
             for mutation in commit.mutations {
                 let context = (kind, below);
@@ -85,25 +57,41 @@ impl Index {
         };
         match mutation {
             Recorded::Put { key, value, locations, extent } => {
-                self.live.put(segment);
+                if graves.is_first_pass() {
+                    self.live.put(segment);
+                }
+                if !graves.takes(key) {
+                    return;
+                }
                 let later = self.current(key, below).is_some_and(|stored| stored.sequence > sequence);
                 if !later && !graves.covers(key, sequence) {
                     self.set_key(key, Stored::of(frame, sequence, value, locations, extent), below);
                 }
             }
             Recorded::Delete(key) => {
-                self.live.grave(segment, Weight::of_grave(key));
+                if graves.is_first_pass() {
+                    self.live.grave(segment, Weight::of_grave(key));
+                }
+                if !graves.takes(key) {
+                    return;
+                }
                 if self.current(key, below).is_some_and(|stored| falls(&stored)) {
                     self.remove_key(key, below);
                 }
                 graves.bury_key(key, sequence);
             }
             Recorded::DeletePrefix(prefix) => {
-                self.live.grave(segment, Weight::of_grave(prefix));
+                if graves.is_first_pass() {
+                    self.live.grave(segment, Weight::of_grave(prefix));
+                }
+                if !graves.takes_any_under(prefix) {
+                    return;
+                }
                 let under: Vec<Bytes> = View { index: self, below }.under(prefix).collect();
-                for key in under {
-                    if self.current(&key, below).is_some_and(|stored| falls(&stored)) {
-                        self.remove_key(&key, below);
+                // What an earlier pass took in is settled: its commit may have written it after the prefix was removed.
+                for key in under.iter().filter(|key| graves.takes(key)) {
+                    if self.current(key, below).is_some_and(|stored| falls(&stored)) {
+                        self.remove_key(key, below);
                     }
                 }
                 graves.bury_prefix(prefix, sequence);

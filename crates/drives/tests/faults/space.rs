@@ -70,14 +70,50 @@ async fn an_index_built_of_a_compacted_journal_has_what_was_written_last_and_not
         drop(engine);
         drives = restarted(&drives);
     }
-    let engine = open_small(&drives).unwrap();
-    let page = engine.scan(SET, KeyRange::prefix(b""), 1000).await.unwrap();
-    let keys: Vec<&[u8]> = page.iter().map(|(key, _)| &key[..]).collect();
-    assert_eq!(keys, expected.keys().map(String::as_bytes).collect::<Vec<_>>());
-    for (key, expected) in &expected {
-        assert!(get(&engine, key).await == Ok(Some(expected.clone())), "{key}");
+    for graves_bytes in [None, Some(200)] {
+        let engine = open_remembering(&drives, graves_bytes);
+        let page = engine.scan(SET, KeyRange::prefix(b""), 1000).await.unwrap();
+        let keys: Vec<&[u8]> = page.iter().map(|(key, _)| &key[..]).collect();
+        assert_eq!(keys, expected.keys().map(String::as_bytes).collect::<Vec<_>>());
+        for (key, expected) in &expected {
+            assert!(get(&engine, key).await == Ok(Some(expected.clone())), "{key}");
+        }
+        assert!(engine.report().writable);
+        drop(engine);
+        drives = restarted(&drives);
     }
-    assert!(engine.report().writable);
+}
+
+/// Opens drives with memory for so many bytes of deletes while the index is built, or for all.
+fn open_remembering(drives: &[FaultyDrive], graves_bytes: Option<usize>) -> Arc<LocalEngine> {
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let tuning = Tuning { segment_bytes: Some(SMALL_BYTES), graves_bytes, ..Tuning::default() };
+    LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning).unwrap()
+}
+
+/// Rule 8. The journal is read several times where memory holds three deletes at a time: what one commit removed and
+/// wrote again is there, in whichever of the passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_built_in_several_passes_has_what_a_commit_removed_and_wrote_at_once() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    for number in 0..40 {
+        put_quietly(&engine, &format!("p/{number:02}"), body(60_000, number)).await;
+    }
+    for number in 0..40 {
+        delete(&engine, &format!("p/{number:02}")).await;
+    }
+    let key = |number: usize| Bytes::from(format!("p/{number:02}"));
+    let put = |number| Put { key: key(number), payload: body(100, number), ..Put::default() };
+    let mut mutations = vec![Mutation::DeletePrefix(Bytes::from_static(b"p/"))];
+    mutations.extend((0..40).step_by(5).map(|number| Mutation::Put(put(number))));
+    engine.commit(SET, Batch { mutations, ..Batch::default() }).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open_remembering(&restarted(&drives), Some(200));
+    let page = engine.scan(SET, KeyRange::prefix(b""), 1000).await.unwrap();
+    let expected: Vec<Bytes> = (0..40).step_by(5).map(key).collect();
+    assert_eq!(page.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), expected);
 }
 
 /// Deleted space comes back: the files of the journal shrink to what is left.
