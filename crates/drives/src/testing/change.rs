@@ -26,6 +26,8 @@ pub(super) enum Change {
     Sync { name: String },
     /// The file may come back as long as its folder is not synced, which nobody asks for.
     Remove { name: String },
+    /// Somebody empties the drive, or puts a blank one in its place: nothing that was under way on it comes after.
+    Empty,
 }
 
 impl Change {
@@ -81,6 +83,7 @@ impl Change {
             Change::Remove { name } => {
                 files.remove(name);
             }
+            Change::Empty => *medium = Medium { life: medium.life + 1, ..Medium::default() },
         }
     }
 
@@ -95,6 +98,7 @@ impl Change {
             | Change::Append { name, .. }
             | Change::Sync { name }
             | Change::Remove { name } => name,
+            Change::Empty => "",
         }
     }
 }

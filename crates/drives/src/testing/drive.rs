@@ -23,6 +23,7 @@ pub(super) struct Faults {
     pub(super) refuse_writes: Option<io::ErrorKind>,
     pub(super) refuse_new_files: Option<io::ErrorKind>,
     pub(super) refuse_replaced: Option<io::ErrorKind>,
+    pub(super) refuse_reads: Option<io::ErrorKind>,
     pub(super) hanging: bool,
     pub(super) hanging_whole: bool,
     pub(super) hanging_frames: bool,
@@ -218,9 +219,11 @@ impl FaultyDrive {
 
     /// Empties it, or puts a blank drive in its place: everything on it is gone, also for who has it open.
     pub fn blank_out(&self) {
-        let mut medium = self.medium.lock();
-        let life = medium.life + 1;
-        *medium = Medium { life, ..Medium::default() };
+        let recorded = self.power.record_begin(&self.path, &Change::Empty);
+        Change::Empty.apply(&mut self.medium.lock(), |_| true);
+        if let Some(recorded) = recorded {
+            recorded.end();
+        }
     }
 
     pub(super) fn check_found(&self) -> io::Result<()> {
@@ -250,6 +253,11 @@ impl FaultyDrive {
     /// Refuses to replace the small files of its root with this error from now on, or no longer.
     pub fn refuse_replaced(&self, error: Option<io::ErrorKind>) {
         self.faults.0.lock().refuse_replaced = error;
+    }
+
+    /// Refuses to read segments and shards with this error from now on, or no longer.
+    pub fn refuse_reads(&self, error: Option<io::ErrorKind>) {
+        self.faults.0.lock().refuse_reads = error;
     }
 
     /// Gives it this size, in bytes: files beyond it are refused.
@@ -452,7 +460,13 @@ impl FaultyDrive {
         self.wait_while(|faults| faults.hanging_reads || faults.hanging_whole);
         self.hold_read();
         self.power.check()?;
-        self.faults.0.lock().reads += 1;
+        {
+            let mut faults = self.faults.0.lock();
+            faults.reads += 1;
+            if let Some(error) = faults.refuse_reads {
+                return Err(error.into());
+            }
+        }
         let medium = self.medium.lock();
         medium.files.get(name).ok_or(io::ErrorKind::NotFound)?.current.read(offset, buffer)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::drive::FaultyDrive;
+use super::medium::is_zero;
 use crate::drive::{AlignedBytes, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space};
 use crate::format::FORMAT_FILE;
 use crate::index::ordered::OrderedIndex;
@@ -248,7 +249,7 @@ impl Segment for FaultyFile {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.check_same()?;
-        if bytes.iter().all(|byte| *byte == 0) {
+        if is_zero(bytes) {
             // Zeroing ahead is no step of what a test enumerates: its frames are.
             self.drive.power.check()?;
             let takes = self.drive.faults.0.lock().zeroing_takes;

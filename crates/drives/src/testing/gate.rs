@@ -1,14 +1,17 @@
 //! A gate before the commits of a drive: each frame waits there until a test says what becomes of it.
 //!
-//! So a test decides in which order drives complete their frames, and which of them fail.
+//! So a test decides in which order drives complete their frames, and which of them fail. On a drive that is being
+//! healed several can wait: what is rebuilt, and what is written to all. A test decides them in the order of batches.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Where the kind of a frame stands in it, and the kind of commits: `docs/formats.md`.
+/// Where the kind of a frame stands in it, the kind of commits, and where its batch stands: `docs/formats.md`.
 const KIND_AT: usize = 24;
+const BATCH_AT: usize = 80;
 const COMMITS: u8 = 0;
 
 /// Open unless a test shuts it. Frames of other kinds pass.
@@ -21,11 +24,12 @@ pub(super) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     shut: bool,
-    waiting: Option<Waiting>,
-    verdict: Option<bool>,
+    /// By batch.
+    waiting: BTreeMap<u64, Waiting>,
+    verdicts: BTreeMap<u64, bool>,
 }
 
-/// A frame that waits.
+/// A frame that waits, or several in a row.
 #[derive(Clone, Debug)]
 pub struct Waiting {
     /// The file it is for.
@@ -34,6 +38,8 @@ pub struct Waiting {
     pub offset: u64,
     /// All of it.
     pub bytes: Arc<[u8]>,
+    /// The first batch in it.
+    pub batch: u64,
 }
 
 impl Gate {
@@ -44,14 +50,15 @@ impl Gate {
     }
 
     pub(super) fn waiting(&self) -> Option<Waiting> {
-        self.state.lock().waiting.clone()
+        self.state.lock().waiting.first_key_value().map(|(_, waiting)| waiting.clone())
     }
 
-    /// Lets the frame that waits be written, or fail.
+    /// Lets the first of the frames that wait be written, or fail.
     pub(super) fn decide(&self, is_written: bool) {
         let mut state = self.state.lock();
-        state.waiting = None;
-        state.verdict = Some(is_written);
+        if let Some((batch, _)) = state.waiting.pop_first() {
+            state.verdicts.insert(batch, is_written);
+        }
         self.changed.notify_all();
     }
 
@@ -61,12 +68,14 @@ impl Gate {
         if !state.shut || bytes.get(KIND_AT) != Some(&COMMITS) {
             return Ok(());
         }
-        state.waiting = Some(Waiting { file: file.to_owned(), offset, bytes: bytes.into() });
-        while state.shut && state.verdict.is_none() {
+        let batch = bytes[BATCH_AT..BATCH_AT + 8].try_into().expect("eight bytes");
+        let batch = u64::from_le_bytes(batch);
+        state.waiting.insert(batch, Waiting { file: file.to_owned(), offset, bytes: bytes.into(), batch });
+        while state.shut && !state.verdicts.contains_key(&batch) {
             self.changed.wait(&mut state);
         }
-        state.waiting = None;
-        match state.verdict.take() {
+        state.waiting.remove(&batch);
+        match state.verdicts.remove(&batch) {
             Some(false) => Err(io::Error::other("a test lets it fail")),
             Some(true) | None => Ok(()),
         }

@@ -7,12 +7,19 @@ use std::sync::Arc;
 /// Bytes of a piece of a file that is kept.
 const PIECE_BYTES: usize = 4096;
 
-/// A file: pieces that are not all zero. Copies share them.
+/// A file: pieces that are not all zero. Copies share them, and the table of them until one is written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     pub(super) size: u64,
-    pub(super) pieces: BTreeMap<u64, Arc<[u8; PIECE_BYTES]>>,
+    pub(super) pieces: Arc<BTreeMap<u64, Arc<[u8; PIECE_BYTES]>>>,
 }
+
+/// Whether all of these bytes are zero, compared piece by piece.
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(PIECE_BYTES).all(|piece| *piece == ZEROES[..piece.len()])
+}
+
+const ZEROES: [u8; PIECE_BYTES] = [0; PIECE_BYTES];
 
 impl Content {
     pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
@@ -41,8 +48,9 @@ impl Content {
             let (piece, within) = (place / PIECE_BYTES as u64, (place % PIECE_BYTES as u64) as usize);
             let length = (PIECE_BYTES - within).min(bytes.len() - at);
             let part = &bytes[at..at + length];
-            if part.iter().any(|byte| *byte != 0) || self.pieces.contains_key(&piece) {
-                let kept = self.pieces.entry(piece).or_insert_with(|| Arc::new([0; PIECE_BYTES]));
+            if self.pieces.contains_key(&piece) || !is_zero(part) {
+                let pieces = Arc::make_mut(&mut self.pieces);
+                let kept = pieces.entry(piece).or_insert_with(|| Arc::new(ZEROES));
                 Arc::make_mut(kept)[within..within + length].copy_from_slice(part);
             }
             at += length;

@@ -165,6 +165,11 @@ impl Moment {
                 self.open = open;
                 settled.into_iter().for_each(|settled| self.settle(&settled));
             }
+            Change::Empty => {
+                let emptied = self.open.remove(at);
+                self.open.retain(|open| open.drive != emptied.drive || open.call > call);
+                self.settle(&emptied);
+            }
             Change::Write { .. }
             | Change::Replace { .. }
             | Change::MakeSegment { .. }

@@ -230,7 +230,7 @@ impl Run {
 
 /// The batch whose frame waits; 0 when none does.
 fn waiting_batch(drive: &FaultyDrive) -> u64 {
-    drive.waiting().map_or(0, |waiting| u64::from_le_bytes(waiting.bytes[80..88].try_into().unwrap()))
+    drive.waiting().map_or(0, |waiting| waiting.batch)
 }
 
 /// Lets others go on: at first for as short as can be, since most comes in microseconds.
