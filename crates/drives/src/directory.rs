@@ -340,7 +340,12 @@ impl Drive for DirectoryDrive {
             let parts = name.to_str().and_then(|name| name.split_once('.'));
             match parts.and_then(|(number, kind)| Some((number.parse().ok()?, kind))) {
                 Some((number, "seg")) => found.numbers.push(number),
-                Some((number, "free")) => found.retired.push((number, entry.metadata()?.len())),
+                Some((number, "free")) => match entry.metadata() {
+                    Ok(metadata) => found.retired.push((number, metadata.len())),
+                    // It was taken into use again between its name and its size.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(error),
+                },
                 _ => {}
             }
         }
@@ -569,6 +574,27 @@ mod tests {
         assert!(drive.mode() == Mode::Flushed);
         // The next time there may be some.
         assert!(!folder.path().join("log/probe").exists());
+    }
+
+    #[test]
+    fn a_retired_file_that_is_taken_into_use_while_files_are_listed_is_no_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        drive.create_segment(1, 65536).unwrap();
+        let (segment, retired) = (drive.segment_path(1), drive.retired_path(1));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    fs::rename(&segment, &retired).unwrap();
+                    fs::rename(&retired, &segment).unwrap();
+                }
+            });
+            let listed = (0..20_000).try_for_each(|_| drive.segments().map(|_| ()));
+            done.store(true, Ordering::Relaxed);
+            listed.unwrap();
+        });
     }
 
     #[test]

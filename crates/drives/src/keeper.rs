@@ -106,15 +106,7 @@ fn retire(set: &Arc<Set>, manifest: &Manifest, positions: &[usize], kept_files: 
                 member.retire_segment(number)?;
             }
         }
-        let mut kept = 0;
-        for (number, size) in drive.segments()?.retired {
-            if size == size_bytes && kept < kept_files {
-                kept += 1;
-            } else {
-                drive.remove_retired(number)?;
-            }
-        }
-        Ok(())
+        member.remove_retired(size_bytes, kept_files)
     };
     for (position, retired) in set.on_each(positions, STEP_MAX, step) {
         match retired.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into())) {

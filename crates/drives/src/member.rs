@@ -326,6 +326,22 @@ impl Member {
         drive.retire_segment(number)
     }
 
+    /// Removes retired files but for so many of this size.
+    pub(crate) fn remove_retired(&self, size_bytes: u64, kept_files: usize) -> io::Result<()> {
+        // One that is listed may be made a segment by another thread otherwise, and be gone.
+        let _one_at_a_time = self.making.lock();
+        let drive = self.drive()?;
+        let mut kept = 0;
+        for (number, size) in drive.segments()?.retired {
+            if size == size_bytes && kept < kept_files {
+                kept += 1;
+            } else {
+                drive.remove_retired(number)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a segment of `drive` open, unless that was exchanged meanwhile, and closes the oldest when there are too
     /// many: those written to are the newest.
     fn keep_open(&self, drive: &Arc<dyn Drive>, number: u32, segment: OpenSegment) -> Arc<OpenSegment> {
@@ -373,5 +389,37 @@ impl Member {
             segment.file().read_medium_at(offset, &mut block)?;
         }
         Ok(Some(Frame::of(header, &block)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::DirectoryDrive;
+
+    #[test]
+    fn segments_are_made_of_retired_files_while_others_of_those_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = DirectoryDrive::open(folder.path()).unwrap();
+        drive.claim().unwrap();
+        let reopen: Reopen = Arc::new(|| Err(io::ErrorKind::NotFound.into()));
+        let member = Member::new(0, Uuid::nil(), "drive".into(), reopen, Some(Arc::new(drive)), None);
+        let size_bytes = 65536;
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let removing = scope.spawn(|| -> io::Result<()> {
+                while !done.load(Ordering::Relaxed) {
+                    member.remove_retired(size_bytes, 0)?;
+                }
+                Ok(())
+            });
+            let made = (0..200).try_for_each(|number| {
+                member.prepare_segment(Uuid::nil(), number, size_bytes)?;
+                member.retire_segment(number)
+            });
+            done.store(true, Ordering::Relaxed);
+            made.unwrap();
+            removing.join().unwrap().unwrap();
+        });
     }
 }
