@@ -218,6 +218,16 @@ impl AlignedBytes {
         let start = bytes.as_ptr().align_offset(BLOCK_BYTES);
         AlignedBytes { bytes, start, len }
     }
+
+    /// The most bytes that it can have.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len() - BLOCK_BYTES
+    }
+
+    /// Makes it so many bytes long, rounded up to whole blocks and at most its capacity; they are what they were.
+    pub(crate) fn resize(&mut self, len: usize) {
+        self.len = len.next_multiple_of(BLOCK_BYTES).min(self.capacity());
+    }
 }
 
 impl std::ops::Deref for AlignedBytes {

@@ -222,10 +222,17 @@ impl Header {
     /// The frame, ready to write.
     pub(crate) fn frame(&self, metadata: &[u8], column: &[u8]) -> AlignedBytes {
         let mut frame = AlignedBytes::zeroed(self.frame_bytes());
-        frame[..HEADER_BYTES].copy_from_slice(&self.encode());
-        frame[HEADER_BYTES..self.column_offset()].copy_from_slice(metadata);
-        frame[self.column_offset()..][..column.len()].copy_from_slice(column);
+        self.write_to(&mut frame, metadata, column);
         frame
+    }
+
+    /// Writes the frame to memory of its size, whatever is in it.
+    pub(crate) fn write_to(&self, frame: &mut [u8], metadata: &[u8], column: &[u8]) {
+        let (head, padding) = frame.split_at_mut(self.column_offset() + column.len());
+        head[..HEADER_BYTES].copy_from_slice(&self.encode());
+        head[HEADER_BYTES..self.column_offset()].copy_from_slice(metadata);
+        head[self.column_offset()..].copy_from_slice(column);
+        padding.fill(0);
     }
 }
 
@@ -299,6 +306,16 @@ mod tests {
             (whole.metadata.as_deref(), whole.column.as_deref()),
             (Some(&b"abc"[..]), Some(&b"wxyz"[..]))
         );
+    }
+
+    #[test]
+    fn a_frame_is_the_same_in_memory_that_was_used_before() {
+        let frame = header().frame(b"abc", b"wxyz");
+        let mut used = AlignedBytes::zeroed(4 * frame.len());
+        used.fill(0xa5);
+        used.resize(frame.len());
+        header().write_to(&mut used, b"abc", b"wxyz");
+        assert_eq!(used[..], frame[..]);
     }
 
     #[test]

@@ -149,7 +149,8 @@ impl Sequencer {
                 column_bytes: number(column.len()),
                 column_crc: crc64(&[column]),
             };
-            let frame = header.frame(metadata, column);
+            let mut frame = self.writers.memory(header.frame_bytes());
+            header.write_to(&mut frame, metadata, column);
             self.flights[position].push_back(Flight {
                 batch: shared.batch,
                 bytes: frame.len(),

@@ -11,7 +11,8 @@
 //!    torn.
 //! 2. After a failure a drive is written nothing more: the frames behind the failed one would stand after a hole.
 //!
-//! A frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound.
+//! A frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound. The memory
+//! of what the ring wrote is used again: at most [`SPARES_MAX`] frames of [`SPARE_BYTES_MAX`] bytes.
 
 mod choice;
 mod ring;
@@ -34,6 +35,12 @@ use ring::{Done, Write};
 pub(crate) use ring::{RestingRing, Ring};
 use thread::ThreadWriter;
 
+/// Frames whose memory is kept: two for every drive of a set of four, which is 2 MiB.
+const SPARES_MAX: usize = 8;
+
+/// Largest frame whose memory is kept, in bytes: 256 KiB.
+const SPARE_BYTES_MAX: usize = 256 * 1024;
+
 /// A frame on its way to one drive.
 pub(crate) struct Job {
     pub batch: u64,
@@ -50,6 +57,8 @@ pub(crate) struct Writers {
     drives: Vec<Option<DriveWriter>>,
     /// What the ring is done with. What threads are done with comes to the inbox.
     written: VecDeque<Event>,
+    /// Memory of frames that were written.
+    spares: Vec<AlignedBytes>,
 }
 
 /// The frames of one drive.
@@ -68,7 +77,7 @@ impl Writers {
     /// None of them started.
     pub(crate) fn new(set: Arc<Set>, events: EventSender) -> Writers {
         let drives = set.members.iter().map(|_| None).collect();
-        Writers { set, events, ring: None, drives, written: VecDeque::new() }
+        Writers { set, events, ring: None, drives, written: VecDeque::new(), spares: Vec::new() }
     }
 
     /// Goes through this ring from now on, which is the calling thread's.
@@ -98,6 +107,29 @@ impl Writers {
     /// Whether the drive takes frames.
     pub(crate) fn takes(&self, position: usize) -> bool {
         self.drives[position].is_some()
+    }
+
+    /// Memory for a frame of so many bytes, with whatever is in it.
+    pub(crate) fn memory(&mut self, frame_bytes: usize) -> AlignedBytes {
+        let mut memory = match self.spares.iter().rposition(|spare| spare.capacity() >= frame_bytes) {
+            Some(at) => self.spares.swap_remove(at),
+            // Larger than asked for, so that it fits the next one as well.
+            None if frame_bytes <= SPARE_BYTES_MAX => AlignedBytes::zeroed(frame_bytes.next_power_of_two()),
+            None => AlignedBytes::zeroed(frame_bytes),
+        };
+        memory.resize(frame_bytes);
+        memory
+    }
+
+    fn keep_memory(&mut self, frame: AlignedBytes) {
+        if frame.capacity() > SPARE_BYTES_MAX {
+            return;
+        }
+        self.spares.push(frame);
+        if self.spares.len() > SPARES_MAX {
+            let smallest = (0..self.spares.len()).min_by_key(|at| self.spares[*at].capacity());
+            smallest.map(|at| self.spares.swap_remove(at));
+        }
     }
 
     /// Hands a frame over, to be written when the one before it is; returns at once. It is answered by
@@ -186,6 +218,7 @@ impl Writers {
                     Some(result) => {
                         drive.failed |= result.is_err();
                         self.written.push_back(Event::Written { position, batch: job.batch, result });
+                        self.keep_memory(job.frame);
                     }
                     None => drive.hand_over(job),
                 }
