@@ -22,7 +22,7 @@ use crate::drive::Drive;
 use crate::errand;
 use crate::error::OpenError;
 use crate::heal::{self, Healer, Healing, Tally};
-use crate::index::lookup::{self, Below, Prepared, Wanted};
+use crate::index::lookup::{self, Below, Effort, Prepared, Wanted};
 use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
 use crate::lane::Patience;
@@ -243,7 +243,7 @@ impl LocalEngine {
             })
         };
         let finish = |key: Bytes, below: &dyn Snapshot| lookup::value_of(below, &key);
-        lookup::ask(&self.set, prepare, finish).await
+        lookup::ask(&self.set, Effort::Look, prepare, finish).await
     }
 
     /// Places of up to `limit` changes after a sequence.
@@ -259,7 +259,7 @@ impl LocalEngine {
         let finish = |(after, limit, part): (Sequence, usize, ChangesPart), below: &dyn Snapshot| {
             lookup::changes_after(below, after, limit, part)
         };
-        lookup::ask(&self.set, prepare, finish).await
+        lookup::ask(&self.set, Effort::Walk, prepare, finish).await
     }
 
     /// What the index has below memory of the keys that a batch touches.
@@ -272,7 +272,8 @@ impl LocalEngine {
         };
         let finish = |(set, wanted): (Arc<Set>, Wanted), below: &dyn Snapshot| wanted.look_up(&set, below);
         let needed = self.set.geometry.write_quorum();
-        let found = lookup::ask(&self.set, prepare, finish).await;
+        let effort = Effort::of_keys(batch.mutations.len());
+        let found = lookup::ask(&self.set, effort, prepare, finish).await;
         // Nothing was changed: without the index nothing can be judged.
         found.map_err(|error| match error {
             EngineError::ReadQuorum { answered, .. } => EngineError::WriteQuorum { answered, needed },
@@ -446,7 +447,7 @@ impl Engine for LocalEngine {
                           below: &dyn Snapshot| {
                 Ok((part.over(below, &range, limit)?, undecided))
             };
-            let (page, undecided) = lookup::ask(&self.set, prepare, finish).await?;
+            let (page, undecided) = lookup::ask(&self.set, Effort::Walk, prepare, finish).await?;
             let end = match page.last() {
                 Some((last, _)) if page.len() == limit => Some(last.as_ref()),
                 _ => range.end.as_deref(),

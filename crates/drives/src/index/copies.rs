@@ -20,9 +20,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use store::KeyRange;
-use tokio::sync::Semaphore;
 
-use super::lookup::QUESTIONS_MAX;
+use super::desk::Desk;
 use super::memtable::Memtable;
 use super::ordered::{OrderedIndex, Row, Snapshot};
 use super::rows::{KEYS, MARKS, STATEMENT, change_key, encode_change, encode_stored, end_in_table, in_table};
@@ -89,7 +88,7 @@ struct State {
     asked: Mutex<(u64, Instant)>,
     /// Its drive has no space for that.
     waits: AtomicBool,
-    permits: Arc<Semaphore>,
+    desk: Arc<Desk>,
 }
 
 impl std::fmt::Debug for State {
@@ -101,8 +100,8 @@ impl std::fmt::Debug for State {
 /// The rows of a copy at a moment.
 pub(crate) struct Lower {
     pub snapshot: Arc<dyn Snapshot>,
-    /// For questions, so that a copy that hangs does not hold all threads.
-    pub permits: Arc<Semaphore>,
+    /// Where questions to it are left, so that a copy that hangs does not hold all threads.
+    pub(super) desk: Arc<Desk>,
     state: Arc<State>,
 }
 
@@ -142,7 +141,7 @@ impl Copy {
             upto: AtomicU64::new(upto),
             asked: Mutex::new((flushed, Instant::now())),
             waits: AtomicBool::new(false),
-            permits: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            desk: Arc::default(),
         });
         let keeper = Keeper { drive, state: Arc::clone(&state), orders: incoming };
         std::thread::Builder::new()
@@ -159,7 +158,7 @@ impl Copy {
     pub(super) fn lower(&self) -> Option<Lower> {
         let index = self.state.index.read();
         let snapshot = index.as_ref().filter(|_| self.is_full())?.snapshot();
-        Some(Lower { snapshot, permits: Arc::clone(&self.state.permits), state: Arc::clone(&self.state) })
+        Some(Lower { snapshot, desk: Arc::clone(&self.state.desk), state: Arc::clone(&self.state) })
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,7 +1,7 @@
 //! Questions to the rows below memory: with a deadline, of one copy and then of the other.
 //!
 //! A copy that answers wrongly or not in time is out, and the other one is asked. Questions are asked where blocking
-//! is allowed; at most [`QUESTIONS_MAX`] at a time wait for one copy.
+//! is allowed, by way of [`super::desk`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use store::{Batch, EngineError, Entry, KeyRange, Mutation, Precondition, Sequence};
-use tokio::task::spawn_blocking;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+pub(crate) use super::desk::Effort;
 use super::memtable::Found;
 use super::ordered::Snapshot;
 use super::rows::{CHANGES, KEYS, change_key, decode_change, decode_stored, end_in_table, in_table};
@@ -22,9 +23,6 @@ use crate::set::Set;
 
 /// Longest a copy may take for an answer before it is out.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
-
-/// Questions that may wait for a copy at a time.
-pub(super) const QUESTIONS_MAX: usize = 64;
 
 /// Keys below an empty prefix that are looked for: those found may be removed until the batch is judged.
 const WITNESSES_MAX: usize = 16;
@@ -44,6 +42,7 @@ pub(crate) enum Prepared<P, T> {
 /// Those of `prepare`; [`EngineError::ReadQuorum`] while no copy can be read.
 pub(crate) async fn ask<P: Send + 'static, T: Send + 'static>(
     set: &Arc<Set>,
+    effort: Effort,
     prepare: impl Fn(&Index) -> Result<Prepared<P, T>, EngineError>,
     finish: impl Fn(P, &dyn Snapshot) -> io::Result<T> + Copy + Send + 'static,
 ) -> Result<T, EngineError> {
@@ -62,15 +61,16 @@ pub(crate) async fn ask<P: Send + 'static, T: Send + 'static>(
         let Some(lower) = lower else {
             return Err(EngineError::ReadQuorum { answered: 0, needed: 1 });
         };
-        let permits = Arc::clone(&lower.permits);
-        let permit = permits.acquire_owned().await.map_err(|_| EngineError::Closed)?;
+        let (answer, answered) = oneshot::channel();
         let snapshot = Arc::clone(&lower.snapshot);
-        let asked = spawn_blocking(move || {
-            let answer = finish(prepared, &*snapshot);
-            drop((snapshot, permit));
-            answer
-        });
-        match timeout(ANSWER_MAX, asked).await {
+        let question = move || {
+            let found = finish(prepared, &*snapshot);
+            drop(snapshot);
+            // Nobody waits any more when it took too long.
+            let _ = answer.send(found);
+        };
+        lower.desk.leave(effort, question).await;
+        match timeout(ANSWER_MAX, answered).await {
             Ok(Ok(Ok(answer))) => return Ok(answer),
             Ok(Ok(Err(error))) => lower.take_out(&format!("it cannot be read: {error}")),
             Ok(Err(_)) => return Err(EngineError::Closed),

@@ -24,6 +24,7 @@
 
 pub(crate) mod checkpoint;
 mod copies;
+mod desk;
 mod graves;
 pub(crate) mod lookup;
 #[cfg(any(test, feature = "testing"))]
