@@ -464,7 +464,7 @@ impl Engine for LocalEngine {
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+    ) -> Future<'_, Result<Vec<Arc<Change>>, EngineError>> {
         Box::pin(async move {
             check(partition)?;
             self.set.check_readable()?;

@@ -342,7 +342,10 @@ pub(crate) fn wrong_checksum() -> io::Error {
 }
 
 /// The changes at these places. Any drive serves, the metadata is on all.
-pub(crate) async fn read_changes(set: &Arc<Set>, places: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
+pub(crate) async fn read_changes(
+    set: &Arc<Set>,
+    places: &[ChangePlace],
+) -> Result<Vec<Arc<Change>>, EngineError> {
     let mut changes = Vec::with_capacity(places.len());
     let mut rest = places;
     while let Some(first) = rest.first() {
@@ -357,7 +360,7 @@ pub(crate) async fn read_changes(set: &Arc<Set>, places: &[ChangePlace]) -> Resu
             })
             .count();
         let (run, after) = rest.split_at(near.max(1));
-        changes.extend(read_run(set, run).await?);
+        changes.extend(read_run(set, run).await?.into_iter().map(Arc::new));
         rest = after;
     }
     Ok(changes)

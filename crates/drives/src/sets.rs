@@ -258,7 +258,7 @@ impl Engine for Sets {
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+    ) -> Future<'_, Result<Vec<Arc<Change>>, EngineError>> {
         match self.set(partition) {
             Ok((_, set)) => set.changes(ONLY, after, limit),
             Err(error) => Box::pin(async move { Err(error) }),

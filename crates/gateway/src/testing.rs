@@ -138,7 +138,8 @@ impl Server {
 
     /// Everything that was told.
     pub(crate) async fn told(&self) -> Vec<Change> {
-        self.engine.changes(PartitionId(0), Sequence::ZERO, 1000).await.unwrap()
+        let changes = self.engine.changes(PartitionId(0), Sequence::ZERO, 1000).await.unwrap();
+        changes.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 }
 

@@ -249,7 +249,7 @@ impl Listener {
         }
     }
 
-    fn take(&mut self, place: usize, changes: &[Change]) -> Vec<Bytes> {
+    fn take(&mut self, place: usize, changes: &[Arc<Change>]) -> Vec<Bytes> {
         let mut lines = Vec::new();
         for change in changes {
             self.read_to[place].1 = change.sequence;

@@ -140,7 +140,7 @@ struct Ahead {
 
 impl Relay {
     /// A change as the target is told of it; `None` when it is not.
-    fn own(&self, change: Change) -> Option<Change> {
+    fn own(&self, change: Arc<Change>) -> Option<Arc<Change>> {
         match &self.rules_of_now {
             Some(rules) => rules.told(self.partition, &self.name, change),
             None => change.targets.contains(&self.name).then_some(change),
@@ -224,12 +224,12 @@ impl Course {
     }
 
     /// Takes in a page of the log.
-    fn take_in(&mut self, changes: Vec<Change>) {
+    fn take_in(&mut self, changes: Vec<Arc<Change>>) {
         let is_filling = self.has_room();
         for change in changes {
             let sequence = change.sequence;
             let own = self.relay.own(change);
-            let (is_own, bytes) = (own.is_some(), own.as_ref().map_or(0, change_bytes));
+            let (is_own, bytes) = (own.is_some(), own.as_deref().map_or(0, change_bytes));
             if is_filling && sequence <= self.ahead.to {
                 self.ahead.changes = self.ahead.changes.saturating_sub(u64::from(is_own));
                 self.ahead.bytes = self.ahead.bytes.saturating_sub(bytes);

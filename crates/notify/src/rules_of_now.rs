@@ -49,13 +49,21 @@ impl RulesOfNow {
     }
 
     /// A change as the target is told of it; `None` when it is not.
-    pub(crate) fn told(&self, partition: PartitionId, target: &str, change: Change) -> Option<Change> {
+    pub(crate) fn told(
+        &self,
+        partition: PartitionId,
+        target: &str,
+        change: Arc<Change>,
+    ) -> Option<Arc<Change>> {
         let is_named = change.targets.iter().any(|named| named == target);
         let Some(span) = self.spans.get(&partition).filter(|span| change.sequence <= span.until) else {
             return is_named.then_some(change);
         };
         match self.rule(target, &change) {
-            Some(rule) => Some(Change { targets: vec![target.to_owned()], rules: vec![rule], ..change }),
+            Some(rule) => {
+                let change = Arc::unwrap_or_clone(change);
+                Some(Arc::new(Change { targets: vec![target.to_owned()], rules: vec![rule], ..change }))
+            }
             None => (is_named && change.sequence > span.acknowledged).then_some(change),
         }
     }

@@ -46,7 +46,7 @@ struct Waiting {
 #[derive(Default)]
 struct KeyQueue {
     /// The first is the one under way, or the next to be.
-    changes: VecDeque<Change>,
+    changes: VecDeque<Arc<Change>>,
     /// Whether the first was tried before.
     was_tried: bool,
     /// How often a try of the first failed, of those that count.
@@ -125,7 +125,7 @@ impl Window {
     }
 
     /// Takes in a change.
-    pub(crate) fn push(&mut self, change: Change) {
+    pub(crate) fn push(&mut self, change: Arc<Change>) {
         self.pass(change.sequence);
         let key: Arc<str> = Arc::from(path(&change));
         let bytes = change_bytes(&change);
@@ -186,7 +186,7 @@ impl Window {
     }
 
     /// Takes out the oldest change. Nothing may be under way.
-    pub(crate) fn drop_oldest(&mut self) -> Option<Change> {
+    pub(crate) fn drop_oldest(&mut self) -> Option<Arc<Change>> {
         let key = Arc::clone(&self.unacknowledged.first_key_value()?.1.key);
         let put_off_until = self.keys[&key].not_before;
         let (change, has_more) = self.leave(&key);
@@ -205,7 +205,7 @@ impl Window {
     }
 
     /// Takes out the first change of a key; whether the key has more.
-    fn leave(&mut self, key: &Arc<str>) -> (Change, bool) {
+    fn leave(&mut self, key: &Arc<str>) -> (Arc<Change>, bool) {
         let queue = self.keys.get_mut(key).expect("a key that is named is in the window");
         let change = queue.changes.pop_front().expect("a key in the window has a change");
         let waiting = self.unacknowledged.remove(&change.sequence);
@@ -251,8 +251,8 @@ mod tests {
 
     use super::Window;
 
-    fn change(sequence: u64, key: &str) -> Change {
-        Change {
+    fn change(sequence: u64, key: &str) -> Arc<Change> {
+        Arc::new(Change {
             sequence: Sequence(sequence),
             time_ms: 0,
             kind: ChangeKind::Put,
@@ -263,7 +263,7 @@ mod tests {
             origin: None,
             targets: vec![],
             rules: vec![],
-        }
+        })
     }
 
     fn start(window: &mut Window) -> Option<(Arc<str>, u64)> {

@@ -4,6 +4,8 @@
 //! deliveries and never skips one. What a target is never told is a gap, written by the commit that moves the cursor
 //! over it.
 
+use std::sync::Arc;
+
 use crate::batch::{Batch, Mutation, Put};
 use crate::change::{Change, Sequence};
 use crate::engine::PartitionId;
@@ -31,7 +33,7 @@ impl Store {
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Result<Vec<Change>, Error> {
+    ) -> Result<Vec<Arc<Change>>, Error> {
         Ok(self.engine.changes(partition, after, limit).await?)
     }
 

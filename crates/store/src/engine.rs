@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -92,13 +93,14 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Up to `limit` durable changes with a sequence greater than `after`, in order.
     ///
-    /// An answer shorter than `limit` means that nothing more is durable at the moment.
+    /// An answer shorter than `limit` means that nothing more is durable at the moment. They are shared, because all who
+    /// follow the log read the same ones.
     fn changes(
         &self,
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Future<'_, Result<Vec<Change>, EngineError>>;
+    ) -> Future<'_, Result<Vec<Arc<Change>>, EngineError>>;
 
     /// Opens a place for a large body in a partition. What is written is invisible until a commit to that
     /// partition names its location.

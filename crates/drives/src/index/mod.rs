@@ -374,7 +374,7 @@ impl Index {
     }
 
     /// The changes after a sequence, if all of them are still kept decoded.
-    pub(crate) fn recent_after(&self, after: Sequence, limit: usize) -> Option<Vec<Change>> {
+    pub(crate) fn recent_after(&self, after: Sequence, limit: usize) -> Option<Vec<Arc<Change>>> {
         self.recent.after(after, limit)
     }
 

@@ -4,6 +4,7 @@
 //! any, none is kept until somebody does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use store::{Change, Sequence};
@@ -18,7 +19,7 @@ const BYTES_MAX: usize = 8 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Recent {
     /// With the length of the encoded form.
-    changes: VecDeque<(usize, Change)>,
+    changes: VecDeque<(usize, Arc<Change>)>,
     bytes: usize,
     /// Every change after this one is kept.
     base: Sequence,
@@ -30,11 +31,11 @@ pub(super) struct Recent {
 
 impl Recent {
     /// Up to `limit` changes after a sequence, if all that there are after it are kept.
-    pub(super) fn after(&self, after: Sequence, limit: usize) -> Option<Vec<Change>> {
+    pub(super) fn after(&self, after: Sequence, limit: usize) -> Option<Vec<Arc<Change>>> {
         self.asked.store(true, Ordering::Relaxed);
         let at = self.changes.partition_point(|(_, change)| change.sequence <= after);
         (after >= self.base)
-            .then(|| self.changes.iter().skip(at).take(limit).map(|(_, change)| change.clone()).collect())
+            .then(|| self.changes.iter().skip(at).take(limit).map(|(_, change)| Arc::clone(change)).collect())
     }
 
     /// Takes in the change that follows.
@@ -48,7 +49,7 @@ impl Recent {
             return;
         }
         self.bytes += encoded_bytes;
-        self.changes.push_back((encoded_bytes, change));
+        self.changes.push_back((encoded_bytes, Arc::new(change)));
         while self.changes.len() > CHANGES_MAX || self.bytes > BYTES_MAX {
             let Some((length, change)) = self.changes.pop_front() else {
                 break;

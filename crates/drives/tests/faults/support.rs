@@ -138,7 +138,7 @@ pub(crate) async fn get(engine: &LocalEngine, key: &str) -> Result<Option<Bytes>
 pub(crate) async fn told(engine: &LocalEngine) -> Vec<String> {
     let changes = engine.changes(SET, Sequence::ZERO, 10_000).await.unwrap();
     assert!(changes.is_sorted_by(|one, other| one.sequence < other.sequence));
-    changes.into_iter().map(|change| change.key).collect()
+    changes.into_iter().map(|change| change.key.clone()).collect()
 }
 
 pub(crate) async fn stage(engine: &LocalEngine, body: &Bytes) -> Result<Location, EngineError> {

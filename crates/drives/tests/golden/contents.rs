@@ -211,8 +211,8 @@ async fn trouble(store: &Store) {
     let changes = store.changes(set, Sequence::ZERO, 1_000).await.unwrap();
     let tagged = changes.iter().find(|change| change.kind == ChangeKind::PutTagging).unwrap();
     let reason = "it is too large".to_owned();
-    let letter =
-        DeadLetter { partition: set, change: tagged.clone(), reason, tries: 5, died_ms: NOW_MS + 10 };
+    let change = Change::clone(tagged);
+    let letter = DeadLetter { partition: set, change, reason, tries: 5, died_ms: NOW_MS + 10 };
     assert!(store.bury(target, &letter).await.unwrap());
     let mut gap = Gap::of(&changes[1]);
     gap.grow(&changes[3]);

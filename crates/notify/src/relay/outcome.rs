@@ -24,7 +24,7 @@
 
 use std::sync::Arc;
 
-use store::{BucketName, DeadLetter};
+use store::{BucketName, Change, DeadLetter};
 use tidings_store as store;
 use tokio::time::Instant;
 
@@ -153,7 +153,7 @@ impl Course {
     fn bury(&mut self, key: Arc<str>, reason: &str, tries: u32) {
         let letter = DeadLetter {
             partition: self.relay.partition,
-            change: self.window.under_way(&key).clone(),
+            change: Change::clone(self.window.under_way(&key)),
             reason: dead::cut(reason),
             tries,
             died_ms: self.relay.store.clock().now_ms(),

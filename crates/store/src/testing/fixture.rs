@@ -179,7 +179,8 @@ impl Fixture {
 
     /// Every change so far.
     pub async fn changes(&self) -> Vec<Change> {
-        self.engine.changes(PartitionId(0), Sequence::ZERO, 10_000).await.expect("the engine can be read")
+        let changes = self.engine.changes(PartitionId(0), Sequence::ZERO, 10_000).await;
+        changes.expect("the engine can be read").into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     /// Every change so far, as `Put album/rose.jpg`.

@@ -50,7 +50,7 @@ struct State {
 /// What a partition holds.
 struct Content {
     entries: BTreeMap<Bytes, Entry>,
-    changes: Vec<Change>,
+    changes: Vec<Arc<Change>>,
     /// Bytes free and in all, as a test says it.
     room: (u64, u64),
     /// What it says of its change log.
@@ -164,7 +164,7 @@ impl MemoryEngine {
         let (newest, content) = (state.newest, state.content_mut(partition)?);
         let unnamed = apply(&mut content.entries, batch.mutations, newest);
         let told = batch.changes.into_iter().zip(&sequences);
-        content.changes.extend(told.map(|(change, &sequence)| Change { sequence, ..change }));
+        content.changes.extend(told.map(|(change, &sequence)| Arc::new(Change { sequence, ..change })));
         Ok(Committed { sequence: state.newest, changes: sequences, unnamed })
     }
 }
@@ -307,7 +307,7 @@ impl Engine for MemoryEngine {
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+    ) -> Future<'_, Result<Vec<Arc<Change>>, EngineError>> {
         Box::pin(async move {
             let state = self.shared.state.lock();
             let changes = &state.content(partition)?.changes;

@@ -139,7 +139,8 @@ impl Subject {
     }
 
     async fn changes(&self, after: Sequence, limit: usize) -> Vec<Change> {
-        self.engine.changes(self.partition, after, limit).await.expect("the engine can be read")
+        let changes = self.engine.changes(self.partition, after, limit).await;
+        changes.expect("the engine can be read").into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     async fn open_stage(&self) -> Box<dyn Stage> {

@@ -57,7 +57,7 @@ impl Engine for OnePartition {
         partition: PartitionId,
         after: Sequence,
         limit: usize,
-    ) -> Future<'_, Result<Vec<Change>, EngineError>> {
+    ) -> Future<'_, Result<Vec<Arc<Change>>, EngineError>> {
         self.engine.changes(partition, after, limit)
     }
 

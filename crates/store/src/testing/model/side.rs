@@ -333,6 +333,9 @@ impl Side {
 
     async fn changes(&self, after: Sequence, place: &str) -> Vec<(Sequence, Told)> {
         let changes = self.engine.changes(self.partition(), after, 10_000).await.expect(place);
-        changes.into_iter().map(|change| (change.sequence, Told::from(change))).collect()
+        changes
+            .into_iter()
+            .map(|change| (change.sequence, Told::from(Arc::unwrap_or_clone(change))))
+            .collect()
     }
 }
