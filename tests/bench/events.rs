@@ -7,7 +7,7 @@ use tidings_notify::target_kind;
 
 use crate::Outcome;
 use crate::connection::Connection;
-use crate::load::{Prepared, drive};
+use crate::load::{Measured, Prepared, drive};
 use crate::options::Options;
 use crate::requests::Body;
 use crate::server::{Server, free_port};
@@ -50,6 +50,12 @@ pub(crate) const TO_KAFKA: &str = "backlog of 100,000 records to Kafka";
 pub(crate) const UP: &str = "… of that with a webhook that is up";
 pub(crate) const SLOW: &str = "… that answers after 50 ms";
 pub(crate) const AWAY: &str = "… that is away";
+
+/// What the records of a webhook that is up cost, and when they come.
+const TOLD_MEANWHILE: &str = "records told while the PUTs ran, webhook up, of those due";
+const CAUGHT_UP: &str = "… until the last one is told, after the last PUT";
+const TOLD_CPU: &str = "server CPU of a PUT and the record that was told of it";
+const SINK_CPU: &str = "… of the webhook, for a record";
 
 /// How the webhook is that the bucket `hook-…` tells.
 const STATES: [&str; 4] = ["none", "up", "slow", "away"];
@@ -110,9 +116,9 @@ fn environment(kind: &str, id: &str, settings: &[(&str, &str)]) -> Vec<(String, 
 
 /// PUTs of 1 KiB to a bucket without a rule and to buckets that tell a webhook which is up, slow, away: in turns.
 async fn cost(options: &Options, report: &mut Report) -> Outcome<()> {
-    let (up, slow) = (Sink::start(0).await?, Sink::start(SLOW_MS).await?);
+    let (sink, slow) = (Sink::start(0).await?, Sink::start(SLOW_MS).await?);
     let away = format!("http://127.0.0.1:{}/", free_port()?);
-    let [up, slow] = [&up, &slow].map(|sink| format!("http://{}/", sink.authority()));
+    let [up, slow] = [&sink, &slow].map(|sink| format!("http://{}/", sink.authority()));
     let mut variables = Vec::new();
     for (state, endpoint) in [("UP", &up), ("SLOW", &slow), ("AWAY", &away)] {
         variables.extend(environment("webhook", state, &[("WEBHOOK_ENDPOINT", endpoint)]));
@@ -125,6 +131,7 @@ async fn cost(options: &Options, report: &mut Report) -> Outcome<()> {
         }
     }
     let mut rates = STATES.map(|_| Vec::new());
+    let mut told = Told::default();
     for round in 0..ROUNDS {
         for (state, rates) in STATES.iter().zip(&mut rates) {
             let target = format!("{}:webhook", state.to_uppercase());
@@ -132,25 +139,70 @@ async fn cost(options: &Options, report: &mut Report) -> Outcome<()> {
             if *state != "none" {
                 control(&server, "resume", &target).await?;
             }
-            rates.push(puts(&server, options.seconds, state, round).await?);
+            rates.push(match *state {
+                "up" => told.puts(&server, &sink, options.seconds, round).await?,
+                _ => puts(&server, options.seconds, state, round).await?.per_second(),
+            });
             if *state != "none" {
                 control(&server, "pause", &target).await?;
             }
         }
     }
-    let medians = rates.map(|mut rates| {
-        rates.sort_by(f64::total_cmp);
-        rates[ROUNDS / 2]
-    });
+    let medians = rates.map(median);
     report.figure("PUT of 1 KiB, 64 clients, without a rule", medians[0], "a second");
     for (name, median) in [UP, SLOW, AWAY].into_iter().zip(&medians[1..]) {
         report.figure(name, median / medians[0], "");
     }
+    told.report(report);
     server.stop()
 }
 
-/// PUTs a second.
-async fn puts(server: &Server, seconds: f64, state: &str, round: usize) -> Outcome<f64> {
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// What the rounds of the webhook that is up showed beside their rates.
+#[derive(Default)]
+struct Told {
+    meanwhile: Vec<f64>,
+    caught_up_s: Vec<f64>,
+    server_us: Vec<f64>,
+    sink_us: Vec<f64>,
+}
+
+impl Told {
+    /// PUTs a second. Then everything is told, before the next round begins.
+    async fn puts(&mut self, server: &Server, sink: &Sink, seconds: f64, round: usize) -> Outcome<f64> {
+        let process = server.process.ok_or("the server's process is not known")?;
+        let before = target(server, "UP:webhook", "delivered").await?;
+        let (server_s, sink_s) = (process.cpu_seconds()?, sink.process().cpu_seconds()?);
+        let measured = puts(server, seconds, "up", round).await?;
+        let ended = Instant::now();
+        let due = measured.operations as f64;
+        self.meanwhile.push((target(server, "UP:webhook", "delivered").await? - before) as f64 / due);
+        while target(server, "UP:webhook", "waiting").await? > 0 {
+            if ended.elapsed() > PATIENCE {
+                return Err("what waits is not told".into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.caught_up_s.push(ended.elapsed().as_secs_f64());
+        self.server_us.push((process.cpu_seconds()? - server_s) * 1e6 / due);
+        self.sink_us.push((sink.process().cpu_seconds()? - sink_s) * 1e6 / due);
+        Ok(measured.per_second())
+    }
+
+    fn report(self, report: &mut Report) {
+        report.figure(TOLD_MEANWHILE, median(self.meanwhile), "");
+        report.figure(CAUGHT_UP, median(self.caught_up_s), "s");
+        report.figure(TOLD_CPU, median(self.server_us), "µs");
+        report.figure(SINK_CPU, median(self.sink_us), "µs");
+    }
+}
+
+/// PUTs to the bucket of a state, as they went.
+async fn puts(server: &Server, seconds: f64, state: &str, round: usize) -> Outcome<Measured> {
     let body = Body::noise(1 << 10);
     let count = (40_000.0 * seconds) as usize;
     let requests: Outcome<Vec<_>> = (0..count)
@@ -162,7 +214,7 @@ async fn puts(server: &Server, seconds: f64, state: &str, round: usize) -> Outco
     if measured.failures > 0 {
         return Err(format!("{} PUTs failed", measured.failures).into());
     }
-    Ok(measured.per_second())
+    Ok(measured)
 }
 
 /// Lets a backlog wait for a target, and then drain: records a second.
@@ -193,7 +245,7 @@ async fn drain(
     }
     let began = Instant::now();
     control(&server, "resume", &target).await?;
-    while delivered(&server).await? < records as u64 {
+    while self::target(&server, &target, "delivered").await? < records as u64 {
         if began.elapsed() > PATIENCE {
             return Err("the backlog does not drain".into());
         }
@@ -204,12 +256,14 @@ async fn drain(
     Ok(rate)
 }
 
-/// Records that the only target acknowledged.
-async fn delivered(server: &Server) -> Outcome<u64> {
+/// A number that the server tells of a target (`id:kind`).
+async fn target(server: &Server, target: &str, number: &str) -> Outcome<u64> {
     let mut connection = Connection::open(&server.authority).await?;
     let request = server.signer.request(Method::GET, "/minio/tidings/v1/events/targets", &Body::none())?;
     let told: serde_json::Value = serde_json::from_slice(connection.read(request).await?.body())?;
-    told["targets"][0]["delivered"].as_u64().ok_or_else(|| "the server tells of no target".into())
+    let mut targets = told["targets"].as_array().into_iter().flatten();
+    let found = targets.find(|found| found["target"] == target).and_then(|found| found[number].as_u64());
+    found.ok_or_else(|| format!("the server tells no {number} of {target}").into())
 }
 
 async fn control(server: &Server, call: &str, target: &str) -> Outcome<()> {

@@ -24,6 +24,7 @@ use crate::Outcome;
 use crate::beside::Beside;
 use crate::connection::Connection;
 use crate::requests::{Body, Signer};
+use crate::server::Process;
 
 /// The argument that makes this program the sink; its port and its delay in milliseconds follow.
 pub(crate) const FLAG: &str = "--serve-sink";
@@ -34,26 +35,26 @@ struct Received {
     records: u64,
     disordered: u64,
     repeated: u64,
-    newest: HashMap<String, String>,
-    /// Key and sequencer of everything: what comes again is no disorder.
-    seen: HashSet<(String, String)>,
+    newest: HashMap<String, u64>,
+    /// The sequencers of everything, each of which is of one record: what comes again is no disorder.
+    seen: HashSet<u64>,
 }
 
 impl Received {
     fn take(&mut self, body: &str) {
-        let (Some(key), Some(sequencer)) = (text(body, "\"Key\":\""), text(body, "\"sequencer\":\"")) else {
+        let sequencer =
+            text(body, "\"sequencer\":\"").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        let (Some(key), Some(sequencer)) = (text(body, "\"Key\":\""), sequencer) else {
             return;
         };
         self.records += 1;
-        if !self.seen.insert((key.to_owned(), sequencer.to_owned())) {
+        if !self.seen.insert(sequencer) {
             self.repeated += 1;
         }
-        let newest = self.newest.entry(key.to_owned()).or_default();
-        // Sixteen hexadecimal digits: texts compare as numbers do.
-        if sequencer <= newest.as_str() {
-            self.disordered += 1;
-        } else {
-            sequencer.clone_into(newest);
+        match self.newest.get_mut(key) {
+            Some(newest) if sequencer <= *newest => self.disordered += 1,
+            Some(newest) => *newest = sequencer,
+            None => drop(self.newest.insert(key.to_owned(), sequencer)),
         }
     }
 }
@@ -97,8 +98,10 @@ async fn answer(
         let told = format!("{} {} {}", received.records, received.disordered, received.repeated);
         return Ok(Response::new(Full::from(told)));
     }
-    if let Ok(body) = request.into_body().collect().await {
-        received.borrow_mut().take(&String::from_utf8_lossy(&body.to_bytes()));
+    if let Ok(body) = request.into_body().collect().await
+        && let Ok(text) = std::str::from_utf8(&body.to_bytes())
+    {
+        received.borrow_mut().take(text);
     }
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
@@ -117,6 +120,11 @@ impl Sink {
     /// It does not.
     pub(crate) async fn start(delay_ms: u64) -> Outcome<Sink> {
         Ok(Sink(Beside::start(FLAG, &[delay_ms.to_string()]).await?))
+    }
+
+    /// Its process.
+    pub(crate) fn process(&self) -> Process {
+        self.0.process()
     }
 
     /// `host:port`.
