@@ -2,7 +2,8 @@
 //!
 //! The id of a document is a hash, and what an index can search for is a matter of its mapping. So all documents are
 //! gone through in pages, of each no more than the name of its bucket, and those of the bucket are removed by their
-//! ids. One that says nothing of a bucket stays. An index that keeps no `_source` says nothing of any.
+//! ids. One that says nothing of a bucket stays. An index that keeps no `_source` cannot be gone through: that is said
+//! before anything is removed.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -38,9 +39,7 @@ impl Server {
             let _ = self.told(Method::DELETE, "_search/scroll", Some(&json!({"scroll_id": scroll}))).await;
             return Ok(None);
         };
-        let ids: Vec<&Value> =
-            hits.iter().filter(|hit| is_of(&hit["_source"], bucket)).map(|hit| &hit["_id"]).collect();
-        self.remove(&ids).await?;
+        self.remove(&ids_of(hits, bucket)?).await?;
         let next = json!({"scroll": REMEMBERED, "scroll_id": scroll});
         self.page(&format!("_search/scroll?{FILTER}"), &next).await.map(Some)
     }
@@ -77,8 +76,42 @@ impl Server {
     }
 }
 
+/// The ids of the documents that tell of a bucket.
+fn ids_of<'a>(hits: &'a [Value], bucket: &str) -> Result<Vec<&'a Value>, Fault> {
+    if hits.iter().any(|hit| hit["_source"].is_null()) {
+        let reason = "its index keeps no _source, so which documents are of the bucket cannot be found out: \
+                      make an index that keeps it, name it in the target's settings, and try again";
+        return Err(Fault::State(reason.to_owned()));
+    }
+    Ok(hits.iter().filter(|hit| is_of(&hit["_source"], bucket)).map(|hit| &hit["_id"]).collect())
+}
+
 /// Whether a document tells of a bucket.
 fn is_of(document: &Value, bucket: &str) -> bool {
     let record = &document["Records"][0];
     record["s3"]["bucket"]["name"] == bucket || record["bucket"] == bucket
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::ids_of;
+    use crate::link::Fault;
+
+    #[test]
+    fn the_documents_of_a_bucket_are_found_and_an_index_without_sources_is_refused() {
+        let object = |bucket: &str| json!({"Records": [{"s3": {"bucket": {"name": bucket}}}]});
+        let mut hits = vec![
+            json!({"_id": "1", "_source": object("album")}),
+            json!({"_id": "2", "_source": object("attic")}),
+            json!({"_id": "3", "_source": {"Records": [{"bucket": "album"}]}}),
+            json!({"_id": "4", "_source": {}}),
+        ];
+        assert_eq!(ids_of(&hits, "album"), Ok(vec![&json!("1"), &json!("3")]));
+
+        hits.push(json!({"_id": "5"}));
+        let Err(Fault::State(reason)) = ids_of(&hits, "album") else { panic!("it was not refused") };
+        assert!(reason.starts_with("its index keeps no _source"), "{reason}");
+    }
 }
