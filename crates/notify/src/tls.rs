@@ -1,18 +1,23 @@
 //! TLS towards targets: which certificates are trusted, and who we are.
 //!
 //! Trusted are the roots of the system, the certificates in the server's folder of CAs, and those that a topic names
-//! for itself. All are read when a target is made of its settings.
+//! for itself. All are read when a target is made of its settings. Our own certificate is read again by the first
+//! connection after its files changed: certificates are renewed while servers run.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use parking_lot::Mutex;
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::certificates::certificates_in;
@@ -116,18 +121,79 @@ impl Tls {
             Check::All => builder.with_root_certificates(roots),
             Check::Signature | Check::Nothing => {
                 let roots = (self.check == Check::Signature).then_some(roots);
+                let provider = Arc::clone(&provider);
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyHost { roots, provider }))
             }
         };
         let Some((certificate, key)) = &self.own else {
             return Ok(builder.with_no_client_auth());
         };
-        let chain = certificates_in(certificate)?;
-        let key = PrivateKeyDer::from_pem_file(key)
-            .map_err(|error| format!("{} holds no private key: {error}", key.display()))?;
-        let shown = builder.with_client_auth_cert(chain, key);
-        shown.map_err(|error| format!("{} cannot be used: {error}", certificate.display()))
+        let own = OwnCertificate::read([certificate.clone(), key.clone()], provider)?;
+        Ok(builder.with_client_cert_resolver(Arc::new(own)))
     }
+}
+
+/// Our certificate and its private key, as their files are.
+#[derive(Debug)]
+struct OwnCertificate {
+    /// The certificate's, then the key's.
+    files: [PathBuf; 2],
+    provider: Arc<CryptoProvider>,
+    current: Mutex<(Versions, Arc<CertifiedKey>)>,
+}
+
+/// What tells two versions of the files apart: when each was changed, and its length.
+type Versions = [Option<(SystemTime, u64)>; 2];
+
+impl OwnCertificate {
+    fn read(files: [PathBuf; 2], provider: Arc<CryptoProvider>) -> Result<OwnCertificate, String> {
+        // Before the files are read: what changes meanwhile is read again.
+        let versions = versions(&files);
+        let key = certified(&files, &provider)?;
+        Ok(OwnCertificate { files, provider, current: Mutex::new((versions, Arc::new(key))) })
+    }
+
+    /// What the files hold now. While they cannot be used, what they held before; the log says so once.
+    fn now(&self) -> Arc<CertifiedKey> {
+        let mut current = self.current.lock();
+        let versions = versions(&self.files);
+        if versions != current.0 {
+            current.0 = versions;
+            match certified(&self.files, &self.provider) {
+                Ok(key) => current.1 = Arc::new(key),
+                Err(reason) => {
+                    tracing::warn!(%reason, "a changed client certificate is not used, the one before it is");
+                }
+            }
+        }
+        Arc::clone(&current.1)
+    }
+}
+
+impl ResolvesClientCert for OwnCertificate {
+    /// Two looks at the file system for each connection, and reads of small files when they changed.
+    fn resolve(&self, _roots: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.now())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn versions(files: &[PathBuf; 2]) -> Versions {
+    files.each_ref().map(|file| {
+        let found = fs::metadata(file).ok()?;
+        Some((found.modified().ok()?, found.len()))
+    })
+}
+
+fn certified([certificate, key]: &[PathBuf; 2], provider: &CryptoProvider) -> Result<CertifiedKey, String> {
+    let chain = certificates_in(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key)
+        .map_err(|error| format!("{} holds no private key: {error}", key.display()))?;
+    CertifiedKey::from_der(chain, key, provider)
+        .map_err(|error| format!("{} cannot be used: {error}", certificate.display()))
 }
 
 /// Takes a certificate for any host.
@@ -185,5 +251,52 @@ impl ServerCertVerifier for AnyHost {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::path::{Path, PathBuf};
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime};
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+
+    use super::OwnCertificate;
+
+    /// Writes a certificate and its key, in the given second of 2026; what a handshake shows of it.
+    fn renew([certificate, key]: &[PathBuf; 2], second: u64) -> Vec<u8> {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(vec!["us".to_owned()]).unwrap();
+        fs::write(certificate, cert.pem()).unwrap();
+        fs::write(key, signing_key.serialize_pem()).unwrap();
+        set_changed(certificate, second);
+        set_changed(key, second);
+        cert.der().to_vec()
+    }
+
+    /// Two writes may fall into one tick of the file system's clock.
+    fn set_changed(file: &Path, second: u64) {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600 + second);
+        File::options().write(true).open(file).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_shown_by_the_next_connection_and_a_broken_one_never() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["us.pem", "us.key"].map(|name| folder.path().join(name));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let first = renew(&files, 0);
+        let own = OwnCertificate::read(files.clone(), provider).unwrap();
+        let shown = || own.now().cert[0].to_vec();
+        assert_eq!(shown(), first);
+
+        let second = renew(&files, 1);
+        assert_eq!(shown(), second);
+        fs::write(&files[0], "half a certif").unwrap();
+        set_changed(&files[0], 2);
+        assert_eq!(shown(), second);
+        let third = renew(&files, 3);
+        assert_eq!(shown(), third);
     }
 }
