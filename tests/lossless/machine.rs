@@ -65,6 +65,10 @@ impl Clock for SetClock {
     fn now_ns(&self) -> u64 {
         SystemClock.now_ns().saturating_add_signed(self.ahead_ns.load(Ordering::SeqCst))
     }
+
+    fn steady_ms(&self) -> u64 {
+        SystemClock.steady_ms()
+    }
 }
 
 impl Machine {

@@ -30,6 +30,7 @@ mod advance;
 mod batch;
 mod outcome;
 mod overflow;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -55,6 +56,7 @@ pub(crate) use crate::relay::batch::BATCH_BYTES;
 use crate::relay::batch::Batch;
 use crate::relay::outcome::Settled;
 use crate::relay::overflow::OpenGap;
+use crate::relay::steps::Steps;
 use crate::retries::Retries;
 use crate::rules_of_now::RulesOfNow;
 use crate::running::Held;
@@ -126,6 +128,8 @@ struct Course {
     is_dropping: bool,
     drop_after: Instant,
     is_full: bool,
+    /// How the wall clock was set.
+    steps: Steps,
 }
 
 /// What lies in the log beyond the window, as far as it was measured.
@@ -149,6 +153,8 @@ impl Relay {
 
     /// Delivers until it is told to stop, beginning after `cursor`.
     pub(crate) async fn run(self, cursor: Sequence, gaps: Vec<(BucketName, Gap)>) {
+        let clock = self.store.clock();
+        let steps = Steps::since(clock.now_ms(), clock.steady_ms());
         let mut course = Course {
             relay: self,
             window: Window::new(cursor),
@@ -170,6 +176,7 @@ impl Relay {
             is_dropping: false,
             drop_after: Instant::now(),
             is_full: false,
+            steps,
         };
         let stop = course.relay.stop.clone();
         while !stop.is_cancelled() {
@@ -306,7 +313,7 @@ impl Course {
     }
 
     /// When something is due without anything happening.
-    fn next_wake(&self, now: Instant) -> Option<Instant> {
+    fn next_wake(&mut self, now: Instant) -> Option<Instant> {
         let sick = self.sick_until.filter(|&until| until > now);
         let refused = self.window.next_due(now);
         let read = self.read_after.filter(|&time| time > now);
@@ -343,6 +350,14 @@ impl Course {
             bytes: self.window.bytes() + self.ahead.bytes,
             oldest: self.window.oldest(),
         }
+    }
+
+    /// The time by which the oldest that waits is judged, in milliseconds since 1970.
+    fn now_ms(&mut self) -> u64 {
+        let clock = self.relay.store.clock();
+        let (wall_ms, steady_ms) = (clock.now_ms(), clock.steady_ms());
+        let oldest_ms = self.window.oldest().map_or(wall_ms, |(_, oldest_ms)| oldest_ms);
+        self.steps.now_since(oldest_ms, wall_ms, steady_ms)
     }
 
     fn tell_waiting(&self) {

@@ -35,7 +35,7 @@ use crate::notifier::Live;
 use crate::record::gap;
 use crate::target::{Delivery, Outcome, Target};
 
-/// The age of what waits is looked at so often at least: the wall clock may step.
+/// The age of what waits is looked at so often at least, and with it how the clock was set.
 const LOOK_AT_AGE_EVERY: Duration = Duration::from_secs(60);
 
 /// A gap that the target is still to be told.
@@ -72,8 +72,7 @@ impl OpenGap {
 impl Course {
     /// Sees to it that no more waits than may.
     pub(super) fn keep_bounds(&mut self, now: Instant) {
-        let wait = self.waiting();
-        let now_ms = self.relay.store.clock().now_ms();
+        let (wait, now_ms) = (self.waiting(), self.now_ms());
         if self.relay.bounds.overflow == Overflow::Refuse {
             return self.set_full(self.relay.bounds.are_reached(&wait, now_ms));
         }
@@ -82,15 +81,15 @@ impl Course {
         } else if now >= self.drop_after {
             self.is_dropping = true;
             if self.in_flight.is_empty() && self.advancing.is_none() {
-                self.drop_oldest(now, now_ms);
+                self.drop_oldest(now);
             }
         }
     }
 
     /// Drops the oldest changes of the window until no more waits than may.
-    fn drop_oldest(&mut self, now: Instant, now_ms: u64) {
+    fn drop_oldest(&mut self, now: Instant) {
         let mut dropped = 0;
-        while self.relay.bounds.are_exceeded(&self.waiting(), now_ms)
+        while self.is_over_bounds()
             && let Some(change) = self.window.drop_oldest()
         {
             self.count_missing(&change);
@@ -102,6 +101,11 @@ impl Course {
         self.drop_after = if self.window.len() == 0 { now } else { now + ADVANCE_EVERY };
         self.advance_after = now;
         self.tell_waiting();
+    }
+
+    fn is_over_bounds(&mut self) -> bool {
+        let (wait, now_ms) = (self.waiting(), self.now_ms());
+        self.relay.bounds.are_exceeded(&wait, now_ms)
     }
 
     fn count_missing(&mut self, change: &Change) {
@@ -216,9 +220,8 @@ impl Course {
     }
 
     /// When bounds are to be looked at again without anything happening.
-    pub(super) fn next_bound(&self, now: Instant) -> Option<Instant> {
-        let wait = self.waiting();
-        let now_ms = self.relay.store.clock().now_ms();
+    pub(super) fn next_bound(&mut self, now: Instant) -> Option<Instant> {
+        let (wait, now_ms) = (self.waiting(), self.now_ms());
         if self.relay.bounds.overflow == Overflow::Gap && self.relay.bounds.are_exceeded(&wait, now_ms) {
             // What is under way or being written wakes the relay by itself.
             return (self.drop_after > now).then_some(self.drop_after);
@@ -392,6 +395,25 @@ mod tests {
         scene.set("1", &[("wait_bytes", &bytes.to_string())]).await;
         scene.put("e").await;
         scene.reported("1", |report| (report.dropped, report.waiting) == (3, 2)).await;
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_makes_nothing_that_waits_older() {
+        let target = MemoryTarget::default();
+        let scene = away_with(&target, &[("wait_age", "168h")]).await;
+        scene.put_all(&["a", "b"]).await;
+        scene.waiting("1", 2).await;
+        scene.clock.step_ms(8 * 24 * 3600 * 1000);
+        scene.put_all(&["c", "d"]).await;
+        scene.waiting("1", 4).await;
+        scene.clock.advance_ms(6 * 24 * 3600 * 1000);
+        scene.put("e").await;
+        scene.waiting("1", 5).await;
+        assert_eq!(scene.report("1").await.dropped, 0);
+
+        scene.clock.advance_ms(2 * 24 * 3600 * 1000);
+        scene.put("f").await;
+        scene.reported("1", |report| (report.dropped, report.waiting) == (4, 2)).await;
     }
 
     #[tokio::test]

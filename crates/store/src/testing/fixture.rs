@@ -22,23 +22,36 @@ use crate::testing::MemoryEngine;
 
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
-pub struct HandClock(AtomicU64);
+pub struct HandClock {
+    now_ns: AtomicU64,
+    steady_ms: AtomicU64,
+}
 
 impl HandClock {
     /// A clock that stands at so many milliseconds since 1970.
     pub fn at_ms(now_ms: u64) -> HandClock {
-        HandClock(AtomicU64::new(now_ms * 1_000_000))
+        HandClock { now_ns: AtomicU64::new(now_ms * 1_000_000), steady_ms: AtomicU64::new(0) }
     }
 
-    /// Moves it on.
+    /// Moves it on: so much time passes.
     pub fn advance_ms(&self, by_ms: u64) {
-        self.0.fetch_add(by_ms * 1_000_000, Ordering::Relaxed);
+        self.steady_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.step_ms(by_ms);
+    }
+
+    /// Sets it forward: no time passes.
+    pub fn step_ms(&self, by_ms: u64) {
+        self.now_ns.fetch_add(by_ms * 1_000_000, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now_ns(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.now_ns.load(Ordering::Relaxed)
+    }
+
+    fn steady_ms(&self) -> u64 {
+        self.steady_ms.load(Ordering::Relaxed)
     }
 }
 
