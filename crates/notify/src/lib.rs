@@ -6,6 +6,7 @@
 //! delivers them, and moves the cursor when the target has acknowledged. A sick target slows no other and no
 //! request.
 
+mod absent;
 pub mod arn;
 pub mod backoff;
 pub mod bounds;

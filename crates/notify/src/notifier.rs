@@ -6,7 +6,8 @@
 //! durable before the first change names it. A target whose settings change keeps its cursor. One that is
 //! taken away while the server runs loses it: what still waited is not sent, and a target of the same name
 //! that is added later is a new one. One that is missing at a start keeps its cursor, so that a start with an
-//! incomplete environment loses nothing; it goes on where it stood when it is back.
+//! incomplete environment loses nothing; it goes on where it stood when it is back. What waits for it is bounded meanwhile
+//! (`absent`).
 //!
 //! That is so in each partition for itself: a target has a cursor and a relay in every one. In a partition that
 //! takes no commits it begins when that does again, and the others do not wait for it.
@@ -72,11 +73,13 @@ pub struct Notifier {
     /// Counts the commits that told changes; only its changing matters.
     pub(crate) commits: watch::Sender<u64>,
     pub(crate) targets: Mutex<BTreeMap<TargetId, Running>>,
+    /// Targets that have a place in the log and are not configured, by name (`id:type`).
+    pub(crate) absent: Mutex<BTreeMap<String, Running>>,
     /// The names of `targets`, for checks that must not wait.
     configured: ArcSwap<BTreeSet<String>>,
     /// Topics (`name:topic`), also those without an endpoint, which are no targets.
     topics: ArcSwap<BTreeSet<String>>,
-    counters: Arc<Counters>,
+    pub(crate) counters: Arc<Counters>,
     make: Arc<MakeTarget>,
 }
 
@@ -103,6 +106,7 @@ impl Notifier {
             listeners: ArcSwap::default(),
             commits: watch::Sender::new(0),
             targets: Mutex::default(),
+            absent: Mutex::default(),
             configured: ArcSwap::default(),
             topics: ArcSwap::default(),
             counters: Arc::default(),
@@ -130,6 +134,8 @@ impl Notifier {
             let running = targets.remove(&target).expect("the target was found just now");
             self.remove(&store, running).await;
         }
+        let names: BTreeSet<String> = wanted.iter().map(TargetId::to_string).collect();
+        self.let_go_of_absent(&names).await;
         let mut told = Vec::new();
         for settings in settings {
             let name = settings.target.to_string();
@@ -143,7 +149,8 @@ impl Notifier {
             }
             targets.insert(running.settings.target.clone(), running);
         }
-        self.configured.store(Arc::new(targets.keys().map(TargetId::to_string).collect()));
+        self.bound_absent(&store, &names).await;
+        self.configured.store(Arc::new(names));
         told
     }
 
@@ -284,7 +291,9 @@ impl Notifier {
     /// Ends every relay; deliveries under way are given a moment to be acknowledged.
     pub async fn shutdown(&self) {
         let mut targets = self.targets.lock().await;
-        join_all(std::mem::take(&mut *targets).into_values().map(Running::stop)).await;
+        let absent = std::mem::take(&mut *self.absent.lock().await);
+        let all = std::mem::take(&mut *targets).into_values().chain(absent.into_values());
+        join_all(all.map(Running::stop)).await;
         self.store.store(None);
     }
 }

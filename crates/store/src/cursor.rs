@@ -12,7 +12,7 @@ use crate::engine::PartitionId;
 use crate::error::Error;
 use crate::gap::GapWrites;
 use crate::schema::{self, CursorRow};
-use crate::store::Store;
+use crate::store::{Store, scan_all};
 
 /// Cursors read at a time.
 const CURSORS_PAGE: usize = 100;
@@ -57,6 +57,16 @@ impl Store {
         };
         let row: CursorRow = schema::decode(&key, &entry.value)?;
         Ok(Some(row.acknowledged))
+    }
+
+    /// The targets (`id:type`) that have a cursor in a partition, sorted.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says.
+    pub async fn targets_with_cursor(&self, partition: PartitionId) -> Result<Vec<String>, Error> {
+        let entries = scan_all(&*self.engine, partition, schema::CURSORS).await?;
+        Ok(entries.iter().filter_map(|(key, _)| schema::cursor_target(key).map(str::to_owned)).collect())
     }
 
     /// Moves a target's cursor forward. The commit may wait a moment to ride on another one.
@@ -188,6 +198,7 @@ mod tests {
         store.rewind(partition, "1:kafka", Sequence(2)).await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(Some(Sequence(2))));
         store.advance(partition, "1:kafkaesque", Sequence(1)).await.unwrap();
+        assert_eq!(store.targets_with_cursor(partition).await.unwrap(), ["1:kafka", "1:kafkaesque"]);
         store.forget_target("1:kafka").await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
         assert_eq!(store.cursor(partition, "1:kafkaesque").await, Ok(Some(Sequence(1))));

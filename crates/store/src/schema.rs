@@ -90,6 +90,11 @@ pub(crate) fn cursor_key(target: &str) -> Bytes {
     join(&[CURSORS, target.as_bytes()])
 }
 
+/// The target of a cursor's key; `None` when it is none.
+pub(crate) fn cursor_target(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.strip_prefix(CURSORS)?).ok()
+}
+
 /// The keys of all cursors.
 pub(crate) fn cursors() -> KeyRange {
     KeyRange::prefix(CURSORS)
