@@ -1,7 +1,7 @@
 //! Targets that have a place in the change log and are not configured: they were missing when the server started.
 //!
-//! Their place is kept, so that a start with an incomplete environment loses nothing. What waits for them is bounded all
-//! the same, or a target that never comes back would have the log kept for ever: a relay without a target reads,
+//! Their place is kept, so that a start with an incomplete environment loses nothing. What waits for them is bounded
+//! all the same, or a target that never comes back would have the log kept for ever: a relay without a target reads,
 //! measures and drops for each. Their settings are not known, so the bounds are those that every target has when its
 //! settings say nothing. Changes do not name them, and reports do not tell of them.
 

@@ -6,8 +6,8 @@
 //! durable before the first change names it. A target whose settings change keeps its cursor. One that is
 //! taken away while the server runs loses it: what still waited is not sent, and a target of the same name
 //! that is added later is a new one. One that is missing at a start keeps its cursor, so that a start with an
-//! incomplete environment loses nothing; it goes on where it stood when it is back. What waits for it is bounded meanwhile
-//! (`absent`).
+//! incomplete environment loses nothing; it goes on where it stood when it is back. What waits for it is
+//! bounded meanwhile (`absent`).
 //!
 //! That is so in each partition for itself: a target has a cursor and a relay in every one. In a partition that
 //! takes no commits it begins when that does again, and the others do not wait for it.

@@ -93,8 +93,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Up to `limit` durable changes with a sequence greater than `after`, in order.
     ///
-    /// An answer shorter than `limit` means that nothing more is durable at the moment. They are shared, because all who
-    /// follow the log read the same ones.
+    /// An answer shorter than `limit` means that nothing more is durable at the moment. They are shared, because all
+    /// who follow the log read the same ones.
     fn changes(
         &self,
         partition: PartitionId,

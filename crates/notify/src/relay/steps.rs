@@ -1,8 +1,8 @@
 //! Steps of the wall clock: setting it forward does not make what waits older.
 //!
 //! Changes are timed by the wall clock, and so their age is told by it. When it is set forward, for an hour or for the
-//! years between 1970 and the true time, everything that waits would be as much older at once, and `wait_age` would drop
-//! it. A relay therefore compares the clock with one that nobody sets at each look, and takes off what it was set
+//! years between 1970 and the true time, everything that waits would be as much older at once, and `wait_age` would
+//! drop it. A relay therefore compares the clock with one that nobody sets at each look, and takes off what it was set
 //! forward from the age of what happened before that.
 //!
 //! Setting it back makes what waits younger until the clock is where it was; nothing is dropped too early by that. How
