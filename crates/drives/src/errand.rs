@@ -1,14 +1,15 @@
 //! Errands: what a thread that must not wait for ever asks of a drive: on another thread, under a deadline.
 //!
-//! Recovery, healing, compaction, the preparer and the watch ask in this way; the foreground has its lanes, the journal
-//! its writers. Threads that answered are kept for the next errand, of whichever drive. One whose drive hangs stays
-//! behind until the drive gives it back.
+//! Opening, recovery, healing, compaction, the preparer and the watch ask in this way; the foreground has its lanes, the
+//! journal its writers. A thread that has done an errand is kept for the next one, of whichever drive. One whose drive
+//! hangs stays behind until the drive gives it back.
 //!
 //! # Bounds
 //!
-//! [`IDLE_MAX`] threads are kept. Of a drive that has not come back from an errand nobody asks another: so it costs at
+//! [`IDLE_MAX`] threads are kept, as many as a set has drives at most. Of a drive that has not come back from an errand nobody asks another: so it costs at
 //! most one thread for each of those who ask.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicIsize, Ordering};
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Threads that are kept for the next errand.
-const IDLE_MAX: usize = 8;
+const IDLE_MAX: usize = 16;
 
-type Errand = Box<dyn FnOnce() + Send>;
+/// What a thread is to do. It calls what it is given when it is done and has nothing left to do but to answer.
+type Errand = Box<dyn FnOnce(&dyn Fn()) + Send>;
 
 /// Threads without an errand.
 static IDLE: Mutex<Vec<Sender<Errand>>> = Mutex::new(Vec::new());
@@ -51,28 +53,20 @@ pub(crate) fn run<T: Send + 'static>(
     if overdue.0.load(Ordering::Acquire) > 0 {
         return Err(silence());
     }
-    let idle = IDLE.lock().pop();
-    let thread = idle.map_or_else(start, Ok)?;
     let (answer, incoming) = channel();
     let fate = Arc::new(Mutex::new(Fate::UnderWay));
     let (seen, late) = (Arc::clone(&fate), overdue.clone());
-    let run = move || {
+    send_on(move |done| {
         let answered = errand();
         if std::mem::replace(&mut *seen.lock(), Fate::Done) == Fate::GivenUp {
             late.0.fetch_sub(1, Ordering::AcqRel);
         }
+        done();
         // Nobody listens any more when it took too long.
         let _ = answer.send(answered);
-    };
-    thread.send(Box::new(run)).map_err(|_| io::Error::other("a thread of the engine is gone"))?;
+    })?;
     match incoming.recv_timeout(patience) {
-        Ok(answered) => {
-            let mut idle = IDLE.lock();
-            if idle.len() < IDLE_MAX {
-                idle.push(thread);
-            }
-            answered
-        }
+        Ok(answered) => answered,
         Err(RecvTimeoutError::Timeout) => {
             let mut fate = fate.lock();
             if *fate == Fate::UnderWay {
@@ -85,7 +79,7 @@ pub(crate) fn run<T: Send + 'static>(
     }
 }
 
-/// Asks several drives the same at once, each on a thread of its own that is not kept. What each says, in their order;
+/// Asks several drives the same at once, each on a thread of its own. What each says, in their order;
 /// `TimedOut` for those that say nothing within `patience`, which may still do what they were asked.
 pub(crate) fn run_on_each<D: Send + 'static, T: Send + 'static>(
     asked: impl IntoIterator<Item = D>,
@@ -96,11 +90,12 @@ pub(crate) fn run_on_each<D: Send + 'static, T: Send + 'static>(
     let begin = |drive: D| {
         let (answer, incoming) = channel();
         let errand = errand.clone();
-        let run = move || {
+        send_on(move |done| {
+            let answered = errand(drive);
+            done();
             // Nobody listens any more when it took too long.
-            let _ = answer.send(errand(drive));
-        };
-        std::thread::Builder::new().name("errand".into()).spawn(run)?;
+            let _ = answer.send(answered);
+        })?;
         Ok(incoming)
     };
     let begun: Vec<io::Result<Receiver<_>>> = asked.into_iter().map(begin).collect();
@@ -118,12 +113,43 @@ fn silence() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the drive hangs")
 }
 
-/// A thread that does errands until nobody has any for it.
+/// Has a thread do an errand that nobody waits for here. The errand calls what it is given when it is done: from then
+/// on the thread is there for another one.
+///
+/// # Errors
+///
+/// The system has no thread to give.
+pub(crate) fn send_on(errand: impl FnOnce(&dyn Fn()) + Send + 'static) -> io::Result<()> {
+    let idle = IDLE.lock().pop();
+    let thread = idle.map_or_else(start, Ok)?;
+    thread.send(Box::new(errand)).map_err(|_| io::Error::other("a thread of the engine is gone"))
+}
+
+/// A thread that does errands as long as it is kept.
 fn start() -> io::Result<Sender<Errand>> {
     let (errands, incoming) = channel::<Errand>();
-    let run = move || incoming.into_iter().for_each(|errand| errand());
+    let own = errands.clone();
+    let run = move || {
+        for errand in incoming {
+            let is_kept = Cell::new(false);
+            errand(&|| is_kept.set(keep(&own)));
+            if !is_kept.get() {
+                return;
+            }
+        }
+    };
     std::thread::Builder::new().name("errand".into()).spawn(run)?;
     Ok(errands)
+}
+
+/// Whether there was a place for one more thread without an errand.
+fn keep(thread: &Sender<Errand>) -> bool {
+    let mut idle = IDLE.lock();
+    let has_place = idle.len() < IDLE_MAX;
+    if has_place {
+        idle.push(thread.clone());
+    }
+    has_place
 }
 
 #[cfg(test)]

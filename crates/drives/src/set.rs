@@ -171,13 +171,19 @@ impl Set {
             let (member, step, answers) =
                 (Arc::clone(&self.members[position]), Arc::clone(&step), answers.clone());
             let user = member.user();
-            std::thread::spawn(move || {
-                let done = step(&member);
+            let failed = answers.clone();
+            let sent = errand::send_on(move |done| {
+                let answered = step(&member);
                 // The answer may be the last thing the engine waits for before its drives are opened again.
                 drop((member, step, user));
+                done();
                 // Nobody listens any more when it took too long.
-                let _ = answers.send((position, done));
+                let _ = answers.send((position, answered));
             });
+            if let Err(error) = sent {
+                // It is heard below.
+                let _ = failed.send((position, Err(error)));
+            }
         }
         drop(answers);
         let deadline = Instant::now() + patience;
