@@ -133,3 +133,83 @@ impl Index {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use store::{KeyRange, Mutation, Put};
+
+    use super::*;
+    use crate::frame::Address;
+    use crate::record::Metadata;
+
+    /// Numbers by a seed.
+    struct Luck(u64);
+
+    impl Luck {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn mutation(&mut self) -> Mutation {
+            let folder = self.below(3);
+            let key = Bytes::from(format!("{folder}/{}", self.below(5)));
+            match self.below(5) {
+                0 => Mutation::Delete(key),
+                1 => Mutation::DeletePrefix(Bytes::from(format!("{folder}/"))),
+                _ => Mutation::Put(Put { key, ..Put::default() }),
+            }
+        }
+    }
+
+    fn apply(plain: &mut BTreeMap<Bytes, Sequence>, sequence: Sequence, mutation: &Mutation) {
+        match mutation {
+            Mutation::Put(put) => {
+                plain.insert(put.key.clone(), sequence);
+            }
+            Mutation::Delete(key) => {
+                plain.remove(key);
+            }
+            Mutation::DeletePrefix(prefix) => plain.retain(|key, _| !key.starts_with(prefix)),
+        }
+    }
+
+    #[test]
+    fn frames_that_are_read_in_any_order_and_in_any_number_of_passes_leave_what_was_written_last() {
+        let mut luck = Luck(20_261_122);
+        for round in 0..300 {
+            let (mut plain, mut frames) = (BTreeMap::new(), Vec::new());
+            for sequence in (1..=30).map(Sequence) {
+                let mutations: Vec<Mutation> = (0..1 + luck.below(3)).map(|_| luck.mutation()).collect();
+                mutations.iter().for_each(|mutation| apply(&mut plain, sequence, mutation));
+                let mut metadata = Metadata::new();
+                metadata.push(sequence, &mutations, &[]);
+                frames
+                    .insert(luck.below(frames.len() as u64 + 1) as usize, (sequence.0, metadata.finish(&[])));
+            }
+            // With memory for all deletes, and for three of them.
+            for bytes_max in [usize::MAX, 200] {
+                let (mut index, mut graves) = (Index::default(), Graves::bounded(bytes_max));
+                loop {
+                    for (batch, metadata) in &frames {
+                        let address = Address { segment: *batch as u32, offset: 4096 };
+                        let frame = FramePlace { batch: *batch, address, meta_bytes: metadata.len() as u32 };
+                        index
+                            .restore(frame, metadata, Kind::Commits, &mut graves, &Below::default())
+                            .unwrap();
+                    }
+                    if !graves.next_pass() {
+                        break;
+                    }
+                }
+                let found = index.part(&KeyRange::prefix(b""), usize::MAX).alone();
+                let found: BTreeMap<Bytes, Sequence> =
+                    found.into_iter().map(|(key, entry)| (key, entry.sequence)).collect();
+                assert_eq!(found, plain, "round {round}, {bytes_max} bytes");
+                assert_eq!(index.count(), plain.len() as u64, "round {round}, {bytes_max} bytes");
+            }
+        }
+    }
+}

@@ -16,6 +16,33 @@ use crate::support::{
     tear, told, wait_until,
 };
 
+/// Rules 4 and 6. What an epoch cut is no frame of the next one, though it stands where that begins and follows the same
+/// batch: only the secret tells them apart. Two drives held it, which with one absent may be taken for a quorum.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_that_was_cut_is_not_taken_for_the_first_one_of_the_next_epoch() {
+    let drives = drives_with(4, &["kept", "cut"], 60_000).await;
+    let frame = frames(&drives[0]).pop().unwrap();
+    let of = |drive: &FaultyDrive| drive.bytes(&frame.file)[frame.offset..][..frame.written_bytes()].to_vec();
+    let cut = [of(&drives[0]), of(&drives[1])];
+    drives[2..].iter().for_each(|drive| lose(drive, 1));
+    let engine = open_all(&drives).unwrap();
+    assert_eq!(told(&engine).await, ["kept"]);
+    drop(engine);
+
+    // The decision is on the medium, and nothing that was written since.
+    let drives = restarted(&drives);
+    for drive in &drives {
+        let rest = drive.bytes(&frame.file).len() - frame.offset;
+        drive.damage(&frame.file, frame.offset as u64, &vec![0; rest]);
+    }
+    for (drive, cut) in drives.iter().zip(&cut) {
+        drive.damage(&frame.file, frame.offset as u64, cut);
+    }
+    let engine = open(&drives, &[0, 1, 2]).unwrap();
+    assert_eq!(told(&engine).await, ["kept"]);
+    assert_eq!(get(&engine, "cut").await, Ok(None));
+}
+
 /// Rule 1. A batch was acknowledged on B, C and D while A lagged; D is then replaced by a blank drive and C is
 /// absent. A and the blank lack it, yet nothing may be cut: its key waits, all others are served, and it is
 /// there again with C.

@@ -116,6 +116,36 @@ async fn an_index_built_in_several_passes_has_what_a_commit_removed_and_wrote_at
     assert_eq!(page.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), expected);
 }
 
+/// Rule 8. A delete outlives its segment while an older one holds the put that it hides: built of the journal alone, the
+/// index does not have it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_is_copied_while_an_older_segment_holds_what_it_hides() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_small(&drives).unwrap();
+    put_quietly(&engine, "hidden/key", body(50_000, 1)).await;
+    put_quietly(&engine, "hidden", body(50_000, 2)).await;
+    let mut lives = 0;
+    while numbers(&drives[0]).iter().max() < Some(&2) {
+        put_quietly(&engine, &format!("lives/{lives}"), body(100_000, lives)).await;
+        lives += 1;
+    }
+    delete(&engine, "hidden").await;
+    let prefix = Mutation::DeletePrefix(Bytes::from_static(b"hidden/"));
+    engine.commit(SET, Batch { mutations: vec![prefix], ..Batch::default() }).await.unwrap();
+    for number in 0..60 {
+        put_quietly(&engine, "dies", body(100_000, number)).await;
+    }
+    // The deletes lie in one of these, in which nothing else lives.
+    wait_until(|| [1, 2].iter().any(|number| !numbers(&drives[0]).contains(number))).await;
+    wait_until(|| has_copies(&drives[0])).await;
+    assert!(numbers(&drives[0]).contains(&0), "the put is gone, and with it what this is about");
+    drop(engine);
+    let engine = open_small(&restarted(&drives)).unwrap();
+    for key in ["hidden", "hidden/key"] {
+        assert_eq!(get(&engine, key).await, Ok(None), "{key}");
+    }
+}
+
 /// Deleted space comes back: the files of the journal shrink to what is left.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_space_of_what_was_deleted_is_given_back() {
@@ -230,7 +260,7 @@ async fn with_a_drive_out_segments_that_live_in_part_stay_and_dead_ones_go() {
 }
 
 /// Whether compaction wrote copies to a drive: frames of that kind, as tabled in `docs/formats.md`.
-fn has_copies(drive: &FaultyDrive) -> bool {
+pub(crate) fn has_copies(drive: &FaultyDrive) -> bool {
     numbers(drive).into_iter().any(|number| {
         let bytes = drive.bytes(&format!("log/{number:08}.seg"));
         bytes.chunks(4096).any(|block| block.starts_with(b"TIDINGSB") && block[24] == 3)
