@@ -113,7 +113,7 @@ fn all_orders() -> Vec<Vec<Step>> {
     orders
 }
 
-type Answer = JoinHandle<Result<Sequence, EngineError>>;
+pub(crate) type Answer = JoinHandle<Result<Sequence, EngineError>>;
 
 /// A set with three commits under way: one in the first batch; in the second one that makes a key, and one that is
 /// refused because of it.
@@ -126,7 +126,9 @@ struct Run {
 const KEYS: [&str; 3] = ["first", "new", "new"];
 
 /// Sends a commit off; it is in the sequencer's queue on return.
-async fn send(commit: impl Future<Output = Result<Sequence, EngineError>> + Send + 'static) -> Answer {
+pub(crate) async fn send(
+    commit: impl Future<Output = Result<Sequence, EngineError>> + Send + 'static,
+) -> Answer {
     let mut commit = Box::pin(commit);
     assert!(poll!(&mut commit).is_pending());
     tokio::spawn(commit)

@@ -1,6 +1,7 @@
 //! Every legal state of the drives after a crash, at every moment of scripted histories.
 //!
-//! A history runs once, on drives that write down what they are asked and when they answer. A crash may come
+//! A history runs once, on drives that write down what they are asked and when they answer; in some of them a drive
+//! joins meanwhile, stale, emptied or replaced, and is healed. A crash may come
 //! between any two of those entries, and may leave of what was under way any part. Each such state is opened as
 //! a server would open it, and judged: what was acknowledged is there with its event, nothing is there without
 //! one, nothing is half there, and listing, bytes and events tell the same.
@@ -10,16 +11,18 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use parking_lot::Mutex;
+use store::SystemClock;
 use tidings_drives::testing::{FaultyDrive, Moment, Power, Timeline};
+use tidings_drives::{Healing, LocalEngine};
 use tokio::runtime::Runtime;
 
 use crate::history::Deed::{self, Delete, DeleteAll, PutBoth, PutNew, Stage};
 use crate::history::{Deeds, Numbered, judge};
-use crate::support::{body, open, open_all, put, told, with_small_segments};
+use crate::support::{body, offline, open, put, told, wait_until, with_small_segments};
 
 /// States looked at, over all histories; `TIDINGS_CRASH_STATES` says otherwise, and is 100,000 in `tests/run`.
 const STATES: u64 = 4_000;
@@ -33,9 +36,24 @@ const SEED: u64 = 20_261_121;
 /// Steps one after the other; the deeds of a step at once.
 type History = &'static [&'static [Deed]];
 
-const HISTORIES: [(&str, History); 4] = [
+/// What becomes of the last drive before the second step of a history: it is back when that step begins, and is healed
+/// beside the steps from there on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    /// It is there all the time.
+    Never,
+    /// It misses the first step.
+    Stale,
+    /// It is emptied after the first step.
+    Emptied,
+    /// It misses the first step, and a blank one takes its place.
+    Replaced,
+}
+
+const HISTORIES: [(&str, Away, History); 7] = [
     (
         "one after the other",
+        Away::Never,
         &[
             &[Deed::Put("a/rose", 700)],
             &[Deed::Put("a/tulip", 20_000)],
@@ -53,6 +71,7 @@ const HISTORIES: [(&str, History); 4] = [
     ),
     (
         "at once",
+        Away::Never,
         &[
             &[Deed::Put("a", 700), Deed::Put("b", 17_000), Deed::Put("c", 3_000), Deed::Put("d", 1)],
             &[Deed::Put("a", 800), Delete("b"), PutNew("e", 90), PutNew("e", 91)],
@@ -64,6 +83,7 @@ const HISTORIES: [(&str, History); 4] = [
     ),
     (
         "bodies in shards",
+        Away::Never,
         &[
             &[Stage("large/one", 300_000)],
             &[Stage("large/two", 140_000), Deed::Put("small", 500)],
@@ -76,6 +96,7 @@ const HISTORIES: [(&str, History); 4] = [
     ),
     (
         "one key",
+        Away::Never,
         &[
             &[PutNew("k", 100)],
             &[Deed::Put("k", 200), Deed::Put("k", 201)],
@@ -89,18 +110,56 @@ const HISTORIES: [(&str, History); 4] = [
             &[Delete("k")],
         ],
     ),
+    ("a stale drive joins", Away::Stale, JOINED),
+    ("an emptied drive joins", Away::Emptied, JOINED),
+    ("a drive takes the place of another", Away::Replaced, JOINED),
 ];
 
+const JOINED: History = &[
+    &[Deed::Put("a", 20_000), Stage("large", 140_000)],
+    &[Deed::Put("b", 700), Deed::Put("a", 30_000)],
+    &[PutNew("c", 17_000), Delete("b")],
+    &[Stage("large", 150_000), Deed::Put("a", 40)],
+];
+
+/// Looks for a drive that is out all the time.
+fn open_looking(drives: &[FaultyDrive]) -> Arc<LocalEngine> {
+    let healing = Healing { look_every: Duration::from_millis(1), ..Healing::default() };
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap()
+}
+
+/// Does to the last drive what a history says; before its first step it is taken away, and before the second one it is
+/// back.
+async fn take_and_bring_back(away: Away, step: usize, drive: &FaultyDrive, engine: &LocalEngine) {
+    match (away, step) {
+        (Away::Stale | Away::Replaced, 0) => {
+            drive.take_away();
+            wait_until(|| offline(engine) == ["d4"]).await;
+        }
+        (Away::Emptied | Away::Replaced, 1) => {
+            drive.blank_out();
+            drive.bring_back();
+        }
+        (Away::Stale, 1) => drive.bring_back(),
+        _ => {}
+    }
+}
+
 /// Runs a history on four drives and gives every moment of it.
-async fn moments_of(history: &[Vec<Numbered>]) -> Vec<Moment> {
+async fn moments_of(away: Away, history: &[Vec<Numbered>]) -> Vec<Moment> {
     let timeline = Arc::new(Timeline::default());
     let drives = with_small_segments(FaultyDrive::machine(4, &Power::recorded(&timeline)));
-    let engine = open_all(&drives).unwrap();
-    for step in history {
+    let engine = open_looking(&drives);
+    for (nth, step) in history.iter().enumerate() {
+        take_and_bring_back(away, nth, &drives[3], &engine).await;
         let done = step.iter().map(|deed| deed.run(&engine, |what| timeline.note(what)));
         for (deed, done) in step.iter().zip(join_all(done).await) {
             done.unwrap_or_else(|error| panic!("{:?}: {error}", deed.deed));
         }
+    }
+    if away != Away::Never {
+        wait_until(|| engine.heal_report().drives_healed == 1).await;
     }
     drop(engine);
     timeline.moments(&["d1", "d2", "d3", "d4"])
@@ -157,24 +216,27 @@ fn setting(name: &str, default: u64) -> u64 {
 /// A history, and what its deeds are to leave behind.
 struct Case {
     name: &'static str,
+    away: Away,
     steps: Vec<Vec<Numbered>>,
     deeds: Deeds,
 }
 
 impl Case {
-    fn of((name, history): (&'static str, History)) -> Case {
+    fn of((name, away, history): (&'static str, Away, History)) -> Case {
         let mut numbers = 1..;
         let mut next = |deed: &Deed| Numbered::of(numbers.next().unwrap(), *deed);
         let steps: Vec<Vec<Numbered>> =
             history.iter().map(|step| step.iter().map(&mut next).collect()).collect();
         let deeds = steps.iter().flatten().map(|deed| (deed.number, deed.clone())).collect();
-        Case { name, steps, deeds }
+        Case { name, away, steps, deeds }
     }
 }
 
 /// Counts the states looked at.
 struct Tally {
     seed: u64,
+    /// States to look at in each history.
+    share: u64,
     seen: Mutex<HashSet<u64>>,
     looked: AtomicU64,
 }
@@ -189,8 +251,8 @@ impl Tally {
                 continue;
             }
             let turn = self.looked.fetch_add(1, Ordering::Relaxed);
-            // A new set needs all of its drives.
-            let may_miss_one = turn % 8 == 7 && !moment.notes().is_empty();
+            // A new set needs all of its drives, and one of which a drive is out the three others.
+            let may_miss_one = turn % 8 == 7 && case.away == Away::Never && !moment.notes().is_empty();
             let away = may_miss_one.then_some((turn / 8 % 4) as usize);
             let drives = with_small_segments(drives);
             let looked = look_at(&drives, away, turn.is_multiple_of(32), &case.deeds, moment.notes());
@@ -203,19 +265,20 @@ impl Tally {
         }
     }
 
-    /// Runs a history once more, and looks at states of all its moments on all cores.
+    /// Runs a history once more, and looks at states of all its moments on all cores, or of as many as are its share.
     fn run(&self, case: &Case) {
         let runtime = Runtime::new().unwrap();
-        let moments = runtime.block_on(moments_of(&case.steps));
+        let moments = runtime.block_on(moments_of(case.away, &case.steps));
         // States of another run are others, though the calls have the same numbers.
         self.seen.lock().clear();
         let next = AtomicUsize::new(0);
+        let stride = (moments.len() as u64 * STATES_PER_MOMENT / self.share.max(1)).max(1) as usize;
         std::thread::scope(|scope| {
             for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
                 scope.spawn(|| {
                     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
                     let take = || {
-                        let at = next.fetch_add(1, Ordering::Relaxed);
+                        let at = next.fetch_add(stride, Ordering::Relaxed);
                         moments.get(at).map(|moment| (at, moment))
                     };
                     while let Some((at, moment)) = take() {
@@ -232,8 +295,9 @@ fn whatever_a_crash_leaves_of_what_was_under_way_every_acknowledged_change_is_th
     let (seed, states) = (setting("TIDINGS_CRASH_SEED", SEED), setting("TIDINGS_CRASH_STATES", STATES));
     println!("TIDINGS_CRASH_SEED={seed} TIDINGS_CRASH_STATES={states}");
     let started = Instant::now();
-    let tally = Tally { seed, seen: Mutex::default(), looked: AtomicU64::new(0) };
     let cases = HISTORIES.map(Case::of);
+    let share = states / cases.len() as u64;
+    let tally = Tally { seed, share, seen: Mutex::default(), looked: AtomicU64::new(0) };
     let looked = || tally.looked.load(Ordering::Relaxed);
     for case in cases.iter().cycle() {
         if looked() >= states {

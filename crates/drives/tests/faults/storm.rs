@@ -1,0 +1,242 @@
+//! Healing, scrubbing and compaction at once, over drives that do everything at once: one flips bits, one fails its
+//! reads, and one fails its writes, vanishes, or is emptied; the next round it is others, and now and then the set is
+//! opened again without having been stopped.
+//!
+//! Meanwhile clients overwrite, remove and read. What they read is what they wrote. Between two rounds everything is
+//! healed; in the end a verification finds every copy whole, and any three of six drives hold everything.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use store::{Batch, Engine, Mutation, Put, SystemClock};
+use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{Healing, LocalEngine, Tuning, verify_drives};
+
+use crate::support::{SET, body, change, given, offline, read, restarted, stage, told, wait_until};
+
+const DRIVES: usize = 6;
+
+const ROUNDS: usize = 6;
+
+/// Changes of a round.
+const DEEDS: usize = 120;
+
+const KEYS: usize = 40;
+
+/// Sealed after a few frames.
+const SEGMENT_BYTES: u64 = 256 << 10;
+
+/// A body of this size or more lies in shards.
+const LARGE_BYTES: usize = 150_000;
+
+/// Numbers by a seed.
+struct Luck(u64);
+
+impl Luck {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound
+    }
+}
+
+/// What a key has: the size and seed of its body.
+type State = BTreeMap<String, (usize, usize)>;
+
+/// The set, and what it must hold.
+struct Storm {
+    drives: Vec<FaultyDrive>,
+    engine: Arc<LocalEngine>,
+    state: State,
+    deeds: usize,
+    luck: Luck,
+}
+
+fn open(drives: &[FaultyDrive], present: &[usize]) -> Arc<LocalEngine> {
+    let healing = Healing {
+        look_every: Duration::from_millis(2),
+        scrub_within: Duration::ZERO,
+        scrub_bytes_per_second_min: 1 << 30,
+        orphans_after: Duration::ZERO,
+        ..Healing::default()
+    };
+    let tuning = Tuning { segment_bytes: Some(SEGMENT_BYTES), healing, ..Tuning::default() };
+    LocalEngine::open_tuned(given(drives, present), None, Arc::new(SystemClock), tuning).unwrap()
+}
+
+const ALL: [usize; DRIVES] = [0, 1, 2, 3, 4, 5];
+
+impl Storm {
+    /// Overwrites or removes a key, again and again until it is acknowledged, and reads another one.
+    async fn change(&mut self) {
+        let key = format!("{}", self.luck.below(KEYS));
+        self.deeds += 1;
+        let size = match self.luck.below(8) {
+            0 => LARGE_BYTES + self.luck.below(100_000),
+            1..=6 => self.luck.below(60_000),
+            _ => {
+                self.commit(Mutation::Delete(Bytes::copy_from_slice(key.as_bytes()))).await;
+                self.state.remove(&key);
+                return;
+            }
+        };
+        let bytes = body(size, self.deeds);
+        let (mut locations, mut payload) = (Vec::new(), bytes.clone());
+        if size >= LARGE_BYTES {
+            locations.push(self.stage(&bytes).await);
+            payload = Bytes::new();
+        }
+        let put = Put { key: Bytes::copy_from_slice(key.as_bytes()), payload, locations, ..Put::default() };
+        self.commit(Mutation::Put(put)).await;
+        self.state.insert(key, (size, self.deeds));
+        let other = format!("{}", self.luck.below(KEYS));
+        look(&self.engine, &other, self.state.get(&other)).await;
+    }
+
+    async fn stage(&self, bytes: &Bytes) -> store::Location {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match stage(&self.engine, bytes).await {
+                Ok(location) => return location,
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn commit(&self, mutation: Mutation) {
+        let changes = vec![change(&self.deeds.to_string())];
+        let batch = Batch { mutations: vec![mutation], changes, ..Batch::default() };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match self.engine.commit(SET, batch.clone()).await {
+                Ok(committed) => {
+                    for location in committed.unnamed {
+                        self.engine.reclaim(location).await.unwrap();
+                    }
+                    return;
+                }
+                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Flips bits of what lies on a drive.
+    fn flip(&mut self, position: usize) {
+        let drive = &self.drives[position];
+        let files: Vec<(String, u64)> = drive
+            .files()
+            .into_iter()
+            .filter(|(name, size)| *size > 0 && (name.ends_with(".seg") || name.starts_with("shard/")))
+            .collect();
+        for _ in 0..6 {
+            let (name, _) = &files[self.luck.below(files.len())];
+            let bytes = drive.bytes(name);
+            // A segment is mostly zeroes, which say nothing.
+            let written = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+            let at = self.luck.below(written + 1);
+            if !bytes.is_empty() {
+                drive.damage(name, at as u64, &[bytes[at] ^ 1 << self.luck.below(8)]);
+            }
+        }
+    }
+
+    async fn round(&mut self, nth: usize) {
+        let first = self.luck.below(DRIVES);
+        let [flipping, blind, gone] = [0, 1, 2].map(|offset| (first + offset * (1 + nth % 2)) % DRIVES);
+        self.drives[blind].refuse_reads(Some(ErrorKind::Other));
+        match nth % 3 {
+            0 => self.drives[gone].refuse_writes(Some(ErrorKind::Other)),
+            1 => self.drives[gone].take_away(),
+            _ => self.drives[gone].blank_out(),
+        }
+        for deed in 0..DEEDS {
+            if deed % 30 == 10 {
+                self.flip(flipping);
+            }
+            self.change().await;
+        }
+        self.drives[blind].refuse_reads(None);
+        self.drives[gone].refuse_writes(None);
+        self.drives[gone].bring_back();
+        if nth % 3 == 2 {
+            self.drives = restarted(&self.drives);
+            self.engine = open(&self.drives, &ALL);
+        }
+    }
+
+    /// Waits until nothing is short, and all that was flipped was found.
+    async fn healed(&self) {
+        let engine = &self.engine;
+        wait_until(|| offline(engine).is_empty() && engine.heal_report().objects_short == 0).await;
+        let before = engine.heal_report().scrubs;
+        wait_until(|| engine.heal_report().scrubs >= before + 2).await;
+        wait_until(|| engine.damages().counts().unsettled == 0).await;
+        let report = engine.heal_report();
+        assert_eq!(report.lost, 0, "{:?}", report.lost_names);
+    }
+
+    async fn check(&self, engine: &LocalEngine) {
+        for number in 0..KEYS {
+            let key = format!("{number}");
+            look(engine, &key, self.state.get(&key)).await;
+        }
+        let told: Vec<usize> = told(engine).await.iter().map(|number| number.parse().unwrap()).collect();
+        for deed in 1..=self.deeds {
+            assert!(told.contains(&deed), "change {deed} is not told");
+        }
+    }
+}
+
+/// Holds a key against what it must have.
+async fn look(engine: &LocalEngine, key: &str, expected: Option<&(usize, usize)>) {
+    let entry = engine.get(SET, key.as_bytes()).await.unwrap_or_else(|error| panic!("{key}: {error}"));
+    let found = match entry {
+        Some(entry) => match entry.locations.first() {
+            Some(location) => {
+                let size = expected.map_or(0, |(size, _)| *size);
+                Some(
+                    read(engine, location, size as u64)
+                        .await
+                        .unwrap_or_else(|error| panic!("{key}: {error}")),
+                )
+            }
+            None => Some(entry.payload),
+        },
+        None => None,
+    };
+    assert!(found == expected.map(|(size, seed)| body(*size, *seed)), "{key}: {expected:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_bits_flipped_writes_and_reads_failing_and_drives_gone_under_compaction_all_is_whole_in_the_end()
+{
+    let drives = FaultyDrive::machine(DRIVES, &Power::steady());
+    let engine = open(&drives, &ALL);
+    let mut storm = Storm { drives, engine, state: State::new(), deeds: 0, luck: Luck(20_261_122) };
+    for _ in 0..DEEDS {
+        storm.change().await;
+    }
+    for nth in 0..ROUNDS {
+        storm.round(nth).await;
+        storm.healed().await;
+        storm.check(&storm.engine).await;
+    }
+    let first_segment = crate::space::numbers(&storm.drives[0])[0];
+    assert!(first_segment > 3, "compaction retired nothing up to segment {first_segment}");
+    assert!(storm.drives.iter().any(crate::space::has_copies), "compaction copied nothing");
+    storm.engine.shutdown().await;
+    let given = restarted(&storm.drives).iter().map(FaultyDrive::given).collect();
+    let found = verify_drives(given, &mut |seen| {
+        assert!(!matches!(seen, store::Seen::Finding(_)), "{seen:?}");
+        true
+    });
+    assert!(found.as_ref().is_ok_and(store::Verification::is_whole), "{found:?}");
+    for present in [[0, 1, 2], [3, 4, 5], [0, 2, 4]] {
+        let engine = open(&restarted(&storm.drives), &present);
+        storm.check(&engine).await;
+    }
+}
