@@ -1,13 +1,13 @@
 //! Errands: what a thread that must not wait for ever asks of a drive: on another thread, under a deadline.
 //!
-//! Opening, recovery, healing, compaction, the preparer and the watch ask in this way; the foreground has its lanes, the
-//! journal its writers. A thread that has done an errand is kept for the next one, of whichever drive. One whose drive
-//! hangs stays behind until the drive gives it back.
+//! Opening, recovery, healing, compaction, the preparer and the watch ask in this way; the foreground has its lanes,
+//! the journal its writers. A thread that has done an errand is kept for the next one, of whichever drive. One whose
+//! drive hangs stays behind until the drive gives it back.
 //!
 //! # Bounds
 //!
-//! [`IDLE_MAX`] threads are kept, as many as a set has drives at most. Of a drive that has not come back from an errand nobody asks another: so it costs at
-//! most one thread for each of those who ask.
+//! [`IDLE_MAX`] threads are kept, as many as a set has drives at most. Of a drive that has not come back from an errand
+//! nobody asks another: so it costs at most one thread for each of those who ask.
 
 use std::cell::Cell;
 use std::io;

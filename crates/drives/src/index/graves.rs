@@ -2,7 +2,8 @@
 //!
 //! A grave is kept until everything was read, since an older put may come at any time. So that memory holds any number
 //! of deletes, the keys are taken in ranges where there are too many: when the graves reach their bound, the upper half
-//! of them is dropped, the rest of the pass takes only keys before those, and another pass over everything begins there.
+//! of them is dropped, the rest of the pass takes only keys before those, and another pass over everything begins
+//! there.
 //!
 //! Invariant: at the end of a pass every grave of a key in its range was kept since it was read.
 //!

@@ -1,7 +1,7 @@
 //! The last changes in their decoded form, for relays that follow closely.
 //!
-//! Bounds: [`CHANGES_MAX`] changes, of [`BYTES_MAX`] bytes encoded; the oldest go. When as many came and nobody asked for
-//! any, none is kept until somebody does.
+//! Bounds: [`CHANGES_MAX`] changes, of [`BYTES_MAX`] bytes encoded; the oldest go. When as many came and nobody asked
+//! for any, none is kept until somebody does.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

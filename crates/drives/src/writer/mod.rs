@@ -11,8 +11,8 @@
 //!    torn.
 //! 2. After a failure a drive is written nothing more: the frames behind the failed one would stand after a hole.
 //!
-//! A frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound. The memory
-//! of what the ring wrote is used again: at most [`SPARES_MAX`] frames of [`SPARE_BYTES_MAX`] bytes.
+//! A frame stays in memory until its drive wrote it or is out; how much may wait is the sequencer's to bound. The
+//! memory of what the ring wrote is used again: at most [`SPARES_MAX`] frames of [`SPARE_BYTES_MAX`] bytes.
 
 mod choice;
 mod ring;

@@ -23,7 +23,8 @@ use crate::support::{
 
 const VOTERS: usize = 3;
 const JOINER: usize = 3;
-/// Enough of them that a drive, which is given a place between two and let in between the next two, joins before the last.
+/// Enough of them that a drive, which is given a place between two and let in between the next two, joins before the
+/// last.
 const KEYS: [&str; 3] = ["first", "second", "third"];
 
 /// What is found where the drive was.

@@ -16,8 +16,8 @@ use crate::support::{
     tear, told, wait_until,
 };
 
-/// Rules 4 and 6. What an epoch cut is no frame of the next one, though it stands where that begins and follows the same
-/// batch: only the secret tells them apart. Two drives held it, which with one absent may be taken for a quorum.
+/// Rules 4 and 6. What an epoch cut is no frame of the next one, though it stands where that begins and follows the
+/// same batch: only the secret tells them apart. Two drives held it, which with one absent may be taken for a quorum.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_that_was_cut_is_not_taken_for_the_first_one_of_the_next_epoch() {
     let drives = drives_with(4, &["kept", "cut"], 60_000).await;

@@ -116,8 +116,8 @@ async fn an_index_built_in_several_passes_has_what_a_commit_removed_and_wrote_at
     assert_eq!(page.into_iter().map(|(key, _)| key).collect::<Vec<_>>(), expected);
 }
 
-/// Rule 8. A delete outlives its segment while an older one holds the put that it hides: built of the journal alone, the
-/// index does not have it again.
+/// Rule 8. A delete outlives its segment while an older one holds the put that it hides: built of the journal alone,
+/// the index does not have it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delete_is_copied_while_an_older_segment_holds_what_it_hides() {
     let drives = FaultyDrive::machine(4, &Power::steady());
