@@ -91,18 +91,19 @@ struct Sending(Arc<Desk>);
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        let Ok(runtime) = Handle::try_current() else {
-            self.0.0.lock().waiting.clear();
-            return;
-        };
+        let runtime = Handle::try_current();
         let wanted = {
             let mut state = self.0.0.lock();
             state.is_sent_for = false;
+            if runtime.is_err() {
+                state.waiting.clear();
+            }
             let weight: usize = state.waiting.iter().map(|(effort, _)| effort.weight()).sum();
             let wanted = weight.div_ceil(SHARE).min(THREADS_MAX - state.threads);
             state.threads += wanted;
             wanted
         };
+        let Ok(runtime) = runtime else { return };
         for _ in 0..wanted {
             let thread = Thread(Arc::clone(&self.0));
             runtime.spawn_blocking(move || thread.answer());
