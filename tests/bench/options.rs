@@ -5,8 +5,15 @@ use std::path::PathBuf;
 use crate::Outcome;
 
 /// Sizes of objects, in bytes, by the names the flags take.
-pub(crate) const SIZES: [(&str, usize); 5] =
-    [("1KiB", 1 << 10), ("16KiB", 16 << 10), ("128KiB", 128 << 10), ("1MiB", 1 << 20), ("64MiB", LARGE)];
+pub(crate) const SIZES: [(&str, usize); 7] = [
+    ("1KiB", 1 << 10),
+    ("16KiB", 16 << 10),
+    ("128KiB", 128 << 10),
+    ("256KiB", 256 << 10),
+    ("512KiB", 512 << 10),
+    ("1MiB", 1 << 20),
+    ("64MiB", LARGE),
+];
 
 /// The large size, in bytes: 64 MiB.
 pub(crate) const LARGE: usize = 64 << 20;

@@ -21,7 +21,8 @@
 //! room for one more, at most the target's `batch_max` records of as many keys, and none after the one that brings
 //! their bodies to [`BATCH_BYTES`]; of a sick target, one. Nothing ever waits for a batch to fill. What waits beyond
 //! that stays in the change log. It is counted there: the relay reads on to the log's end, once, and forgets all but
-//! the sums. When more waits than the target's `Bounds` allow, `relay/overflow.rs` says what happens.
+//! the sums. The log's end is read at most once in [`READ_EVERY`]. When more waits than the target's `Bounds` allow,
+//! `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`, `retries`), what acknowledged means
 //! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
@@ -73,6 +74,10 @@ const ROOM_TO_READ_CHANGES: usize = 100;
 /// the relay read a page of a few changes, at the cost of those who write.
 const MEASURE_EVERY: Duration = Duration::from_millis(50);
 
+/// How long the log's end is left alone after it was read. A stream of commits would otherwise have every relay run,
+/// and take the index's lock, once for each of them; a change that comes alone is read at once.
+const READ_EVERY: Duration = Duration::from_millis(1);
+
 /// How long deliveries under way may still be acknowledged when a relay ends.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -106,7 +111,7 @@ struct Course {
     in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Settled> + Send>>>,
     /// Everything durable was read or measured when it was last looked.
     at_end: bool,
-    /// After a failed read: not before.
+    /// After a failed read, and after one that reached the end: not before.
     read_after: Option<Instant>,
     /// What lies beyond a full window: not before.
     measure_after: Instant,
@@ -202,9 +207,9 @@ impl Course {
             };
             match self.relay.store.changes(self.relay.partition, from, limit).await {
                 Ok(changes) => {
-                    self.read_after = None;
                     self.read_backoff.reset();
                     self.at_end = changes.len() < limit;
+                    self.read_after = self.at_end.then(|| Instant::now() + READ_EVERY);
                     if self.at_end && !self.has_room() {
                         self.measure_after = Instant::now() + MEASURE_EVERY;
                     }
@@ -223,11 +228,15 @@ impl Course {
         self.window.room() >= ROOM_TO_READ_CHANGES
     }
 
-    /// Whether there is something in the log to be read now.
+    /// Whether there may be something in the log to be read.
+    fn has_to_read(&self) -> bool {
+        !self.at_end || (self.has_room() && self.window.read_to() < self.ahead.to)
+    }
+
+    /// Whether it is to be read now.
     fn may_read(&self, now: Instant) -> bool {
-        let is_behind = self.has_room() && self.window.read_to() < self.ahead.to;
         let is_time = self.has_room() || self.measure_after <= now;
-        (is_behind || !self.at_end) && is_time && self.read_after.is_none_or(|time| time <= now)
+        self.has_to_read() && is_time && self.read_after.is_none_or(|time| time <= now)
     }
 
     /// Takes in a page of the log.
@@ -316,7 +325,7 @@ impl Course {
     fn next_wake(&mut self, now: Instant) -> Option<Instant> {
         let sick = self.sick_until.filter(|&until| until > now);
         let refused = self.window.next_due(now);
-        let read = self.read_after.filter(|&time| time > now);
+        let read = self.read_after.filter(|&time| time > now && self.has_to_read());
         let measure = Some(self.measure_after).filter(|&time| time > now && !self.at_end && !self.has_room());
         let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
         let gap = self.gaps.values().filter_map(|gap| gap.next_due(now)).min();
@@ -519,6 +528,26 @@ mod tests {
         within(target.wait_for(names.len())).await;
 
         assert_eq!(by_key(told(&target.received())), by_key(scene.owed("1").await));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_commits_is_read_many_at_a_time() {
+        let target = MemoryTarget::taking_batches_of(100);
+        let scene = Scene::new(&[("1", &target)]).await;
+        scene.announce(&[("", "1")]).await;
+        scene.put("a").await;
+        within(target.wait_for(1)).await;
+
+        // The clock stands while somebody has something to do.
+        for name in ["b", "c", "d", "e"] {
+            scene.put(name).await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(target.batches(), [1]);
+        scene.caught_up("1").await;
+        assert_eq!(target.batches(), [1, 4]);
     }
 
     #[tokio::test]

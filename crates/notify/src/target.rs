@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use rustls::pki_types::CertificateDer;
 use store::{Future, Sequence};
@@ -330,7 +331,12 @@ pub trait Target: Send + Sync + 'static {
 
     /// Delivers records of different keys that travel together: an outcome for each, in their order. Each is told as
     /// if it had travelled alone: where the target refuses one for what it holds, it has the others.
-    fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+    fn deliver_batch(&self, mut batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {
+        if batch.len() == 1
+            && let Some(delivery) = batch.pop()
+        {
+            return Box::pin(self.deliver(delivery).map(|outcome| vec![outcome]));
+        }
         Box::pin(join_all(batch.into_iter().map(|delivery| self.deliver(delivery))))
     }
 

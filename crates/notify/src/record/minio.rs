@@ -6,244 +6,149 @@
 
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
-use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use store::{Change, ChangeKind, Origin};
 use tidings_store as store;
 use time::OffsetDateTime;
 
-use super::json::to_json;
+use super::json::{Object, object};
 use crate::event::Event;
 use crate::notifier::ServerIdentity;
 
 /// What targets get: `{"EventName":…,"Key":"bucket/key","Records":[r]}`.
 pub fn envelope(change: &Change, server: &ServerIdentity) -> Bytes {
-    let key = path(change);
-    let envelope = Envelope {
-        event_name: Event::of(change.kind).as_str(),
-        key: &key,
-        records: [record(change, server, encoded_key(&change.key))],
-    };
-    to_json(&envelope).into()
+    let key = encoded_key(&change.key);
+    let envelope = object(|envelope| {
+        envelope.text("EventName", Event::of(change.kind).as_str());
+        envelope.text("Key", &path(change));
+        envelope.array_of("Records", |record| write(record, change, server, &key));
+    });
+    envelope.into()
 }
 
 /// `{"Records":[r]}`, without name and key beside it.
 pub fn records(change: &Change, server: &ServerIdentity) -> Bytes {
-    to_json(&Records { records: [record(change, server, encoded_key(&change.key))], resume: None }).into()
+    let key = encoded_key(&change.key);
+    object(|records| records.array_of("Records", |record| write(record, change, server, &key))).into()
 }
 
 /// `[{"Event":[r],"EventTime":"…"}]`, an array of one.
 pub fn log(change: &Change, server: &ServerIdentity) -> Bytes {
-    let event = [record(change, server, encoded_key(&change.key))];
-    to_json(&[Logged { event, event_time: event_time(change.time_ms) }]).into()
+    let key = encoded_key(&change.key);
+    let logged = object(|logged| {
+        logged.array_of("Event", |record| write(record, change, server, &key));
+        logged.text("EventTime", &event_time(change.time_ms));
+    });
+    [&b"["[..], &logged, b"]"].concat().into()
 }
 
 /// The record by itself.
 pub fn bare(change: &Change, server: &ServerIdentity) -> Bytes {
-    to_json(&record(change, server, encoded_key(&change.key))).into()
+    let key = encoded_key(&change.key);
+    object(|record| write(record, change, server, &key)).into()
 }
 
 /// What listeners get: `{"Records":[r]}` with the key as it is, and a line end; with a `Resume` beside the records for
 /// those who asked to begin at a position.
 pub fn listen_line(change: &Change, server: &ServerIdentity, resume: Option<String>) -> Bytes {
-    let mut line = to_json(&Records { records: [record(change, server, change.key.clone())], resume });
+    let mut line = object(|line| {
+        line.array_of("Records", |record| write(record, change, server, &change.key));
+        if let Some(resume) = resume {
+            line.text("Resume", &resume);
+        }
+    });
     line.push(b'\n');
     line.into()
 }
 
 /// `bucket/key`, not encoded: the envelope's `Key`, and the message key of targets that have one.
 pub fn path(change: &Change) -> String {
-    format!("{}/{}", change.bucket, change.key)
+    [change.bucket.as_str(), "/", &change.key].concat()
 }
 
-#[derive(Serialize)]
-struct Envelope<'a> {
-    #[serde(rename = "EventName")]
-    event_name: &'static str,
-    #[serde(rename = "Key")]
-    key: &'a str,
-    #[serde(rename = "Records")]
-    records: [Record<'a>; 1],
-}
-
-#[derive(Serialize)]
-struct Records<'a> {
-    #[serde(rename = "Records")]
-    records: [Record<'a>; 1],
-    #[serde(rename = "Resume", skip_serializing_if = "Option::is_none")]
-    resume: Option<String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Logged<'a> {
-    event: [Record<'a>; 1],
-    event_time: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Record<'a> {
-    event_version: &'static str,
-    event_source: &'static str,
-    aws_region: &'a str,
-    event_time: String,
-    event_name: &'static str,
-    user_identity: Identity<'a>,
-    /// `null` for what the server did itself.
-    request_parameters: Option<StringMap<'a>>,
-    response_elements: StringMap<'a>,
-    s3: S3<'a>,
-    source: Source<'a>,
-}
-
-#[derive(Clone, Copy, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Identity<'a> {
-    principal_id: &'a str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct S3<'a> {
-    #[serde(rename = "s3SchemaVersion")]
-    schema_version: &'static str,
-    configuration_id: &'static str,
-    bucket: BucketPart<'a>,
-    object: ObjectPart<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct BucketPart<'a> {
-    name: &'a str,
-    /// The caller again, as MinIO says it, not the bucket's owner.
-    owner_identity: Identity<'a>,
-    arn: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ObjectPart<'a> {
-    key: String,
-    #[serde(skip_serializing_if = "is_zero")]
-    size: u64,
-    #[serde(rename = "eTag", skip_serializing_if = "str::is_empty")]
-    etag: &'a str,
-    #[serde(skip_serializing_if = "str::is_empty")]
-    content_type: &'a str,
-    #[serde(skip_serializing_if = "StringMap::is_empty")]
-    user_metadata: StringMap<'a>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    version_id: String,
-    sequencer: String,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Source<'a> {
-    host: &'a str,
-    port: &'static str,
-    user_agent: &'a str,
-}
-
-/// A map of strings in the order it was built.
-#[derive(Default)]
-struct StringMap<'a>(Vec<(&'a str, std::borrow::Cow<'a, str>)>);
-
-impl StringMap<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for StringMap<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (name, value) in &self.0 {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
-fn is_zero(number: &u64) -> bool {
-    *number == 0
-}
-
-fn record<'a>(change: &'a Change, server: &'a ServerIdentity, key: String) -> Record<'a> {
+/// The record, whose object's key is told so.
+fn write(record: &mut Object<'_>, change: &Change, server: &ServerIdentity, key: &str) {
     let origin = change.origin.as_ref();
-    let caller = Identity { principal_id: origin.map_or("", |origin| &origin.principal) };
-    Record {
-        event_version: "2.0",
-        event_source: "minio:s3",
-        aws_region: origin.map_or("", |origin| &origin.region),
-        event_time: event_time(change.time_ms),
-        event_name: Event::of(change.kind).as_str(),
-        user_identity: caller,
-        request_parameters: origin.map(request_parameters),
-        response_elements: response_elements(origin, server),
-        s3: S3 {
-            schema_version: "1.0",
-            configuration_id: "Config",
-            bucket: BucketPart {
-                name: change.bucket.as_str(),
-                owner_identity: caller,
-                arn: format!("arn:aws:s3:::{}", change.bucket),
-            },
-            object: object_part(change, key),
-        },
-        source: Source {
-            host: origin.map_or_else(|| host_and_port(&server.endpoint), |origin| &origin.source_host),
-            port: "",
-            user_agent: origin.map_or_else(|| internal_agent(change.kind), |origin| &origin.user_agent),
-        },
+    let caller = origin.map_or("", |origin| &origin.principal);
+    record.text("eventVersion", "2.0");
+    record.text("eventSource", "minio:s3");
+    record.text("awsRegion", origin.map_or("", |origin| &origin.region));
+    record.text("eventTime", &event_time(change.time_ms));
+    record.text("eventName", Event::of(change.kind).as_str());
+    record.object("userIdentity", |identity| identity.text("principalId", caller));
+    match origin {
+        Some(origin) => record.object("requestParameters", |part| write_request(part, origin)),
+        // What the server did itself.
+        None => record.null("requestParameters"),
     }
+    record.object("responseElements", |part| write_response(part, origin, server));
+    record.object("s3", |s3| {
+        s3.text("s3SchemaVersion", "1.0");
+        s3.text("configurationId", "Config");
+        s3.object("bucket", |bucket| {
+            bucket.text("name", change.bucket.as_str());
+            // The caller again, as MinIO says it, not the bucket's owner.
+            bucket.object("ownerIdentity", |identity| identity.text("principalId", caller));
+            bucket.text("arn", &["arn:aws:s3:::", change.bucket.as_str()].concat());
+        });
+        s3.object("object", |part| write_object(part, change, key));
+    });
+    record.object("source", |source| {
+        let internal = || internal_agent(change.kind);
+        source.text(
+            "host",
+            origin.map_or_else(|| host_and_port(&server.endpoint), |origin| &origin.source_host),
+        );
+        source.text("port", "");
+        source.text("userAgent", origin.map_or_else(internal, |origin| &origin.user_agent));
+    });
 }
 
-fn request_parameters(origin: &Origin) -> StringMap<'_> {
-    let mut parameters = vec![("principalId", origin.principal.as_str().into())];
+fn write_request(part: &mut Object<'_>, origin: &Origin) {
+    part.text("principalId", &origin.principal);
     if let Some(range) = &origin.range {
-        parameters.push(("range", range.into()));
+        part.text("range", range);
     }
-    parameters.push(("region", origin.region.as_str().into()));
-    parameters.push(("sourceIPAddress", origin.source_host.as_str().into()));
-    StringMap(parameters)
+    part.text("region", &origin.region);
+    part.text("sourceIPAddress", &origin.source_host);
 }
 
 /// The ids are empty where no request was answered.
-fn response_elements<'a>(origin: Option<&'a Origin>, server: &'a ServerIdentity) -> StringMap<'a> {
-    let mut elements = Vec::with_capacity(5);
+fn write_response(part: &mut Object<'_>, origin: Option<&Origin>, server: &ServerIdentity) {
     if let Some(length) = origin.and_then(|origin| origin.response_length) {
-        elements.push(("content-length", length.to_string().into()));
+        part.text("content-length", &length.to_string());
     }
     let (node_id, request_id, endpoint) = match origin {
         Some(origin) => (server.node_id.as_str(), origin.request_id.as_str(), origin.endpoint.as_str()),
         None => ("", "", server.endpoint.as_str()),
     };
-    elements.push(("x-amz-id-2", node_id.into()));
-    elements.push(("x-amz-request-id", request_id.into()));
-    elements.push(("x-minio-deployment-id", server.deployment_id.as_str().into()));
-    elements.push(("x-minio-origin-endpoint", endpoint.into()));
-    StringMap(elements)
+    part.text("x-amz-id-2", node_id);
+    part.text("x-amz-request-id", request_id);
+    part.text("x-minio-deployment-id", &server.deployment_id);
+    part.text("x-minio-origin-endpoint", endpoint);
 }
 
-fn object_part(change: &Change, key: String) -> ObjectPart<'_> {
-    let told = change.object.as_ref().filter(|_| tells_object(change.kind));
-    ObjectPart {
-        key,
-        size: told.map_or(0, |object| object.size_bytes),
-        etag: told.map_or("", |object| &object.etag),
-        content_type: told.map_or("", |object| &object.content_type),
-        user_metadata: told.map_or_else(StringMap::default, |object| {
-            StringMap(
-                object.metadata.iter().map(|(name, value)| (name.as_str(), value.as_str().into())).collect(),
-            )
-        }),
-        version_id: change.version.map_or_else(String::new, |version| version.to_string()),
-        sequencer: change.sequence.to_sequencer(),
+fn write_object(part: &mut Object<'_>, change: &Change, key: &str) {
+    part.text("key", key);
+    if let Some(object) = change.object.as_ref().filter(|_| tells_object(change.kind)) {
+        if object.size_bytes > 0 {
+            part.number("size", object.size_bytes);
+        }
+        if !object.etag.is_empty() {
+            part.text("eTag", &object.etag);
+        }
+        if !object.content_type.is_empty() {
+            part.text("contentType", &object.content_type);
+        }
+        if !object.metadata.is_empty() {
+            part.object("userMetadata", |metadata| {
+                object.metadata.iter().for_each(|(name, value)| metadata.entry(name, value));
+            });
+        }
     }
+    if let Some(version) = change.version {
+        part.text("versionId", &version.to_string());
+    }
+    part.text("sequencer", &change.sequence.to_sequencer());
 }
 
 /// Whether records of this kind tell size, ETag, content type and metadata.
@@ -267,10 +172,16 @@ fn host_and_port(endpoint: &str) -> &str {
     endpoint.split_once("://").map_or(endpoint, |(_, rest)| rest)
 }
 
+/// By how much most keys grow at most when they are encoded, in bytes; others are moved once more.
+const ENCODED_MORE_USUAL: usize = 32;
+
 /// As an HTML form encodes: a space is `+`, all but letters, digits and `-_.~` is percent-encoded.
 pub(super) fn encoded_key(key: &str) -> String {
     const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
-    percent_encode(key.as_bytes(), FORM).map(|piece| if piece == "%20" { "+" } else { piece }).collect()
+    let mut encoded = String::with_capacity(key.len() + ENCODED_MORE_USUAL);
+    encoded
+        .extend(percent_encode(key.as_bytes(), FORM).map(|piece| if piece == "%20" { "+" } else { piece }));
+    encoded
 }
 
 /// UTC with milliseconds: `2026-11-21T07:46:15.358Z`.

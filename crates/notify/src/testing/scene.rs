@@ -23,7 +23,7 @@ use crate::target::{Delivery, TargetId, TargetReport, TargetSettings};
 use crate::testing::memory::MemoryTarget;
 
 /// How long anything in a test may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long anything may take in a test whose clock runs by itself.
 const PAUSED_DEADLINE: Duration = Duration::from_secs(3600);
