@@ -3,6 +3,20 @@
 # configuration, events, watch, removal.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
+# healed : what `mc admin heal --json` says it healed, of its output on standard input
+healed() {
+    python3 -c 'import json, sys
+decoder, rest = json.JSONDecoder(), sys.stdin.read().strip()
+while rest:
+    item, end = decoder.raw_decode(rest)
+    rest = rest[end:].strip()
+    if item["type"] == "object" and item["before"]["online"] < item["after"]["online"]:
+        drives = item["before"]["online"], item["after"]["online"]
+        print("%s: %d drives held it, and %d since" % (item["name"], *drives))
+    elif item["type"] == "summary":
+        print(item["objects_healed"], "of", item["objects_scanned"])'
+}
+
 start_server 8
 
 step "mc alias set, ready, admin info"
@@ -46,6 +60,24 @@ expect_equal "mc ls" "deeper/ empty large.bin poem.txt" "$(mc ls --json home/bas
 expect_equal "mc ls -r" 6 "$(mc ls -r home/basics | wc -l)"
 expect_equal "mc ls --versions" 6 "$(mc ls -r --versions home/basics | wc -l)"
 expect_equal "mc find" "home/basics/tree/large.bin" "$(mc find home/basics --name '*.bin')"
+
+step "mc admin heal -r finds what a drive lost and repairs it"
+heal() { mc admin heal --json --recursive "$@" home/basics/tree/; }
+# A scrub may find it first: then it is lost again.
+lose() { find "$WORK/drives/d3/shard" -type f -delete; }
+lost_and_healed() {
+    lose
+    expect_equal "healed by a dry run" "0 of 4" "$(heal --dry-run | healed)"
+    lose
+    test "$(heal | healed)" = "basics/tree/large.bin: 7 drives held it, and 8 since
+1 of 4"
+}
+wait_for 30 "mc admin heal -r" lost_and_healed
+expect_equal "healed when all is whole" "0 of 4" "$(heal --scan deep | healed)"
+quiet=$(mc admin heal --quiet --recursive home/basics/tree/)
+expect_contains "mc admin heal --quiet" "[Green  ->  Green] basics/tree/large.bin" "$quiet"
+stopped=$(mc admin heal --force-stop home/basics/tree/)
+expect_contains "mc admin heal --force-stop" "Heal stopped successfully" "$stopped"
 
 step "copy and move within the store"
 mc cp --quiet home/basics/piped.txt home/basics/copied.txt >/dev/null

@@ -4,6 +4,7 @@ mod brokers;
 mod drives;
 mod events;
 mod growing;
+mod healing;
 mod lifecycle;
 mod redundancy;
 mod streaming;

@@ -8,7 +8,7 @@ use crate::support::eventually;
 use crate::support::server::{Server, binary, run_to_end};
 
 /// A series of the cluster page for the first set; `None` when it is not there.
-async fn metric(server: &Server, series: &str) -> Option<f64> {
+pub(super) async fn metric(server: &Server, series: &str) -> Option<f64> {
     let url = format!("{}/minio/v2/metrics/cluster", server.endpoint());
     let page = reqwest::get(url).await.unwrap().text().await.unwrap();
     let line = page.lines().find(|line| line.starts_with(series))?;

@@ -106,12 +106,21 @@ impl Bodies {
             if lacking != 0 {
                 self.tell_short(place, lacking);
             }
-            let mut named = self.named.lock();
-            match &mut *named {
-                Some(ids) if ids.len() < NAMED_MAX => ids.push(place.id),
-                _ => *named = None,
-            }
         }
+    }
+
+    /// Notes a body that a durable commit names, before the index does: who went through that misses none.
+    pub(crate) fn name(&self, place: &Place) {
+        let mut named = self.named.lock();
+        match &mut *named {
+            Some(ids) if ids.len() < NAMED_MAX => ids.push(place.id),
+            _ => *named = None,
+        }
+    }
+
+    /// Says that the index names bodies that were not noted.
+    pub(crate) fn lose_track(&self) {
+        *self.named.lock() = None;
     }
 
     /// Lets a body be healed on these drives.
@@ -170,7 +179,8 @@ impl Bodies {
     }
 }
 
-fn places(mutations: &[Mutation]) -> impl Iterator<Item = Place> {
+/// The staged bodies that these name.
+pub(crate) fn places(mutations: &[Mutation]) -> impl Iterator<Item = Place> {
     mutations
         .iter()
         .filter_map(|mutation| match mutation {
@@ -190,7 +200,7 @@ mod tests {
 
     fn place(random: u64, holders: u16) -> Place {
         let geometry = Geometry { data: 2, parity: 2 };
-        Place { id: ShardId { random, epoch: 3 }, size_bytes: 1 << 20, geometry, holders }
+        Place { id: ShardId { random, epoch: 3 }, extent: None, size_bytes: 1 << 20, geometry, holders }
     }
 
     fn put(place: Place) -> Vec<Mutation> {

@@ -1,9 +1,9 @@
 //! Compaction: gives the space of what is dead back.
 //!
 //! Segments are the store, so space comes back by copying what lives in a segment elsewhere and retiring it. A
-//! segment is worth it when less than [`FILL_MIN`] of what it takes is needed, in the densest packing: so frames that
-//! were written badly filled are packed anew too. The one with the best benefit for its cost goes first: much
-//! garbage, and old, since what is young dies by itself. Copies go to the cold stream through the sequencer.
+//! segment is worth it when less than a share of what it takes is needed, by [`crate::room`], in the densest packing:
+//! so frames that were written badly filled are packed anew too. The one with the best benefit for its cost goes first:
+//! much garbage, and old, since what is young dies by itself. Copies go to the cold stream through the sequencer.
 //!
 //! # Invariants
 //!
@@ -15,10 +15,10 @@
 //!
 //! # Bounds
 //!
-//! One segment at a time, one request to the sequencer under way, of [`REQUEST_BYTES`] and one record at most. How
-//! much of the drives' bandwidth it gets is the sequencer's to say.
+//! One segment at a time; one request to the sequencer under way, while the next is gathered, each of [`REQUEST_BYTES`]
+//! and one record at most. How much of the drives' bandwidth it gets is the sequencer's to say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -40,18 +40,14 @@ use crate::sequencer::{Event, EventSender};
 use crate::set::Set;
 use crate::table::Row;
 
-/// A segment is compacted when less than this share of it is needed.
-pub(crate) const FILL_MIN: f64 = 0.6;
-
-/// The same when space is as short as it gets; in between it grows with the need. Frames that one large object each
-/// makes are filled better than that.
-const FILL_MIN_SHORT: f64 = 0.9;
-
 /// How short space must be for copies to be made while a drive is out: half of the way.
 const SHORT_ENOUGH: f64 = 0.5;
 
 /// Bytes of payload and metadata gathered for the sequencer at a time: 1 MiB.
 const REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Changes looked at first for those that nobody may ask for; twice as many each time that all were.
+const EXPIRED_FIRST: usize = 256;
 
 /// How long nothing needs to happen before it looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
@@ -76,12 +72,22 @@ impl Copy {
     }
 }
 
-/// Records for the sequencer to write. It answers `true` when all are durable and the index knows.
+/// Records for the sequencer to write.
 pub(crate) struct CopyRequest {
-    pub copies: std::collections::VecDeque<Copy>,
+    pub copies: VecDeque<Copy>,
     /// What the index has of them below memory.
     pub below: Below,
-    pub done: Sender<bool>,
+    pub done: Sender<Copied>,
+}
+
+/// What became of a request.
+pub(crate) enum Copied {
+    /// All are durable, and the index knows.
+    All,
+    /// What was looked up for these does not hold any more. Those before them are durable.
+    LookAgain(VecDeque<Copy>),
+    /// The set does not take them now.
+    Refused,
 }
 
 /// The thread.
@@ -98,7 +104,9 @@ impl Compactor {
         let stop = Arc::clone(&stopping);
         let thread = std::thread::Builder::new()
             .name("compaction".into())
-            .spawn(move || Compaction { set: &set, events, stop, settled: BTreeSet::new() }.run(&woken))
+            .spawn(move || {
+                Compaction { set: &set, events, stop, settled: BTreeSet::new(), under_way: None }.run(&woken);
+            })
             .expect("the system gives a thread");
         Compactor { wake: Some(wake), stopping, thread: Some(thread) }
     }
@@ -129,6 +137,8 @@ struct Compaction<'a> {
     stop: Arc<AtomicBool>,
     /// Segments that were emptied and wait to be retired, or that cannot be.
     settled: BTreeSet<u32>,
+    /// Answers the request that the sequencer has.
+    under_way: Option<Receiver<Copied>>,
 }
 
 /// Why a segment was not emptied: the set does not take writes, or it is damaged.
@@ -141,11 +151,12 @@ impl Compaction<'_> {
     fn run(&mut self, woken: &Receiver<()>) {
         use std::sync::mpsc::RecvTimeoutError::Disconnected;
         while woken.recv_timeout(LOOK_EVERY) != Err(Disconnected) {
-            self.expire_changes();
-            let mut emptied = Vec::new();
             while let Some(row) = self.choose() {
                 match self.empty(&row) {
-                    Ok(()) => emptied.push(row.number),
+                    // Each at once: who waits for space waits for one.
+                    Ok(()) if self.events.send(Event::Emptied(row.number)).is_ok() => {}
+                    // The sequencer is gone only when the engine is.
+                    Ok(()) => return,
                     Err(Halt::Later) => break,
                     Err(Halt::Damaged) => {
                         tracing::error!(
@@ -156,10 +167,6 @@ impl Compaction<'_> {
                 }
                 self.settled.insert(row.number);
             }
-            // The sequencer is gone only when the engine is.
-            if !emptied.is_empty() && self.events.send(Event::Emptied(emptied)).is_err() {
-                return;
-            }
         }
     }
 
@@ -167,21 +174,25 @@ impl Compaction<'_> {
         let now_ns = self.set.clock.now_ns();
         // At no time is a change old.
         let now_ns = if self.set.steps.trusts(now_ns) { now_ns } else { 0 };
+        let mut limit = EXPIRED_FIRST;
         while !self.stop.load(Ordering::Relaxed)
-            && let Ok(oldest) = index::oldest(self.set)
+            && let Ok(oldest) = index::oldest(self.set, limit)
             && self.set.index.write().expire(&oldest, self.set.retention, now_ns)
-        {}
+        {
+            limit = (2 * limit).min(index::AT_A_TIME);
+        }
     }
 
-    /// The segment whose compaction gains most for what it costs.
+    /// The segment whose compaction gains most for what it costs, when what nobody may ask for any more is let go of.
     fn choose(&mut self) -> Option<Row> {
+        self.expire_changes();
         if self.stop.load(Ordering::Relaxed) {
             return None;
         }
         let closed = self.set.closed.read().clone();
         self.settled.retain(|number| closed.rows.iter().any(|row| row.number == *number));
-        let shortness = self.set.shortness();
-        let fill_min = FILL_MIN + (FILL_MIN_SHORT - FILL_MIN) * shortness;
+        let room = self.set.room_left();
+        let fill_min = room.fill_min();
         let whole = self.set.online().count() == self.set.geometry.drives();
         let index = self.set.index.read();
         let oldest = index.live.oldest_dead(closed.with_cold_head());
@@ -192,7 +203,8 @@ impl Compaction<'_> {
             #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
             let needed = index.live.bytes_in(row.number, self.set.geometry.data, graves) as f64;
             let age = self.set.clock.now_ns().saturating_sub(row.span.map_or(0, |span| span.last.0));
-            let worth = needed == 0.0 || (needed < fill_min * used && (whole || shortness >= SHORT_ENOUGH));
+            let worth =
+                needed == 0.0 || (needed < fill_min * used && (whole || room.shortness() >= SHORT_ENOUGH));
             let age_seconds = Duration::from_nanos(age).as_secs_f64() + 1.0;
             worth.then_some((row, (used - needed) * age_seconds / (used + needed)))
         });
@@ -200,7 +212,14 @@ impl Compaction<'_> {
     }
 
     /// Copies what is needed of a segment.
-    fn empty(&self, row: &Row) -> Result<(), Halt> {
+    fn empty(&mut self, row: &Row) -> Result<(), Halt> {
+        let gathered = self.copy_needed(row);
+        // Whatever came of that: nothing of it is under way when the next segment is chosen.
+        self.await_copies().and(gathered)?;
+        if self.set.index.read().live.is_dead(row.number) { Ok(()) } else { Err(Halt::Damaged) }
+    }
+
+    fn copy_needed(&mut self, row: &Row) -> Result<(), Halt> {
         let oldest = {
             let closed = self.set.closed.read().clone();
             self.set.index.read().live.oldest_dead(closed.with_cold_head())
@@ -223,16 +242,33 @@ impl Compaction<'_> {
             }
             address.offset += shared.slot_bytes;
         }
-        self.copy(copies)?;
-        if self.set.index.read().live.is_dead(row.number) { Ok(()) } else { Err(Halt::Damaged) }
+        self.copy(copies)
     }
 
-    fn copy(&self, copies: Vec<Copy>) -> Result<(), Halt> {
+    /// Has copies written; waits for those before them alone, so that the next are read meanwhile.
+    fn copy(&mut self, copies: Vec<Copy>) -> Result<(), Halt> {
+        self.await_copies()?;
+        if !copies.is_empty() {
+            self.under_way = Some(self.send(copies.into())?);
+        }
+        Ok(())
+    }
+
+    /// Waits until what was sent is durable and the index knows.
+    fn await_copies(&mut self) -> Result<(), Halt> {
+        while let Some(answer) = self.under_way.take() {
+            match answer.recv() {
+                Ok(Copied::All) => {}
+                Ok(Copied::LookAgain(rest)) => self.under_way = Some(self.send(rest)?),
+                Ok(Copied::Refused) | Err(_) => return Err(Halt::Later),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, copies: VecDeque<Copy>) -> Result<Receiver<Copied>, Halt> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Halt::Later);
-        }
-        if copies.is_empty() {
-            return Ok(());
         }
         let (done, answer) = channel();
         let keys = copies.iter().filter_map(|copy| match &copy.mutation {
@@ -242,9 +278,9 @@ impl Compaction<'_> {
         let changes = copies.iter().filter(|copy| copy.change.is_some()).map(|copy| copy.sequence);
         let below = lookup::below_copies(self.set, &keys.collect::<Vec<_>>(), &changes.collect::<Vec<_>>());
         let below = below.map_err(|_| Halt::Later)?;
-        let request = CopyRequest { copies: copies.into(), below, done };
+        let request = CopyRequest { copies, below, done };
         self.events.send(Event::Copy(request)).map_err(|_| Halt::Later)?;
-        if answer.recv() == Ok(true) { Ok(()) } else { Err(Halt::Later) }
+        Ok(answer)
     }
 
     /// What of a frame is needed.
@@ -304,9 +340,8 @@ impl Compaction<'_> {
 
     /// Whether a change lies where the place says.
     fn has_change_at(&self, place: &ChangePlace) -> Result<bool, Halt> {
-        let before = Sequence(place.sequence.0.saturating_sub(1));
-        let found = lookup::places_after(self.set, before, 1).map_err(|_| Halt::Later)?;
-        Ok(found.first() == Some(place))
+        let found = lookup::change(self.set, place.sequence).map_err(|_| Halt::Later)?;
+        Ok(found.as_ref() == Some(place))
     }
 
     /// The put of a key with its payload, if that is the key's state and lies in the segment.

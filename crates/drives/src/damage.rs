@@ -8,6 +8,7 @@
 //! 1. A damage that was told and is not settled is not told again, also while it is being repaired.
 //! 2. At most [`DAMAGES_MAX`] are known at a time. The oldest stay; what does not fit is counted and found again by
 //!    the next read or by the scrub.
+//! 3. Who repairs does so in turns; it is called when somebody waits for a repair.
 //!
 //! What is not here: the repair. Nothing of this survives the process, because a scrub finds everything again.
 
@@ -59,6 +60,8 @@ pub struct DamageCounts {
 pub struct Damages {
     known: Mutex<Known>,
     told: Condvar,
+    settled: Condvar,
+    called: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +71,10 @@ struct Known {
     /// In the order they were told.
     waiting: VecDeque<Damage>,
     counts: DamageCounts,
+    /// Whether who repairs was called and has not come yet.
+    is_called: bool,
+    /// Whether nothing is repaired any more.
+    is_closed: bool,
 }
 
 impl Damages {
@@ -101,6 +108,35 @@ impl Damages {
     /// Forgets a damage that was taken: it is repaired, or cannot be and may be told again.
     pub fn settle(&self, damage: &Damage) {
         self.known.lock().unsettled.remove(damage);
+        self.settled.notify_all();
+    }
+
+    /// Calls who repairs and waits until these are settled, at most `timeout`; whether nothing is left to wait for.
+    pub fn await_settled(&self, damages: &[Damage], timeout: Duration) -> bool {
+        let awaited =
+            |known: &Known| !known.is_closed && damages.iter().any(|damage| known.unsettled.contains(damage));
+        let mut known = self.known.lock();
+        if awaited(&known) {
+            known.is_called = true;
+            self.called.notify_one();
+            self.settled.wait_while_for(&mut known, |known| awaited(known), timeout);
+        }
+        !awaited(&known)
+    }
+
+    /// Waits until it is called because somebody waits for a repair, at most `timeout`, or until [`Damages::close`].
+    pub fn await_call(&self, timeout: Duration) {
+        let mut known = self.known.lock();
+        let rests = |known: &mut Known| !known.is_called && !known.is_closed;
+        self.called.wait_while_for(&mut known, rests, timeout);
+        known.is_called = false;
+    }
+
+    /// Says that nothing is repaired any more: nobody waits.
+    pub fn close(&self) {
+        self.known.lock().is_closed = true;
+        self.settled.notify_all();
+        self.called.notify_all();
     }
 
     /// How much was told so far.
@@ -144,6 +180,26 @@ mod tests {
         assert!(!damages.tell(shard(bound)), "one that is being repaired takes its room until it is settled");
         damages.settle(&shard(0));
         assert!(damages.tell(shard(bound)));
+    }
+
+    #[test]
+    fn who_waits_for_a_repair_calls_who_repairs_and_hears_when_it_is_settled_or_never_will_be() {
+        let (damages, ample) = (Damages::default(), Duration::from_secs(10));
+        damages.tell(shard(7));
+        damages.tell(shard(8));
+        assert!(!damages.await_settled(&[shard(7)], Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| damages.await_settled(&[shard(7)], ample));
+            damages.await_call(ample);
+            damages.settle(&damages.take(Duration::ZERO).unwrap());
+            assert!(waiting.join().unwrap());
+            assert!(damages.await_settled(&[shard(7)], ample), "it is settled already");
+
+            let waiting = scope.spawn(|| damages.await_settled(&[shard(8)], ample));
+            damages.close();
+            assert!(waiting.join().unwrap());
+            damages.await_call(ample);
+        });
     }
 
     #[test]

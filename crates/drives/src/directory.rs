@@ -49,7 +49,7 @@ pub struct DirectoryDrive {
     folders: Mutex<HashSet<String>>,
 }
 
-/// Ends the name of a shard that is being made anew.
+/// Ends the name of a file that is being made.
 const UNFINISHED: &str = "new";
 
 /// Segments that may be made and not yet written: two that are written to, one ahead of each, and two in reserve.
@@ -93,6 +93,10 @@ impl DirectoryDrive {
 
     fn retired_path(&self, number: u32) -> PathBuf {
         self.root.join("log").join(format!("{number:08}.free"))
+    }
+
+    fn volume_path(&self, number: u32) -> PathBuf {
+        self.root.join("volume").join(format!("{number:08}.vol"))
     }
 
     fn shard_path(&self, id: ShardId) -> PathBuf {
@@ -185,13 +189,47 @@ impl DirectoryDrive {
     /// finds a segment whose name a power cut may take.
     fn name_segment(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)?;
-        let named = sync_directory(&self.root.join("log"));
+        let named = sync_directory(to.parent().expect("a segment lies in a folder"));
         if named.is_err()
             && let Err(error) = fs::rename(to, from)
         {
             tracing::warn!(path = %to.display(), %error, "A segment kept a name that may not be durable.");
         }
         named
+    }
+
+    /// Opens a segment at the size it has, or makes it with this one. It is whole before it has its name: who opens it,
+    /// now or after a crash, finds it at its size.
+    fn find_or_make(&self, path: &Path, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        if let Some(segment) = self.segment_found(path)? {
+            return Ok(segment);
+        }
+        let unfinished = path.with_extension(UNFINISHED);
+        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
+        let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.make_sparse(&file, size_bytes),
+            other => other.map_err(io::Error::from),
+        };
+        let made =
+            allocated.and_then(|()| file.sync_all()).and_then(|()| self.name_segment(&unfinished, path));
+        if let Err(error) = made {
+            // What is left of it would take the space that deletes need.
+            if let Err(removal) = remove_file(&unfinished) {
+                tracing::warn!(path = %unfinished.display(), %removal, "A segment that could not be allocated was not removed.");
+            }
+            return Err(error);
+        }
+        self.segment_at(path)
+    }
+
+    /// A segment with room for more than a block; a file without is none: it never was one, or lost everything.
+    fn segment_found(&self, path: &Path) -> io::Result<Option<Arc<dyn Segment>>> {
+        match self.segment_at(path) {
+            Ok(segment) if segment.size_bytes() <= BLOCK_BYTES as u64 => Ok(None),
+            Ok(segment) => Ok(Some(segment)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -201,7 +239,7 @@ impl Drive for DirectoryDrive {
     }
 
     fn claim(&self) -> io::Result<()> {
-        for folder in ["log", "shard"] {
+        for folder in ["log", "shard", "volume"] {
             match fs::create_dir(self.root.join(folder)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => {}
@@ -301,37 +339,11 @@ impl Drive for DirectoryDrive {
     }
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        if let Some(segment) = self.open_segment(number)? {
-            return Ok(segment);
-        }
-        // Whole before it has its name: who opens a segment, now or after a crash, finds it at its size.
-        let path = self.segment_path(number);
-        let unfinished = path.with_extension("new");
-        let file = OpenOptions::new().create(true).truncate(true).write(true).open(&unfinished)?;
-        let allocated = match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, size_bytes) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => self.make_sparse(&file, size_bytes),
-            other => other.map_err(io::Error::from),
-        };
-        let made =
-            allocated.and_then(|()| file.sync_all()).and_then(|()| self.name_segment(&unfinished, &path));
-        if let Err(error) = made {
-            // What is left of it would take the space that deletes need.
-            if let Err(removal) = remove_file(&unfinished) {
-                tracing::warn!(path = %unfinished.display(), %removal, "A segment that could not be allocated was not removed.");
-            }
-            return Err(error);
-        }
-        self.segment_at(&path)
+        self.find_or_make(&self.segment_path(number), size_bytes)
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
-        match self.segment_at(&self.segment_path(number)) {
-            // A file without room for a frame is none: it never was one, or lost everything.
-            Ok(segment) if segment.size_bytes() <= BLOCK_BYTES as u64 => Ok(None),
-            Ok(segment) => Ok(Some(segment)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        self.segment_found(&self.segment_path(number))
     }
 
     fn segments(&self) -> io::Result<SegmentFiles> {
@@ -380,6 +392,14 @@ impl Drive for DirectoryDrive {
     fn remove_segment(&self, number: u32) -> io::Result<()> {
         remove_file(&self.segment_path(number))?;
         sync_directory(&self.root.join("log"))
+    }
+
+    fn create_volume(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        self.find_or_make(&self.volume_path(number), size_bytes)
+    }
+
+    fn open_volume(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        self.segment_found(&self.volume_path(number))
     }
 
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {

@@ -44,6 +44,15 @@ pub struct SegmentFiles {
     pub retired: Vec<(u32, u64)>,
 }
 
+impl SegmentFiles {
+    /// How many lie ready to be begun where `newest` was begun last and one has so many bytes.
+    pub(crate) fn ready(&self, newest: u32, size_bytes: u64) -> usize {
+        let ahead = self.numbers.iter().filter(|number| **number > newest).count();
+        let retired = self.retired.iter().filter(|(_, size)| *size == size_bytes).count();
+        ahead + retired
+    }
+}
+
 /// A mounted directory, or what stands in for one.
 pub trait Drive: Send + Sync + 'static {
     /// Where it is, for people.
@@ -107,6 +116,13 @@ pub trait Drive: Send + Sync + 'static {
     /// Removes a segment; an absent one is no error.
     fn remove_segment(&self, number: u32) -> io::Result<()>;
 
+    /// Opens a volume at the size it has, or makes it with `size_bytes` allocated and durable in its folder. A new one
+    /// is not there before it has its size.
+    fn create_volume(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>>;
+
+    /// Opens a volume; `None` when it is not there.
+    fn open_volume(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>>;
+
     /// Makes the file of a shard.
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>>;
 
@@ -139,7 +155,7 @@ pub trait Drive: Send + Sync + 'static {
     fn quarantine(&self, name: &str, bytes: &[u8]) -> io::Result<()>;
 }
 
-/// A file of the journal.
+/// A file of the journal, or a volume: of a size that never changes, and written in place.
 pub trait Segment: Send + Sync {
     /// Its size in bytes; never changes.
     fn size_bytes(&self) -> u64;
@@ -161,6 +177,12 @@ pub trait Segment: Send + Sync {
 
     /// Reads whole blocks from the medium, past the page cache where the file system allows it.
     fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()>;
+
+    /// Gives the space of whole blocks back to the file system, where that takes it: they are zeroes then, or as they
+    /// were.
+    fn punch(&self, _offset: u64, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A shard being written.

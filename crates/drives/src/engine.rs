@@ -10,8 +10,9 @@ use std::{io, ops::Range};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use store::{
-    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, KeyRange,
-    Location, Partition, PartitionId, Seen, Sequence, SetReport, Stage, StageHint, Verification,
+    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealReport, HealTask,
+    Healed, KeyRange, Location, Partition, PartitionId, Seen, Sequence, SetReport, Stage, StageHint,
+    Verification,
 };
 use tokio::sync::{Semaphore, oneshot, watch};
 
@@ -22,6 +23,7 @@ use crate::drive::Drive;
 use crate::errand;
 use crate::error::OpenError;
 use crate::heal::{self, Healer, Healing, Tally};
+use crate::huge_pages;
 use crate::index::lookup::{self, Below, Effort, Prepared, Wanted};
 use crate::index::ordered::Snapshot;
 use crate::index::{ChangePlace, ChangesPart, Found, Index, Part, Stored, Undecided};
@@ -30,7 +32,7 @@ use crate::lineup::{Lineup, line_up};
 use crate::looked::{Asked, Looked};
 use crate::open::{OPEN_MAX, Tuning, open_set};
 use crate::payload;
-use crate::sequencer::{COMMITS_WAITING_MAX, Event, EventSender, Outcome, Request, Wish, inbox};
+use crate::sequencer::{COMMITS_WAITING_MAX, Event, EventSender, Granted, Outcome, Request, Wish, inbox};
 use crate::set::{Mode, Set};
 use crate::shards::{self, Pins, ShardStage};
 
@@ -55,8 +57,8 @@ pub struct LocalEngine {
     ended: Mutex<Option<Receiver<Infallible>>>,
     tally: Arc<Tally>,
     healer: Mutex<Healer>,
-    /// Bytes read back on each drive while the set is verified.
-    verified_per_second: u64,
+    /// Bytes read back on each drive while the set is verified, or keys are healed.
+    looked_at_per_second: u64,
 }
 
 impl LocalEngine {
@@ -131,7 +133,7 @@ impl LocalEngine {
     ) -> Result<Arc<LocalEngine>, OpenError> {
         let (events, incoming) = inbox();
         let healing = tuning.healing.clone();
-        let verified_per_second = healing.bytes_per_second;
+        let looked_at_per_second = healing.bytes_per_second;
         let (set, sequencer, ring) =
             open_set(given, parity, lineup, clock, tuning, incoming, events.clone())?;
         let (ending, ended) = channel();
@@ -151,7 +153,7 @@ impl LocalEngine {
             ended: Mutex::new(Some(ended)),
             tally,
             healer: Mutex::new(healer),
-            verified_per_second,
+            looked_at_per_second,
         }))
     }
 
@@ -199,11 +201,26 @@ impl LocalEngine {
     ///
     /// A clause for operators: the set is closed, or not everything was looked at.
     pub fn verify(&self, told: &mut dyn FnMut(Seen) -> bool) -> Result<Verification, String> {
+        let end = self.look_around()?;
+        heal::verify(&self.set, &self.pins, end, Some(self.looked_at_per_second), told)
+    }
+
+    /// Looks at the copies of keys, at the pace of healing, and has what is not whole repaired: see [`store::Heal`].
+    ///
+    /// # Errors
+    ///
+    /// A clause for operators: the set is closed, or not every key was looked at.
+    pub fn heal(&self, task: &HealTask, told: &mut dyn FnMut(Option<Healed>) -> bool) -> Result<(), String> {
+        let end = self.look_around()?;
+        heal::heal_keys(&self.set, &self.pins, end, task, self.looked_at_per_second, told)
+    }
+
+    /// Where the journal ends by now.
+    fn look_around(&self) -> Result<Granted, String> {
         let (event, granted) = Event::wish(Wish::Look);
         let closed = || "the engine is shut down".to_owned();
         self.events.send(event).map_err(|_| closed())?;
-        let end = granted.recv().map_err(|_| closed())??;
-        heal::verify(&self.set, &self.pins, end, Some(self.verified_per_second), told)
+        granted.recv().map_err(|_| closed())?
     }
 
     /// Sets how long drives may take from now on; [`Patience::DEFAULT`] before.
@@ -492,6 +509,7 @@ impl Engine for LocalEngine {
             if self.set.is_full() {
                 return Err(EngineError::Full);
             }
+            huge_pages::allow();
             let stage = ShardStage::open(&self.set, hint)?;
             Ok(Box::new(stage) as Box<dyn Stage>)
         })
@@ -502,6 +520,7 @@ impl Engine for LocalEngine {
         location: &'a Location,
         range: Range<u64>,
     ) -> Future<'a, Result<ByteStream, EngineError>> {
+        huge_pages::allow();
         Box::pin(shards::read(Arc::clone(&self.set), Arc::clone(&self.pins), location.clone(), range))
     }
 

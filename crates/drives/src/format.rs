@@ -226,10 +226,10 @@ fn decode_said(said: &[u8]) -> Option<Identity> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn identity() -> Identity {
+    pub(crate) fn identity() -> Identity {
         let log = EpochLog {
             epoch: 3,
             nonce: Nonce([7; 16]),

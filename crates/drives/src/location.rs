@@ -47,11 +47,22 @@ impl ShardId {
     }
 }
 
+/// Where a shard lies in the volumes: at the same place on every drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Extent {
+    /// Number of the volume.
+    pub volume: u32,
+    /// Where it begins, in blocks of 4 KiB.
+    pub block: u32,
+}
+
 /// A staged body: where it lies and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// Names its files.
+    /// Names its shards, and the files of one that has no extent.
     pub id: ShardId,
+    /// `None` for files.
+    pub extent: Option<Extent>,
     /// Size of the body in bytes.
     pub size_bytes: u64,
     /// Data and parity it was written with.
@@ -60,33 +71,51 @@ pub(crate) struct Place {
     pub holders: u16,
 }
 
-/// Version of the encoding, its first byte.
-const VERSION: u8 = 1;
+/// The first byte of a location whose shards are files.
+const IN_FILES: u8 = 1;
 
-/// Encoded size in bytes.
+/// … and of one whose shards lie in volumes.
+const IN_VOLUMES: u8 = 2;
+
+/// Encoded size of what both have, in bytes.
 const PLACE_BYTES: usize = 29;
+
+/// … and of an extent behind it.
+const EXTENT_BYTES: usize = 8;
 
 impl Place {
     pub(crate) fn to_location(self) -> Location {
-        let mut bytes = Vec::with_capacity(PLACE_BYTES);
-        bytes.push(VERSION);
+        let mut bytes = Vec::with_capacity(PLACE_BYTES + EXTENT_BYTES);
+        bytes.push(if self.extent.is_some() { IN_VOLUMES } else { IN_FILES });
         bytes.extend_from_slice(&self.id.to_bytes());
         bytes.extend_from_slice(&self.size_bytes.to_le_bytes());
         bytes.push(u8::try_from(self.geometry.data).expect("a set has at most 16 drives"));
         bytes.push(u8::try_from(self.geometry.parity).expect("a set has at most 16 drives"));
         bytes.extend_from_slice(&self.holders.to_le_bytes());
-        debug_assert!(bytes.len() == PLACE_BYTES && PLACE_BYTES <= Location::BYTES_MAX);
+        if let Some(Extent { volume, block }) = self.extent {
+            bytes.extend_from_slice(&volume.to_le_bytes());
+            bytes.extend_from_slice(&block.to_le_bytes());
+        }
+        debug_assert!(bytes.len() <= Location::BYTES_MAX);
         Location(bytes)
     }
 
     /// `None` when the bytes are not a location of this engine.
     pub(crate) fn from_location(location: &Location) -> Option<Place> {
-        let bytes: &[u8; PLACE_BYTES] = location.0.as_slice().try_into().ok()?;
+        let (bytes, rest) = location.0.split_first_chunk::<PLACE_BYTES>()?;
+        let extent = match (bytes[0], rest.as_chunks::<4>()) {
+            (IN_FILES, ([], [])) => None,
+            (IN_VOLUMES, ([volume, block], [])) => {
+                Some(Extent { volume: u32::from_le_bytes(*volume), block: u32::from_le_bytes(*block) })
+            }
+            _ => return None,
+        };
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let geometry = Geometry { data: usize::from(bytes[25]), parity: usize::from(bytes[26]) };
-        let sound = bytes[0] == VERSION && geometry.data > 0 && geometry.drives() <= Geometry::DRIVES_MAX;
+        let sound = geometry.data > 0 && geometry.drives() <= Geometry::DRIVES_MAX;
         sound.then(|| Place {
             id: ShardId { random: word(1), epoch: word(9) },
+            extent,
             size_bytes: word(17),
             geometry,
             holders: u16::from_le_bytes([bytes[27], bytes[28]]),
@@ -112,16 +141,26 @@ mod tests {
 
     #[test]
     fn a_place_survives_its_location_and_strange_bytes_are_none() {
-        let place = Place {
+        let in_files = Place {
             id: ShardId { random: 0x0123_4567_89ab_cdef, epoch: 7 },
+            extent: None,
             size_bytes: 5 << 30,
             geometry: Geometry { data: 12, parity: 4 },
             holders: 0xfff7,
         };
-        assert_eq!(Place::from_location(&place.to_location()), Some(place));
-        assert_eq!(Place::from_location(&Location(vec![1, 2, 3])), None);
+        let in_volumes = Place { extent: Some(Extent { volume: 9, block: 0x0001_0203 }), ..in_files };
+        for place in [in_files, in_volumes] {
+            let location = place.to_location();
+            assert_eq!(Place::from_location(&location), Some(place));
+            for length in 0..location.0.len() {
+                assert_eq!(Place::from_location(&Location(location.0[..length].to_vec())), None);
+            }
+        }
+        let mut other = in_files.to_location();
+        other.0[0] = IN_VOLUMES;
+        assert_eq!(Place::from_location(&other), None);
         for column in 0..16 {
-            assert_eq!(place.column_on(place.drive_of(column)), column);
+            assert_eq!(in_files.column_on(in_files.drive_of(column)), column);
         }
     }
 }

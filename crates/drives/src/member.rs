@@ -24,9 +24,11 @@ use crate::errand::Overdue;
 use crate::frame::{Address, Frame, Header};
 use crate::lane::Lane;
 use crate::segment::{self, OpenSegment};
+use crate::volumes::volume_bytes;
 
-/// Segments of a drive that are kept open, with two descriptors each. Others are opened for a read.
-const SEGMENTS_OPEN_MAX: usize = 16;
+/// Segments of a drive that are kept open, with two descriptors each, and as many volumes. Others are opened for a
+/// read.
+const OPEN_MAX: usize = 16;
 
 const OUT: u8 = 0;
 const JOINING: u8 = 1;
@@ -52,6 +54,8 @@ pub(crate) struct Member {
     pub overdue: Overdue,
     /// Sizes of its file system when it was last looked at; zeroes before.
     space: Mutex<Space>,
+    /// Segments that lie ready to be begun, made ahead or retired, when it was last looked at.
+    ready: AtomicU64,
     /// Bytes that segments and shards leave free where it keeps a copy of the index.
     reserve_bytes: u64,
     /// The last batch it holds.
@@ -71,8 +75,20 @@ struct Slot {
     id: Uuid,
     /// `None` while it is absent.
     drive: Option<Arc<dyn Drive>>,
-    /// At most [`SEGMENTS_OPEN_MAX`].
+    /// At most [`OPEN_MAX`].
     segments: BTreeMap<u32, Arc<OpenSegment>>,
+    /// At most [`OPEN_MAX`].
+    volumes: BTreeMap<u32, Arc<dyn Segment>>,
+}
+
+impl Slot {
+    fn new(id: Uuid, drive: Option<Arc<dyn Drive>>) -> Slot {
+        Slot { id, drive, segments: BTreeMap::new(), volumes: BTreeMap::new() }
+    }
+
+    fn has(&self, drive: &Arc<dyn Drive>) -> bool {
+        self.drive.as_ref().is_some_and(|current| Arc::ptr_eq(current, drive))
+    }
 }
 
 /// Says that a thread may write to a drive, while it lives.
@@ -92,7 +108,7 @@ impl Member {
             position,
             path,
             reopen,
-            slot: RwLock::new(Slot { id, drive, segments: BTreeMap::new() }),
+            slot: RwLock::new(Slot::new(id, drive)),
             out: RwLock::new(out),
             state: AtomicU8::new(if online { ONLINE } else { OUT }),
             hangs: AtomicBool::new(false),
@@ -100,6 +116,7 @@ impl Member {
             users: Arc::new(()),
             overdue: Overdue::default(),
             space: Mutex::default(),
+            ready: AtomicU64::new(0),
             reserve_bytes: 0,
             written: AtomicU64::new(0),
             making: Mutex::new(()),
@@ -206,10 +223,16 @@ impl Member {
         *self.space.lock()
     }
 
-    /// Bytes that can be taken of it, as it was last looked at: what is free but for the reserve.
-    pub(crate) fn room_bytes(&self) -> u64 {
+    /// How many more segments of a size can be made on it, as it was last looked at: in what is free but for the
+    /// reserve.
+    pub(crate) fn free_segments(&self, size_bytes: u64) -> u64 {
         let reserve = if self.keeps_indexes() { self.reserve_bytes } else { 0 };
-        self.space().free_bytes.saturating_sub(reserve)
+        self.space().free_bytes.saturating_sub(reserve) / size_bytes
+    }
+
+    /// How many more can be begun: those, and what lies ready.
+    pub(crate) fn room_segments(&self, size_bytes: u64) -> u64 {
+        self.free_segments(size_bytes) + self.ready.load(Ordering::Relaxed)
     }
 
     /// Fails for want of space unless so many bytes can be taken of `drive`, which is this one, and the reserve is
@@ -226,9 +249,14 @@ impl Member {
         *self.space.lock() = space;
     }
 
+    /// Notes how many segments lie ready.
+    pub(crate) fn note_ready(&self, segments: usize) {
+        self.ready.store(segments as u64, Ordering::Relaxed);
+    }
+
     /// Puts another drive in its place, or what is at its path by now. The one before is closed.
     pub(crate) fn exchange(&self, id: Uuid, drive: Option<Arc<dyn Drive>>) {
-        *self.slot.write() = Slot { id, drive, segments: BTreeMap::new() };
+        *self.slot.write() = Slot::new(id, drive);
     }
 
     /// The drive that is at its path by now: the one that was, if it is still there, else what is found. Only of one
@@ -342,18 +370,46 @@ impl Member {
         Ok(())
     }
 
-    /// Keeps a segment of `drive` open, unless that was exchanged meanwhile, and closes the oldest when there are too
-    /// many: those written to are the newest.
+    /// Keeps a segment of `drive` open, unless that was exchanged meanwhile.
     fn keep_open(&self, drive: &Arc<dyn Drive>, number: u32, segment: OpenSegment) -> Arc<OpenSegment> {
         let mut slot = self.slot.write();
-        if !slot.drive.as_ref().is_some_and(|current| Arc::ptr_eq(current, drive)) {
-            return Arc::new(segment);
+        let segment = Arc::new(segment);
+        if slot.has(drive) { keep(&mut slot.segments, number, segment) } else { segment }
+    }
+
+    /// A volume; `None` where there is none.
+    pub(crate) fn find_volume(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        if let Some(volume) = self.slot.read().volumes.get(&number) {
+            return Ok(Some(Arc::clone(volume)));
         }
-        let kept = Arc::clone(slot.segments.entry(number).or_insert_with(|| Arc::new(segment)));
-        while slot.segments.len() > SEGMENTS_OPEN_MAX {
-            slot.segments.pop_first();
+        let drive = self.drive()?;
+        let volume = drive.open_volume(number)?;
+        Ok(volume.map(|volume| self.keep_volume_open(&drive, number, volume)))
+    }
+
+    /// A volume, which is made unless it exists.
+    pub(crate) fn make_volume(&self, number: u32) -> io::Result<Arc<dyn Segment>> {
+        if let Some(volume) = self.find_volume(number)? {
+            return Ok(volume);
         }
-        kept
+        let _one_at_a_time = self.making.lock();
+        if let Some(volume) = self.find_volume(number)? {
+            return Ok(volume);
+        }
+        let (drive, size_bytes) = (self.drive()?, volume_bytes(number));
+        self.check_room(&*drive, size_bytes)?;
+        let volume = drive.create_volume(number, size_bytes)?;
+        Ok(self.keep_volume_open(&drive, number, volume))
+    }
+
+    fn keep_volume_open(
+        &self,
+        drive: &Arc<dyn Drive>,
+        number: u32,
+        volume: Arc<dyn Segment>,
+    ) -> Arc<dyn Segment> {
+        let mut slot = self.slot.write();
+        if slot.has(drive) { keep(&mut slot.volumes, number, volume) } else { volume }
     }
 
     /// Writes a frame; durable on return.
@@ -390,6 +446,18 @@ impl Member {
         }
         Ok(Some(Frame::of(header, &block)))
     }
+}
+
+/// Keeps a file unless it is kept, and lets go of the oldest other one when there are too many: those written to are
+/// the newest, and one that is read is read again.
+fn keep<T: Clone>(kept: &mut BTreeMap<u32, T>, number: u32, file: T) -> T {
+    let file = kept.entry(number).or_insert(file).clone();
+    while kept.len() > OPEN_MAX
+        && let Some(oldest) = kept.keys().copied().find(|other| *other != number)
+    {
+        kept.remove(&oldest);
+    }
+    file
 }
 
 #[cfg(test)]

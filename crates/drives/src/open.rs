@@ -37,6 +37,7 @@ use crate::sequencer::{EventSender, Inbox, Sequencer, inbox};
 use crate::set::{Mode, Set};
 use crate::table::Closed;
 use crate::time::StepWatch;
+use crate::volumes::Volumes;
 use crate::writer::{Io, RestingRing};
 
 /// How long a drive may take to be opened, to say what it holds, and to be taken into use, for each of them.
@@ -214,6 +215,7 @@ fn set_of(
         clock,
         damages: Damages::default(),
         bodies: Bodies::default(),
+        volumes: Volumes::default(),
         patience: RwLock::new(Patience::DEFAULT),
         events,
     })

@@ -89,6 +89,8 @@ pub(crate) fn settle(set: &Set, mut chain: Chain) -> Result<Outcome, OpenError> 
         Ok(next) => {
             if let Some(last) = kept {
                 tracing::info!(batch = last.shared.batch, "The last batch was kept: enough drives hold it.");
+                set.bodies.lose_track();
+                set.volumes.lose_track();
                 apply_batch(set, &last.shared, &last.metadata)?;
                 let mut index = set.index.write();
                 index.forget_recent();

@@ -9,10 +9,12 @@
 //! frames name their place.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use uuid::Uuid;
@@ -171,14 +173,17 @@ pub(crate) struct Preparer {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Request {
-    number: u32,
+    numbers: RangeInclusive<u32>,
     size_bytes: u64,
 }
 
 /// Requests that may wait; more are dropped, since the writer prepares what it needs and finds missing.
 const REQUESTS_WAITING_MAX: usize = 8;
+
+/// How long a set is full before it is told.
+const SHORT_FOR: Duration = Duration::from_secs(1);
 
 impl Preparer {
     pub(crate) fn start(set: Arc<Set>, faults: impl Fn(usize, String) + Send + 'static) -> Preparer {
@@ -192,12 +197,13 @@ impl Preparer {
         Preparer { requests: Some(requests), stopping, thread: Some(thread) }
     }
 
-    /// Asks for a segment; returns at once.
-    pub(crate) fn ask(&self, number: u32, size_bytes: u64) {
+    /// Asks for segments; returns at once. On each drive they are made in order, none behind one that cannot be: else
+    /// those behind it would have the space that comes back, and the journal would wait for the first for ever.
+    pub(crate) fn ask(&self, numbers: RangeInclusive<u32>, size_bytes: u64) {
         if let Some(requests) = &self.requests
-            && requests.try_send(Request { number, size_bytes }).is_err()
+            && let Err(error) = requests.try_send(Request { numbers, size_bytes })
         {
-            tracing::debug!(number, "The next segment is not prepared ahead: earlier ones still are.");
+            tracing::debug!(%error, "The next segment is not prepared ahead: earlier ones still are.");
         }
     }
 }
@@ -215,49 +221,91 @@ impl Drop for Preparer {
 
 fn prepare(set: &Set, incoming: &Receiver<Request>, stop: &AtomicBool, fault: &dyn Fn(usize, String)) {
     let zeroes = Arc::new(AlignedBytes::zeroed(ZEROED_BYTES));
+    let mut shortage = Shortage::default();
     for request in incoming {
-        let mut full = set.is_stalled();
-        for member in set.online() {
-            let (id, Request { number, size_bytes }) = (set.id, request);
-            let make = move |member: &Member| member.prepare_segment(id, number, size_bytes);
-            match set.patiently(member.position, make) {
-                Ok(()) => {}
-                Err(error) if is_full(&error) => full = true,
-                // The writer makes it when it gets there.
-                Err(error) if is_shortage(&error) || is_silence(&error) => {}
-                Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
-            }
-        }
+        let full = make(set, &request, fault) || set.is_stalled();
         // One that takes no writes for want of space is full until it takes them again.
         let takes_writes = *set.mode.read() == Mode::Writable;
-        if takes_writes && set.full.swap(full, Ordering::Relaxed) != full {
-            if full {
-                tracing::error!(
-                    "No space is left for the next segment of the journal: only deletes are taken."
-                );
-            } else {
+        if takes_writes {
+            set.full.store(full, Ordering::Relaxed);
+            shortage.note(full);
+        }
+        for number in request.numbers {
+            zero(set, number, &zeroes, stop, fault);
+        }
+    }
+}
+
+/// What is told of a set that is full.
+#[derive(Default)]
+struct Shortage {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Shortage {
+    /// Tells of it once it lasts: where compaction is only behind for a moment, commits wait and nobody need know.
+    fn note(&mut self, full: bool) {
+        if !full {
+            if self.is_told {
                 tracing::info!("There is space for the next segment of the journal again.");
             }
+            *self = Shortage::default();
+        } else if self.since.get_or_insert_with(Instant::now).elapsed() >= SHORT_FOR && !self.is_told {
+            self.is_told = true;
+            tracing::error!("No space is left for the next segment of the journal: only deletes are taken.");
         }
-        for member in set.online() {
-            let mut offset = Some(0);
-            while let Some(from) = offset
-                && !stop.load(Ordering::Relaxed)
-            {
-                let zeroes = Arc::clone(&zeroes);
-                let zero = move |member: &Member| member.segment(request.number)?.zero_from(from, &zeroes);
-                offset = match set.patiently(member.position, zero) {
-                    Ok(next) => next,
-                    // One that is not there was told, or could not be made for now.
-                    Err(error) => {
-                        let is_told = error.kind() == io::ErrorKind::NotFound || is_silence(&error);
-                        if !is_full(&error) && !is_told {
-                            fault(member.position, format!("a segment could not be zeroed: {error}"));
-                        }
-                        None
-                    }
-                };
+    }
+}
+
+/// Makes segments on every drive; answers whether one has no space for all of them.
+fn make(set: &Set, request: &Request, fault: &dyn Fn(usize, String)) -> bool {
+    let mut full = false;
+    for member in set.online() {
+        let (id, Request { numbers, size_bytes }) = (set.id, request.clone());
+        let make = move |member: &Member| {
+            numbers.clone().try_for_each(|number| member.prepare_segment(id, number, size_bytes))
+        };
+        match set.patiently(member.position, make) {
+            Ok(()) => {}
+            Err(error) if is_full(&error) => {
+                tracing::debug!(drive = %member.path, numbers = ?request.numbers, "A drive has no space for segments.");
+                full = true;
             }
+            // The writer makes it when it gets there.
+            Err(error) if is_shortage(&error) || is_silence(&error) => {}
+            Err(error) => fault(member.position, format!("a segment could not be made: {error}")),
+        }
+    }
+    full
+}
+
+/// Writes zeroes behind the frames of a segment on every drive that made it new.
+fn zero(
+    set: &Set,
+    number: u32,
+    zeroes: &Arc<AlignedBytes>,
+    stop: &AtomicBool,
+    fault: &dyn Fn(usize, String),
+) {
+    for member in set.online() {
+        let mut offset = Some(0);
+        while let Some(from) = offset
+            && !stop.load(Ordering::Relaxed)
+        {
+            let zeroes = Arc::clone(zeroes);
+            let zero = move |member: &Member| member.segment(number)?.zero_from(from, &zeroes);
+            offset = match set.patiently(member.position, zero) {
+                Ok(next) => next,
+                // One that is not there was told, or could not be made for now.
+                Err(error) => {
+                    let is_told = error.kind() == io::ErrorKind::NotFound || is_silence(&error);
+                    if !is_full(&error) && !is_told {
+                        fault(member.position, format!("a segment could not be zeroed: {error}"));
+                    }
+                    None
+                }
+            };
         }
     }
 }

@@ -24,19 +24,15 @@ use crate::lane::Patience;
 use crate::member::Member;
 use crate::payload::is_silence;
 use crate::quorum::Geometry;
+use crate::room::Room;
 use crate::segment::Sizes;
 use crate::sequencer::{Event, EventSender};
 use crate::table::Closed;
 use crate::time::StepWatch;
+use crate::volumes::Volumes;
 
 /// Time a drive may take to write its identity before it counts as failed.
 const IDENTITY_MAX: Duration = Duration::from_secs(5);
-
-/// With room for so many segments, space is not short.
-const ROOM_AMPLE: u32 = 16;
-
-/// With room for so many it is as short as it gets.
-pub(crate) const ROOM_SCARCE: u32 = 4;
 
 /// What commits meet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +60,7 @@ pub(crate) struct Set {
     pub full: AtomicBool,
     /// The last sequence of what recovery kept while the set was in use: no commit was answered for it.
     pub recovered: watch::Sender<Sequence>,
-    /// So many more segments fit on the fullest drive.
+    /// So many more segments fit on the fullest drive: see [`Set::room_left`].
     pub room: AtomicU64,
     /// The segments that compaction may take.
     pub closed: RwLock<Closed>,
@@ -85,6 +81,8 @@ pub(crate) struct Set {
     pub damages: Damages,
     /// Bodies on their way into commits.
     pub bodies: Bodies,
+    /// Where medium ones lie.
+    pub volumes: Volumes,
     /// How long drives may take.
     pub patience: RwLock<Patience>,
     /// Where faults are told: the sequencer.
@@ -230,25 +228,27 @@ impl Set {
         self.online().any(|member| member.stalled.load(Ordering::Acquire))
     }
 
-    /// How short space is on the fullest drive, from 0 (not at all) to 1.
-    pub(crate) fn shortness(&self) -> f64 {
-        if self.full.load(Ordering::Relaxed) {
-            return 1.0;
-        }
-        let room = u32::try_from(self.room.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        (f64::from(ROOM_AMPLE - ROOM_AMPLE.min(room)) / f64::from(ROOM_AMPLE - ROOM_SCARCE)).min(1.0)
+    /// What is left on the fullest drive, by what was seen of each last.
+    pub(crate) fn room_left(&self) -> Room {
+        let full = self.full.load(Ordering::Relaxed);
+        if full { Room::NONE } else { Room::of(self.room.load(Ordering::Relaxed)) }
+    }
+
+    /// Whether space is short at all.
+    pub(crate) fn is_short(&self) -> bool {
+        self.is_full() || self.room_left().shortness() > 0.0
     }
 
     /// States how many more segments the fullest drive has room for, by what was seen of each last.
     pub(crate) fn measure_room(&self) {
         let size_bytes = self.size_of_new();
         let known = self.online().filter(|member| member.space().total_bytes > 0);
-        let free = known.map(|member| member.room_bytes() / size_bytes);
-        self.room.store(free.min().unwrap_or(u64::MAX), Ordering::Relaxed);
+        let room = known.map(|member| member.room_segments(size_bytes));
+        self.room.store(room.min().unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// A segment was made: so much less room is left until the drives are looked at again.
-    pub(crate) fn note_segment_made(&self) {
+    /// A segment was begun: so much less room is left until the drives are looked at again.
+    pub(crate) fn note_segment_begun(&self) {
         // Only this thread and the watch write it, which knows better.
         self.room.store(self.room.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
     }

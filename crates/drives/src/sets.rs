@@ -15,8 +15,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use store::{
-    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, KeyRange, Location,
-    Mutation, Partition, PartitionId, Progress, Seen, Sequence, SetReport, Stage, StageHint, Verification,
+    Batch, ByteStream, Change, Clock, Committed, Engine, EngineError, Entry, Future, HealTask, Healed,
+    KeyRange, Location, Mutation, Partition, PartitionId, Progress, Seen, Sequence, SetReport, Stage,
+    StageHint, Verification,
 };
 
 use crate::assemble::Given;
@@ -149,6 +150,16 @@ impl Sets {
             sum.add(found);
         }
         Ok(sum)
+    }
+
+    /// Looks at the copies of keys of one set: see [`LocalEngine::heal`].
+    ///
+    /// # Errors
+    ///
+    /// As [`LocalEngine::heal`], and when there is no such set.
+    pub fn heal(&self, task: &HealTask, told: &mut dyn FnMut(Option<Healed>) -> bool) -> Result<(), String> {
+        let (_, set) = self.set(task.partition).map_err(|error| error.to_string())?;
+        set.heal(task, told)
     }
 
     /// Stops every set cleanly: see [`LocalEngine::shutdown`].

@@ -64,6 +64,12 @@ impl Closed {
         Closed { rows, cold_head: head(Stream::Cold), hot_head: head(Stream::Hot) }
     }
 
+    /// The segment that was begun last; 0 for none.
+    pub(crate) fn newest(&self) -> u32 {
+        let last = self.rows.last().map(|row| row.number);
+        [last, self.cold_head, self.hot_head].into_iter().flatten().max().unwrap_or(0)
+    }
+
     /// Whether a segment holds something of the journal: not once it is being retired.
     pub(crate) fn is_in_use(&self, number: u32) -> bool {
         self.cold_head == Some(number)

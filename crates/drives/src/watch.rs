@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 
 use crate::member::Member;
 use crate::payload::is_silence;
+use crate::room::Room;
 use crate::set::Set;
 
 /// The thread.
@@ -47,8 +48,9 @@ impl Drop for Watch {
 }
 
 fn look(set: &Set) {
+    let (newest, size_bytes) = (set.closed.read().newest(), set.size_of_new());
     for member in set.written() {
-        let seen = set.patiently(member.position, see);
+        let seen = set.patiently(member.position, move |member| see(member, newest, size_bytes));
         // Silence was told by who noticed it.
         if let Err(error) = seen
             && !is_silence(&error)
@@ -59,9 +61,12 @@ fn look(set: &Set) {
     set.measure_room();
 }
 
-fn see(member: &Member) -> io::Result<()> {
+fn see(member: &Member, newest: u32, size_bytes: u64) -> io::Result<()> {
     let drive = member.drive()?;
     drive.check_present()?;
     member.note_space(drive.space()?);
+    // Where space is ample they make no difference, and the folder may be a long one.
+    let is_short = Room::of(member.free_segments(size_bytes)).shortness() > 0.0;
+    member.note_ready(if is_short { drive.segments()?.ready(newest, size_bytes) } else { 0 });
     Ok(())
 }

@@ -15,6 +15,7 @@
     reason = "shares and ratios, for people"
 )]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,8 +27,8 @@ use store::{
     Batch, BucketName, Change, ChangeKind, Engine, EngineError, Mutation, PartitionId, Put, Sequence,
     SystemClock,
 };
-use tidings_drives::LocalEngine;
 use tidings_drives::testing::{Written, given_limited};
+use tidings_drives::{LocalEngine, Patience};
 
 const SET: PartitionId = PartitionId(0);
 const DRIVES: u64 = 4;
@@ -93,6 +94,9 @@ impl Filled {
             given_limited(&root, CAPACITY + INDEX_BYTES, &written)
         });
         let engine = LocalEngine::open_on(given.collect(), None, Arc::new(SystemClock)).unwrap();
+        // The drives are one disk, which others use too: where it stalls, that is no fault of theirs.
+        let ample = Duration::from_secs(300);
+        engine.set_patience(Patience { read: ample, frame: ample, write: ample, ..Patience::DEFAULT });
         let versions = (0..OBJECTS).map(|_| Mutex::new(0)).collect();
         Filled { engine, written, versions, refused: AtomicU64::new(0) }
     }
@@ -158,21 +162,37 @@ impl Filled {
         took
     }
 
-    /// Puts the first version of all objects that have none, many at once.
+    /// Puts the first version of all objects that have none.
     async fn load(&self) {
         let numbers: Vec<u64> =
             (0..OBJECTS).filter(|number| *self.versions[*number as usize].lock() == 0).collect();
         for numbers in numbers.chunks(32) {
-            let put = |number: &u64| {
-                *self.versions[*number as usize].lock() = 1;
-                Mutation::Put(Put {
-                    key: number.to_string().into(),
-                    payload: body(*number, 1),
-                    ..Put::default()
-                })
-            };
-            let batch = Batch { mutations: numbers.iter().map(put).collect(), ..Batch::default() };
-            self.engine.commit(SET, batch).await.unwrap();
+            self.put_at_once(numbers).await;
+        }
+    }
+
+    /// Overwrites objects until compaction has something to do, however slow the drives are.
+    async fn wear(&self) {
+        let mut zipf = Zipf { luck: 1, count: OBJECTS };
+        let deadline = Instant::now() + Duration::from_secs(120);
+        while self.written.copies() == 0 {
+            assert!(Instant::now() < deadline, "nothing was compacted");
+            let numbers: BTreeSet<u64> = (0..32).map(|_| zipf.next()).collect();
+            self.put_at_once(&numbers.into_iter().collect::<Vec<_>>()).await;
+        }
+    }
+
+    /// Puts the next versions of objects in one commit; nobody else puts meanwhile.
+    async fn put_at_once(&self, numbers: &[u64]) {
+        let put = |number: &u64| {
+            let mut version = self.versions[*number as usize].lock();
+            *version += 1;
+            let payload = body(*number, *version);
+            Mutation::Put(Put { key: number.to_string().into(), payload, ..Put::default() })
+        };
+        let batch = Batch { mutations: numbers.iter().map(put).collect(), ..Batch::default() };
+        while let Err(error) = self.engine.commit(SET, batch.clone()).await {
+            assert_eq!(error, EngineError::Full);
         }
     }
 
@@ -202,6 +222,8 @@ fn tell(name: &str, took: &[Duration]) {
 }
 
 async fn run(seconds: f64, slower_max: f64) {
+    // What the engine has to say, where it does not go as it should.
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer().init();
     let folder = tempfile::tempdir().unwrap();
     let filled = Arc::new(Filled::new(folder.path()));
     let few = OBJECTS / 20;
@@ -210,6 +232,7 @@ async fn run(seconds: f64, slower_max: f64) {
     let rate = most.len() as f64 / probed / 4.0;
     let idle = filled.churn(few, (seconds / 3.0).min(60.0), Some(rate)).await;
     filled.load().await;
+    filled.wear().await;
 
     let before = (filled.written.commits(), filled.written.copies());
     let busy = filled.churn(OBJECTS, seconds, Some(rate)).await;
@@ -237,7 +260,6 @@ async fn run(seconds: f64, slower_max: f64) {
     );
     let files = journal_bytes(folder.path());
     println!("space amplification {:.2}: {} MiB of files", files as f64 / live as f64, files >> 20);
-    assert!(copies > 0, "nothing was compacted");
     assert!(slower <= slower_max, "puts take {slower:.1} times as long");
     filled.check().await;
     filled.engine.shutdown().await;

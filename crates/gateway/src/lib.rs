@@ -86,6 +86,8 @@ pub struct Setup {
     pub reports: Arc<dyn Fn() -> Vec<store::SetReport> + Send + Sync>,
     /// Reads back every copy of everything.
     pub verify: Arc<store::Verify>,
+    /// Has what is not whole of chosen objects repaired.
+    pub heal: Arc<store::Heal>,
     /// Domains for virtual-host style, lower case (`MINIO_DOMAIN`).
     pub domains: Vec<String>,
     /// The region, empty when none is configured.
@@ -224,6 +226,7 @@ impl Gateway {
             path,
             query: request.query.clone(),
             body: document.bytes,
+            source_host: request.source_host.clone(),
             id: request.id.clone(),
             secret: identity.secret.reveal().to_owned(),
         };

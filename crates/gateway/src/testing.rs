@@ -15,7 +15,10 @@ use s3::sigv4::{ChunkEncoder, ChunkMode, Request as Wire, RequestSigner, UNSIGNE
 use sha2::{Digest as _, Sha256};
 use store::testing::MemoryEngine;
 use store::testing::fixture::HandClock;
-use store::{Change, Clock as _, Engine as _, PartitionId, Sequence, SetReport, Store, Verification, Verify};
+use store::{
+    Change, Clock as _, Engine as _, Heal, Healed, PartitionId, Sequence, SetReport, Store, Verification,
+    Verify,
+};
 use tidings_iam as iam;
 use tidings_notify as notify;
 use tidings_s3 as s3;
@@ -27,6 +30,22 @@ use crate::{Gateway, Setup};
 pub(crate) const ACCESS_KEY: &str = "minioadmin";
 const HOST: &str = "s3.tidings.test:9000";
 const NODE_ID: &str = "d444f13f2afa6f010ddf0fd86ddb73f14248127eccf414cd71c198fb9d273c24";
+
+/// Heals where there are no drives: every key is whole.
+fn heal_in_memory(engine: MemoryEngine) -> Arc<Heal> {
+    Arc::new(move |task, told| {
+        let scan = engine.scan(task.partition, task.range.clone(), 10_000);
+        let page = tokio::runtime::Handle::current().block_on(scan).unwrap();
+        let mut keys = page.into_iter().map(|(key, entry)| Healed {
+            key,
+            value: entry.value,
+            before: Vec::new(),
+            after: Vec::new(),
+            is_lost: false,
+        });
+        if keys.all(|key| told(Some(key))) { Ok(()) } else { Err("it was ended".to_owned()) }
+    })
+}
 
 /// A server without sockets: its clock stands at 2026-01-15T12:00:00Z.
 pub(crate) struct Server {
@@ -43,15 +62,24 @@ impl Server {
     }
 
     pub(crate) async fn in_region(region: &str) -> Server {
-        Server::made_of(region, Arc::new(|_| Ok(Verification::default()))).await
+        Server::made_of(region, Arc::new(|_| Ok(Verification::default())), heal_in_memory).await
     }
 
     /// A server whose drives are verified so.
     pub(crate) async fn verified_by(verify: Arc<Verify>) -> Server {
-        Server::made_of("", verify).await
+        Server::made_of("", verify, heal_in_memory).await
     }
 
-    async fn made_of(region: &str, verify: Arc<Verify>) -> Server {
+    /// A server whose objects are healed so.
+    pub(crate) async fn healed_by(heal: Arc<Heal>) -> Server {
+        Server::made_of("", Arc::new(|_| Ok(Verification::default())), |_| heal).await
+    }
+
+    async fn made_of(
+        region: &str,
+        verify: Arc<Verify>,
+        heal: impl FnOnce(MemoryEngine) -> Arc<Heal>,
+    ) -> Server {
         let clock = Arc::new(HandClock::at_ms(1_768_478_400_000));
         let engine = MemoryEngine::with(clock.clone(), 1);
         let target = MemoryTarget::default();
@@ -72,6 +100,7 @@ impl Server {
             configuration,
             reports: Arc::new(|| vec![report()]),
             verify,
+            heal: heal(engine.clone()),
             domains: vec!["s3.tidings.test".to_owned()],
             region: region.to_owned(),
             node_id: NODE_ID.to_owned(),

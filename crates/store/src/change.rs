@@ -18,7 +18,9 @@ impl Sequence {
 
     /// As records tell it: 16 upper-case hexadecimal digits.
     pub fn to_sequencer(self) -> String {
-        format!("{:016X}", self.0)
+        // Digit by digit: every record has one.
+        let digit = |place: u32| b"0123456789ABCDEF"[(self.0 >> (4 * place) & 0xf) as usize];
+        (0..16).rev().map(|place| char::from(digit(place))).collect()
     }
 
     /// Reads what [`Sequence::to_sequencer`] wrote; `None` when it is not 1 to 16 hexadecimal digits.

@@ -11,7 +11,7 @@ use crate::names::{BucketName, ObjectKey, VersionId};
 use crate::precondition::WriteCondition;
 use crate::schema;
 use crate::store::{COMMIT_TRIES_MAX, Store, bucket_unchanged};
-use crate::write::{contended, unmet_error};
+use crate::write::{as_it_is, contended, unmet_error};
 
 /// Most objects one batch deletes.
 pub const DELETE_BATCH_KEYS_MAX: usize = 1000;
@@ -178,12 +178,12 @@ impl Store {
         record_key: Bytes,
         delete: &DeleteObject,
     ) -> Result<Precondition, Error> {
-        let Some((sequence, row)) = self.row(bucket.partition, &record_key).await? else {
-            return Ok(Precondition::Absent(record_key));
-        };
-        let unmet = |unmet| unmet_error(unmet, &bucket.name, &delete.key);
-        delete.condition.judge(Some(&row)).map_err(unmet)?;
-        Ok(Precondition::Unchanged(record_key, sequence))
+        let there = self.row(bucket.partition, &record_key).await?;
+        if let Some((_, row)) = &there {
+            let unmet = |unmet| unmet_error(unmet, &bucket.name, &delete.key);
+            delete.condition.judge(Some(row)).map_err(unmet)?;
+        }
+        Ok(as_it_is(record_key, there.map(|(sequence, _)| sequence)))
     }
 
     /// The change of a delete: it names the version that the client named.

@@ -21,6 +21,7 @@ pub mod change;
 pub mod clock;
 pub mod complete;
 pub mod content;
+pub mod copies;
 pub mod current;
 pub mod cursor;
 pub mod dead;
@@ -53,6 +54,7 @@ pub use bucket::Bucket;
 pub use change::{Change, ChangeKind, ObjectSummary, Origin, Sequence};
 pub use clock::{Clock, SystemClock};
 pub use content::{Content, ContentWriter};
+pub use copies::{CopyState, Heal, HealTask, Healed, HealedObject, Objects};
 pub use current::CurrentPage;
 pub use dead::DeadLetter;
 pub use engine::{

@@ -73,10 +73,7 @@ impl Store {
         let there = self.row(bucket.partition, record_key).await?;
         let row = there.as_ref().map(|(_, row)| row);
         condition.judge(row).map_err(|unmet| unmet_error(unmet, &bucket.name, key))?;
-        Ok(Some(match there {
-            Some((sequence, _)) => Precondition::Unchanged(record_key.clone(), sequence),
-            None => Precondition::Absent(record_key.clone()),
-        }))
+        Ok(Some(as_it_is(record_key.clone(), there.map(|(sequence, _)| sequence))))
     }
 
     /// What listings know of an object: no drive reads its payload for it.
@@ -144,6 +141,14 @@ impl Draft {
             inline: self.content.inline,
         };
         assemble(self.bucket, self.key, bucket.partition, sequence, row, self.head, body)
+    }
+}
+
+/// That an object is as it was seen: written by the batch of that sequence, or not there.
+pub(crate) fn as_it_is(record_key: Bytes, seen: Option<Sequence>) -> Precondition {
+    match seen {
+        Some(sequence) => Precondition::Unchanged(record_key, sequence),
+        None => Precondition::Absent(record_key),
     }
 }
 

@@ -78,6 +78,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, process: &Variables) -
 
 /// Runs a server until it is told to end.
 fn serve(flags: &Flags, drives: &[String], environment: Variables, output: Output) -> ExitCode {
+    tidings_drives::huge_pages::hold_back();
     telemetry::install(output, &environment);
     let settings = match Settings::new(flags, drives, environment) {
         Ok(Some(settings)) => settings,

@@ -104,7 +104,7 @@ impl Server {
         begin_to_deliver(&notifier, &store, &configuration).await;
 
         let (service, service_actions) = mpsc::channel(SERVICE_ACTIONS_WAITING_MAX);
-        let (report, verified) = (Arc::clone(&engine), Arc::clone(&engine));
+        let [report, verified, healed] = [(); 3].map(|()| Arc::clone(&engine));
         let gateway = Gateway::new(Setup {
             store,
             notifier: Arc::clone(&notifier),
@@ -112,6 +112,7 @@ impl Server {
             configuration,
             reports: Arc::new(move || report.reports()),
             verify: Arc::new(move |told| verified.verify(told)),
+            heal: Arc::new(move |task, told| healed.heal(task, told)),
             domains: settings.domains.clone(),
             region,
             node_id,

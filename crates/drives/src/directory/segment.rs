@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags};
 
 use super::Mode;
@@ -66,6 +67,14 @@ impl Segment for SegmentFile {
         match &self.direct {
             Some(direct) => direct.read_exact_at(buffer, offset),
             None => self.buffered.read_exact_at(buffer, offset),
+        }
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.buffered, flags, offset, length) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            punched => Ok(punched?),
         }
     }
 }

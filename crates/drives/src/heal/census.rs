@@ -7,7 +7,7 @@
 //! Only ids of earlier epochs are removed, and none that this process staged, that is being read, or that a commit
 //! named while the census ran: an upload may outlast an epoch, and a body may move from key to key.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +57,7 @@ impl Heal {
     }
 
     fn take_census(&mut self, positions: &[usize]) -> Result<(), Ended> {
-        let bodies = self.count_bodies()?;
+        let bodies = self.count_files(positions)?;
         let parts = bodies.div_ceil(NAMED_MAX).clamp(1, FOLDERS);
         let folders = FOLDERS.div_ceil(parts);
         for first in (0..FOLDERS).step_by(folders) {
@@ -71,7 +71,7 @@ impl Heal {
     }
 
     /// Calls `each` with every body that a key names.
-    fn each_body(&self, mut each: impl FnMut(Place)) -> Result<(), Ended> {
+    pub(super) fn each_body(&self, mut each: impl FnMut(Place)) -> Result<(), Ended> {
         let mut start = Bytes::new();
         loop {
             let page = lookup::scan(&self.set, &KeyRange { start, end: None }, PAGE_KEYS)
@@ -88,17 +88,33 @@ impl Heal {
         }
     }
 
-    fn count_bodies(&self) -> Result<usize, Ended> {
-        let mut count = 0;
-        self.each_body(|_| count += 1)?;
-        Ok(count)
+    /// How many bodies are files. Those in a volume that a drive lacks are looked for on it.
+    fn count_files(&self, positions: &[usize]) -> Result<usize, Ended> {
+        let (mut files, mut volumes) = (0, BTreeSet::new());
+        self.each_body(|place| match place.extent {
+            Some(extent) => {
+                volumes.insert(extent.volume);
+            }
+            None => files += 1,
+        })?;
+        for &position in positions {
+            let lacks = |volume: &u32| {
+                let volume = *volume;
+                let found = self.set.patiently(position, move |member| member.drive()?.open_volume(volume));
+                found.is_ok_and(|volume| volume.is_none())
+            };
+            if volumes.iter().any(lacks) {
+                self.set.bodies.drop_short((1 as Positions) << position);
+            }
+        }
+        Ok(files)
     }
 
     /// The bodies that keys name in these folders, sorted by id.
     fn named(&self, first: usize, last: usize) -> Result<Vec<Place>, Ended> {
         let mut named = Vec::new();
         self.each_body(|place| {
-            if (first..=last).contains(&usize::from(place.id.folder())) {
+            if place.extent.is_none() && (first..=last).contains(&usize::from(place.id.folder())) {
                 named.push(place);
             }
         })?;

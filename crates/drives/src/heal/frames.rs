@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use store::CopyState;
+
 use super::pace::Ended;
 use super::tally::Tally;
 use super::walk::Walk;
@@ -78,7 +80,7 @@ impl Walk<'_> {
     }
 
     /// Makes the file of a segment, or its header, where that is missing or damaged.
-    fn prepare(&mut self, segment: u32) {
+    pub(super) fn prepare(&mut self, segment: u32) {
         if self.frames.prepared == Some(segment) || self.looking.is_some() {
             return;
         }
@@ -130,8 +132,7 @@ impl Walk<'_> {
             }
             self.count(u64::from(shared.slot_bytes) / self.targets.len() as u64);
             self.look_on(u64::from(shared.slot_bytes));
-            let frame = self.frame_on(target.position, shared);
-            if !frame.is_some_and(|frame| frame.is_whole()) {
+            if !self.has_whole(target.position, shared) {
                 lacking.push(target.position);
             }
         }
@@ -144,6 +145,33 @@ impl Walk<'_> {
             return Ok(());
         }
         if lacking.len() >= self.degree { self.restore(shared, &lacking) } else { Ok(()) }
+    }
+
+    /// How a drive holds a batch's frame: whether it is there, or all of it is sound.
+    pub(super) fn copy_of_frame(&mut self, position: usize, shared: &Shared, is_deep: bool) -> CopyState {
+        let set = Arc::clone(&self.set);
+        if self.frames.windows.bytes(&set, position, shared.address, BLOCK_BYTES).is_none() {
+            return CopyState::Missing;
+        }
+        let is_sound = if is_deep {
+            self.look_on(u64::from(shared.slot_bytes));
+            self.frame_on(position, shared).is_some_and(|frame| frame.is_whole())
+        } else {
+            let header = self.frames.windows.header(&set, position, shared.address);
+            header.is_some_and(|header| header.shared == *shared)
+        };
+        if is_sound { CopyState::Whole } else { CopyState::Damaged }
+    }
+
+    /// Whether a drive has a batch's frame, all of it sound.
+    fn has_whole(&mut self, position: usize, shared: &Shared) -> bool {
+        let mut is_whole = self.frame_on(position, shared).is_some_and(|frame| frame.is_whole());
+        if !is_whole && self.set.members[position].is_online() {
+            // A drive that was behind may have been written the frame after its place was read ahead.
+            self.frames.windows.forget(position);
+            is_whole = self.frame_on(position, shared).is_some_and(|frame| frame.is_whole());
+        }
+        is_whole
     }
 
     /// A batch's frame on a drive, with those of its parts that are sound.

@@ -92,25 +92,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::format::{EpochLog, Membership, Nonce};
-    use crate::quorum::Geometry;
-    use crate::segment::first_address;
-
-    fn decided() -> Identity {
-        let nonce = Nonce([7; 16]);
-        let log = EpochLog { epoch: 3, nonce, kept_batch: 41, kept_hash: 99, start: first_address(2) };
-        let member = |nth| Membership { drive: Uuid::from_u128(nth), voter: true, joined_batch: 0 };
-        Identity {
-            set: Uuid::from_u128(1),
-            position: 1,
-            geometry: Geometry { data: 2, parity: 2 },
-            revision: 5,
-            log,
-            previous: None,
-            members: (10..14).map(member).collect(),
-            sets: Vec::new(),
-        }
-    }
+    use crate::format::tests::identity as decided;
 
     #[test]
     fn damage_and_earlier_decisions_are_less_and_what_is_another_drives_is_never_ours_to_write_over() {

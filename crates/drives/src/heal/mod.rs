@@ -19,12 +19,14 @@
 //! once. It keeps to a bandwidth of its own. A drive that fails here is the sequencer's to take out.
 
 mod census;
+mod copies;
 mod frames;
 mod identities;
 mod pace;
 mod returning;
 mod scrub;
 mod shards;
+mod stock;
 mod tally;
 mod verify;
 mod walk;
@@ -41,7 +43,8 @@ use crate::damage::Damage;
 use crate::location::Place;
 use crate::sequencer::{Event, EventSender, Granted, Wish};
 use crate::set::Set;
-use crate::shards::Pins;
+use crate::shards::{Pins, give_space_back};
+pub(crate) use copies::heal_keys;
 use pace::{Ended, Pace, pause};
 use returning::Returning;
 use scrub::Scrub;
@@ -86,6 +89,7 @@ impl Default for Healing {
 
 /// The thread that heals a set.
 pub(crate) struct Healer {
+    set: Arc<Set>,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,11 +105,13 @@ impl Healer {
         // Where the scrub is is known when it goes on.
         *tally.scrub.lock() = (Share { done: 0, total: 1 }, 0);
         let (stop, stopped) = channel();
+        let own = Arc::clone(&set);
         let heal = Heal {
             returning: Returning::new(set.members.len(), options.look_every),
             scrub: Scrub::default(),
             census_due: Instant::now() + options.orphans_after,
-            joined: vec![0; set.members.len()],
+            joined: (0..set.members.len()).map(|position| Target::of(position, 0)).collect(),
+            joinings: 0,
             set,
             pins,
             tally,
@@ -117,12 +123,13 @@ impl Healer {
             .name("heal".into())
             .spawn(move || heal.run())
             .expect("the system gives a thread");
-        Healer { stop: Some(stop), thread: Some(thread) }
+        Healer { set: own, stop: Some(stop), thread: Some(thread) }
     }
 
     /// Stops it, between two of its reads and writes.
     pub(crate) fn stop(&mut self) {
         self.stop = None;
+        self.set.damages.close();
         if let Some(thread) = self.thread.take() {
             // It panics only by a bug, and then its panic was printed; stopping goes on.
             let _ = thread.join();
@@ -141,14 +148,16 @@ struct Heal {
     returning: Returning,
     scrub: Scrub,
     census_due: Instant,
-    /// By position, the first batch that its drive was written when it joined.
-    joined: Vec<u64>,
+    /// By position, what its drive lacked when it joined last.
+    joined: Vec<Target>,
+    /// How often a drive joined.
+    joinings: u64,
 }
 
 impl Heal {
     fn run(mut self) {
         let mut rest = self.options.look_every;
-        while pause(rest, &self.stop).is_ok() {
+        while self.rest(rest).is_ok() {
             rest = self.options.look_every;
             match self.turn() {
                 Ok(()) => {}
@@ -157,6 +166,12 @@ impl Heal {
                 Err(Ended::Broken { reason, .. }) => self.give_up(&reason),
             }
         }
+    }
+
+    /// Waits, or until somebody waits for a repair, unless the engine stops.
+    fn rest(&self, rest: Duration) -> Result<(), Ended> {
+        self.set.damages.await_call(rest);
+        pause(Duration::ZERO, &self.stop)
     }
 
     /// Everything that is due, the most pressing first.
@@ -168,6 +183,8 @@ impl Heal {
         if !self.is_writable() {
             return Ok(());
         }
+        self.take_stock()?;
+        give_space_back(&self.set);
         self.repair()?;
         self.heal_shorts(Sequence::ZERO)?;
         self.scrub()?;
@@ -197,9 +214,7 @@ impl Heal {
 
     fn joining(&self) -> Vec<Target> {
         let joining = self.set.members.iter().filter(|member| member.is_joining());
-        joining
-            .map(|member| Target { position: member.position, below: self.joined[member.position] })
-            .collect()
+        joining.map(|member| self.joined[member.position]).collect()
     }
 
     /// Heals the drives that joined, all of them in one walk, until they are voters or something else comes up.
@@ -248,7 +263,8 @@ impl Heal {
         }
     }
 
-    /// Walks to the end, while the same drives are being healed.
+    /// Walks to the end, while the same drives are being healed. One that failed and joined again, which may be before
+    /// any further batch was written, is another one: what was written to it may be gone.
     fn go_over(&mut self, walk: &mut Walk<'_>, from: Cursor) -> Result<(), Ended> {
         let joining = self.joining();
         let mut pace = Pace::new(self.options.bytes_per_second);
@@ -320,7 +336,7 @@ impl Heal {
     fn targets(&self, positions: Positions) -> Vec<Target> {
         (0..self.set.members.len())
             .filter(|position| positions >> position & 1 == 1)
-            .map(|position| Target { position, below: 0 })
+            .map(|position| Target::of(position, 0))
             .collect()
     }
 
@@ -343,13 +359,14 @@ impl Heal {
 
     fn repair_one(&mut self, damage: &Damage) -> Result<(), Ended> {
         let (Damage::Frame { position, .. } | Damage::Shard { position, .. }) = damage;
-        let targets = vec![Target { position: *position, below: u64::MAX }];
+        let targets = vec![Target::of(*position, u64::MAX)];
         let Ok(mut walk) = self.walk(targets.clone()) else {
             return Ok(());
         };
         match damage {
             Damage::Frame { batch, address, .. } => {
                 if let Some(shared) = walk.reference(*address).filter(|shared| shared.batch == *batch) {
+                    walk.prepare(address.segment);
                     walk.frame(&shared)?;
                     walk.flush();
                 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::walk::Target;
 use super::{Heal, Run};
 use crate::drive::Drive;
 use crate::format::{FORMAT_FILE, Membership};
@@ -141,7 +142,8 @@ impl Heal {
         *self.tally.run.lock() = Run { began_ns: set.clock.now_ns(), walks: 1, ..Run::default() };
         let wish = if writable { Wish::Join { position } } else { Wish::Shelter { position } };
         let granted = self.ask(wish).map_err(|_| Obstacle::NotNow)?;
-        self.joined[position] = granted.next_batch;
+        self.joinings += 1;
+        self.joined[position] = Target { position, below: granted.next_batch, joining: self.joinings };
         tracing::info!(drive = %member.path, "A drive is back and is being healed.");
         Ok(())
     }

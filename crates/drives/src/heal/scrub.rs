@@ -78,7 +78,7 @@ impl Heal {
         let since = *self.scrub.done.get_or_insert_with(Instant::now);
         let mut due = (since.elapsed().as_secs_f64() * rate as f64) as u64;
         let online = self.set.online();
-        let targets = online.map(|member| Target { position: member.position, below: u64::MAX }).collect();
+        let targets = online.map(|member| Target::of(member.position, u64::MAX)).collect();
         let walk = if due == 0 { None } else { self.walk(targets).ok() };
         let Some(mut walk) = walk else {
             self.scrub.state = Some(state);

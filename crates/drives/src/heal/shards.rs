@@ -1,21 +1,24 @@
 //! Bodies: verifies the shards of the drives of a walk, block by block, and writes them anew from the others.
 //!
-//! A shard is replaced, never written in place: its sound blocks may be needed until the new file is whole, its own
-//! among them. A body that is removed meanwhile stays until its rebuilding ends, and goes then.
+//! The file of a shard is replaced, never written in place: its sound blocks may be needed until the new file is whole,
+//! its own among them. One in a volume is written where it lies, all at once, and what was sound of it as it was. A
+//! body that is removed meanwhile stays until its rebuilding ends, and goes then.
 
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use store::CopyState;
 
 use super::tally::Tally;
 use super::walk::{Target, Walk};
 use crate::drive::{AlignedBytes, BLOCK_BYTES, ShardReader, ShardWriter};
 use crate::index::lookup;
-use crate::location::{Place, ShardId};
+use crate::location::Place;
 use crate::member::Member;
+use crate::payload::is_silence;
 use crate::set::Set;
-use crate::shards::{self, CRC_BYTES, Pin, block_crc, shard_header};
+use crate::shards::{self, CRC_BYTES, ExtentWriter, Pin, block_crc, shard_header};
 
 /// Bytes of a shard read at a time, past the page cache: 512 KiB.
 const WINDOW_BYTES: usize = 512 * 1024;
@@ -34,8 +37,8 @@ impl Walk<'_> {
     /// Verifies one body on `targets` and rebuilds what is not sound; whether it did, on all of them. `key` names it;
     /// without one it may have been removed.
     pub(super) fn body(&mut self, key: Option<&Bytes>, place: &Place, targets: &[Target]) -> bool {
-        let _pin = Pin::new(Arc::clone(&self.set), Arc::clone(&self.pins), place.id);
-        if key.is_some_and(|key| !self.names(key, place)) {
+        let _pin = Pin::new(Arc::clone(&self.set), Arc::clone(&self.pins), place);
+        if key.is_some_and(|key| !self.names(key, place)) || !self.set.volumes.has(place) {
             return false;
         }
         let set = Arc::clone(&self.set);
@@ -92,27 +95,38 @@ impl Walk<'_> {
 
     /// Whether a drive has the whole shard, every block of it sound on the medium.
     fn is_sound(&mut self, place: &Place, position: usize) -> bool {
-        let Some(mut file) = ShardFile::open(&self.set, position, place) else {
-            return false;
+        self.copy_of_body(place, position, true) == CopyState::Whole
+    }
+
+    /// How a drive holds a shard: whether there is one of its size with its header, or every block of it is sound on
+    /// the medium.
+    pub(super) fn copy_of_body(&mut self, place: &Place, position: usize, is_deep: bool) -> CopyState {
+        let mut file = match ShardFile::open(&self.set, position, place) {
+            Ok(Some(file)) => file,
+            Ok(None) => return CopyState::Missing,
+            Err(_) => return CopyState::Damaged,
         };
-        let column = place.column_on(position);
-        if file.size_bytes != shards::shard_bytes(place) {
-            return false;
+        if !is_deep {
+            file.window = Some(AlignedBytes::zeroed(BLOCK_BYTES));
         }
+        let column = place.column_on(position);
         let header = shard_header(self.set.id, place, column);
-        file.bytes(0, header.len()).is_some_and(|found| found == header)
-            && (0..shards::stripes(place)).all(|stripe| {
-                // Nothing is said of what is not looked at to its end.
-                !self.look_on(shards::block_bytes(place, stripe) as u64)
-                    || file.block(place, column, stripe).is_some()
-            })
+        let is_sound = file.size_bytes == shards::shard_bytes(place)
+            && file.bytes(0, header.len()).is_some_and(|found| found == header)
+            && (!is_deep
+                || (0..shards::stripes(place)).all(|stripe| {
+                    // Nothing is said of what is not looked at to its end.
+                    !self.look_on(shards::block_bytes(place, stripe) as u64)
+                        || file.block(place, column, stripe).is_some()
+                }));
+        if is_sound { CopyState::Whole } else { CopyState::Damaged }
     }
 
     /// The shards of a body that drives have, by column.
     fn files(&self, place: &Place) -> Vec<Option<ShardFile>> {
         let mut files: Vec<Option<ShardFile>> = self.set.members.iter().map(|_| None).collect();
         for member in self.set.written() {
-            let file = ShardFile::open(&self.set, member.position, place);
+            let file = ShardFile::open(&self.set, member.position, place).ok().flatten();
             files[place.column_on(member.position)] = file;
         }
         files
@@ -135,7 +149,7 @@ impl Walk<'_> {
         let mut writers = Vec::new();
         for position in lacking {
             let header = shard_header(set.id, place, place.column_on(*position));
-            let made = ShardBeingWritten::make(&set, *position, place.id);
+            let made = ShardBeingWritten::make(&set, *position, place);
             match made.and_then(|mut writer| writer.append(header.to_vec()).map(|()| writer)) {
                 Ok(writer) => writers.push(writer),
                 Err(error) => self.fail(*position, &what, &error),
@@ -204,15 +218,20 @@ impl Walk<'_> {
 /// A shard being written, by errands.
 struct ShardBeingWritten {
     set: Arc<Set>,
+    place: Place,
     position: usize,
     /// `None` when its drive did not answer, or failed.
     writer: Option<Box<dyn ShardWriter>>,
 }
 
 impl ShardBeingWritten {
-    fn make(set: &Arc<Set>, position: usize, id: ShardId) -> io::Result<ShardBeingWritten> {
-        let writer = set.patiently(position, move |member| member.drive()?.replace_shard(id))?;
-        Ok(ShardBeingWritten { set: Arc::clone(set), position, writer: Some(writer) })
+    fn make(set: &Arc<Set>, position: usize, place: &Place) -> io::Result<ShardBeingWritten> {
+        let id = place.id;
+        let writer: Box<dyn ShardWriter> = match place.extent {
+            Some(extent) => Box::new(ExtentWriter::new(&set.members[position], extent)),
+            None => set.patiently(position, move |member| member.drive()?.replace_shard(id))?,
+        };
+        Ok(ShardBeingWritten { set: Arc::clone(set), place: *place, position, writer: Some(writer) })
     }
 
     fn append(&mut self, bytes: Vec<u8>) -> io::Result<()> {
@@ -228,10 +247,14 @@ impl ShardBeingWritten {
         run: impl FnOnce(&mut dyn ShardWriter) -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let mut writer = self.writer.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        self.writer = Some(self.set.patiently(self.position, move |_| {
+        let written = self.set.patiently(self.position, move |_| {
             run(&mut *writer)?;
             Ok(writer)
-        })?);
+        });
+        if written.as_ref().is_err_and(is_silence) {
+            self.set.volumes.haunt(&self.place);
+        }
+        self.writer = Some(written?);
         Ok(())
     }
 }
@@ -249,18 +272,18 @@ struct ShardFile {
 }
 
 impl ShardFile {
-    /// `None` where there is none or it cannot be read.
-    fn open(set: &Arc<Set>, position: usize, place: &Place) -> Option<ShardFile> {
-        let id = place.id;
+    /// `None` where there is none.
+    fn open(set: &Arc<Set>, position: usize, place: &Place) -> io::Result<Option<ShardFile>> {
+        let place = *place;
         let open = move |member: &Member| {
-            let Some(reader) = member.drive()?.open_shard(id)? else {
+            let Some(reader) = shards::open_shard(member, &place)? else {
                 return Ok(None);
             };
             let size_bytes = reader.size_bytes()?;
             Ok(Some((reader, size_bytes)))
         };
-        let (reader, size_bytes) = set.patiently(position, open).ok()??;
-        Some(ShardFile {
+        let found = set.patiently(position, open)?;
+        Ok(found.map(|(reader, size_bytes)| ShardFile {
             set: Arc::clone(set),
             position,
             reader,
@@ -268,7 +291,7 @@ impl ShardFile {
             window: None,
             start: 0,
             length: 0,
-        })
+        }))
     }
 
     /// Bytes of the file, at most a window less a block; `None` where they cannot be read.

@@ -37,20 +37,13 @@ pub(crate) fn verify(
     told: &mut dyn FnMut(Seen) -> bool,
 ) -> Result<Verification, String> {
     let online = set.online();
-    let targets: Vec<Target> =
-        online.map(|member| Target { position: member.position, below: u64::MAX }).collect();
+    let targets: Vec<Target> = online.map(|member| Target::of(member.position, u64::MAX)).collect();
     let drives = targets.len() as u64;
     // What it cannot read it finds; to take drives out for it is for those who repair.
     let fault = Box::new(|_, _| {});
     let mut walk = Walk::new(set, pins, &Arc::default(), targets, end, fault);
-    walk.looking = Some(Looking {
-        told,
-        pace: bytes_per_second.map(|rate| Pace::new(rate.saturating_mul(drives))),
-        found: Verification::default(),
-        keys_total: set.index.read().count(),
-        untold: 0,
-        is_over: false,
-    });
+    let pace = bytes_per_second.map(|rate| Pace::new(rate.saturating_mul(drives)));
+    walk.looking = Some(Looking::new(told, pace, set.index.read().count()));
     walk.look()
 }
 
@@ -67,7 +60,16 @@ pub(super) struct Looking<'t> {
     is_over: bool,
 }
 
-impl Looking<'_> {
+impl<'t> Looking<'t> {
+    /// At a look at so many keys; `told` hears how far it is and ends it.
+    pub(super) fn new(
+        told: &'t mut dyn FnMut(Seen) -> bool,
+        pace: Option<Pace>,
+        keys_total: u64,
+    ) -> Looking<'t> {
+        Looking { told, pace, found: Verification::default(), keys_total, untold: 0, is_over: false }
+    }
+
     fn tell(&mut self, seen: Seen) {
         self.is_over = self.is_over || !(self.told)(seen);
     }
@@ -132,6 +134,14 @@ impl Walk<'_> {
             }
         }
         !looking.is_over
+    }
+
+    /// Asks who is told whether to go on.
+    pub(super) fn may_go_on(&mut self) -> bool {
+        self.looking.as_mut().is_none_or(|looking| {
+            looking.tell_progress();
+            !looking.is_over
+        })
     }
 
     fn find(&mut self, finding: Finding) {

@@ -36,6 +36,15 @@ pub(super) struct Target {
     pub position: usize,
     /// It was written this batch and all later ones: older ones are looked at.
     pub below: u64,
+    /// Which joining of a drive this is, of all since the start; 0 for a drive that is in.
+    pub joining: u64,
+}
+
+impl Target {
+    /// A drive that is in: of what batches before `below` wrote.
+    pub(super) fn of(position: usize, below: u64) -> Target {
+        Target { position, below, joining: 0 }
+    }
 }
 
 /// Where a walk goes on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::copies::{Copy, Frozen, Origin};
+use super::copies::{Copy, FLUSH_MAX, FLUSH_MAX_ALL, Frozen, Leaving, Origin};
 use super::memtable::Memtable;
 use super::statement::{Statement, Upto};
 use super::{Index, Opened};
@@ -70,11 +70,25 @@ impl Index {
 
     /// Whether the copies hold what was frozen.
     fn is_flushed(&self) -> bool {
-        let Some(frozen) = &self.frozen else { return true };
-        let holds = |copy: &Copy| copy.is_full() && copy.flushed() >= frozen.statement.flush;
+        if self.frozen.is_none() {
+            return true;
+        }
         // Asked of all: who takes too long is found here.
-        let late = self.copies.iter().filter(|copy| !copy.is_idle()).count();
-        late == 0 && self.copies.iter().any(holds)
+        let flush_max = self.flush_max();
+        let late = self.copies.iter().filter(|copy| !copy.is_idle(flush_max)).count();
+        late == 0 && self.is_held()
+    }
+
+    /// Whether a copy that can be read holds what was frozen.
+    fn is_held(&self) -> bool {
+        self.frozen.as_ref().is_none_or(|frozen| {
+            self.copies.iter().any(|copy| copy.is_full() && copy.flushed() >= frozen.statement.flush)
+        })
+    }
+
+    /// How long a flush may take.
+    fn flush_max(&self) -> Duration {
+        if self.is_held() { FLUSH_MAX } else { FLUSH_MAX_ALL }
     }
 
     /// Whether there is something that no copy was given.
@@ -103,7 +117,7 @@ impl Index {
 
     /// Makes the copies when nothing was ever written to one.
     fn begin_copies(&mut self, set: &Set) {
-        self.leaving.retain(|copy| !copy.has_ended());
+        self.leaving.retain(|leaving| !leaving.has_ended());
         while self.copies.len() < COPIES
             && let Some((position, drive)) = self.place_for_copy(set)
         {
@@ -113,7 +127,10 @@ impl Index {
 
     /// A drive for another copy: one on which none was lost, if there is one.
     fn place_for_copy(&self, set: &Set) -> Option<(usize, Arc<dyn Drive>)> {
-        let taken = |position| self.copies.iter().chain(&self.leaving).any(|copy| copy.position == position);
+        let taken = |position| {
+            self.copies.iter().any(|copy| copy.position == position)
+                || self.leaving.iter().any(|leaving| leaving.position == position)
+        };
         let mut places: Vec<usize> = set
             .online()
             .map(|member| member.position)
@@ -129,14 +146,15 @@ impl Index {
 
     /// Parts with copies that are out, and begins others.
     fn tend(&mut self, set: &Set) {
+        let flush_max = self.flush_max();
         for copy in &self.copies {
             let member = &set.members[copy.position];
             if !member.is_online() {
                 copy.take_out(&format!("its drive is out: {}", member.reason()));
             }
-            copy.is_idle();
+            copy.is_idle(flush_max);
         }
-        self.leaving.retain(|copy| !copy.has_ended());
+        self.leaving.retain(|leaving| !leaving.has_ended());
         let (out, kept): (Vec<Copy>, Vec<Copy>) =
             std::mem::take(&mut self.copies).into_iter().partition(Copy::is_out);
         self.copies = kept;
@@ -145,7 +163,7 @@ impl Index {
             tracing::warn!(drive = %set.members[copy.position].path, %reason, "A copy of the index is lost.");
             self.lost_at.resize(set.members.len(), None);
             self.lost_at[copy.position] = Some(Instant::now());
-            self.leaving.push(copy);
+            self.leaving.push(copy.part());
         }
         if self.copies.len() >= COPIES {
             return;
@@ -175,7 +193,7 @@ impl Index {
     fn reset(&mut self) {
         for copy in std::mem::take(&mut self.copies) {
             copy.take_out("it is made anew from the journal");
-            self.leaving.push(copy);
+            self.leaving.push(copy.part());
         }
         let fresh = Index::bounded(self.memtable_bytes);
         let before = std::mem::replace(self, fresh);
@@ -258,12 +276,12 @@ pub(crate) fn stop(set: &Set, chain: Option<&Chain>) {
         when_quiet(set, chain);
         wait(set, Index::is_flushed);
     }
-    let copies: Vec<Copy> = {
+    let leaving: Vec<Leaving> = {
         let mut index = set.index.write();
         let copies = std::mem::take(&mut index.copies);
-        copies.into_iter().chain(std::mem::take(&mut index.leaving)).collect()
+        copies.into_iter().map(Copy::part).chain(std::mem::take(&mut index.leaving)).collect()
     };
-    copies.into_iter().for_each(Copy::stop);
+    leaving.into_iter().for_each(Leaving::wait);
 }
 
 fn wait(set: &Set, until: impl Fn(&Index) -> bool) {

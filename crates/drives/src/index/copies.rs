@@ -7,9 +7,9 @@
 //! A flush is begun when its drive has space for it. Until then the copy waits and is read as it is: to run out of
 //! space in the midst of it would cost the copy, and both of them on drives that are full.
 //!
-//! Bounds: a copy that takes longer than [`FLUSH_MAX`] for a flush is out, and so is one that is asked for something
-//! and takes longer than [`super::lookup::ANSWER_MAX`]. One flush waits at a copy, which [`super::Index`] sees to. How
-//! long one waits for space is the operator's to say.
+//! Bounds: a copy that takes longer than [`FLUSH_MAX`] for a flush that another holds is out, or than
+//! [`FLUSH_MAX_ALL`], and so is one that is silent when it is asked for something (see [`super::lookup`]). One flush
+//! waits at a copy, which [`super::Index`] sees to. How long one waits for space is the operator's to say.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -28,8 +28,11 @@ use super::rows::{KEYS, MARKS, STATEMENT, change_key, encode_change, encode_stor
 use super::statement::Statement;
 use crate::drive::Drive;
 
-/// Longest a flush may take.
+/// Longest a flush may take that another copy holds already.
 pub(super) const FLUSH_MAX: Duration = Duration::from_secs(20);
+
+/// Longest a flush may take that no copy holds: drives that are all that slow are not broken.
+pub(super) const FLUSH_MAX_ALL: Duration = Duration::from_secs(60);
 
 /// Longest a stop waits for what a copy is doing.
 const STOP_MAX: Duration = Duration::from_secs(5);
@@ -106,6 +109,11 @@ pub(crate) struct Lower {
 }
 
 impl Lower {
+    /// Whether it is of the same copy.
+    pub(super) fn is_same(&self, other: &Lower) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
+    }
+
     /// Takes the copy out.
     pub(crate) fn take_out(&self, reason: &str) {
         self.state.take_out(reason);
@@ -186,8 +194,8 @@ impl Copy {
         let _ = self.orders.send(Arc::clone(frozen));
     }
 
-    /// Whether it holds what it was given; one that takes too long is taken out.
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether it holds what it was given; one that takes longer for that than it may is taken out.
+    pub(super) fn is_idle(&self, flush_max: Duration) -> bool {
         let mut asked = self.state.asked.lock();
         if self.waits_for_space() {
             // Its time begins when it has some.
@@ -195,7 +203,7 @@ impl Copy {
         }
         let (number, since) = *asked;
         let idle = self.state.flushed.load(Ordering::Acquire) >= number;
-        if !idle && since.elapsed() > FLUSH_MAX {
+        if !idle && since.elapsed() > flush_max {
             self.take_out("it takes too long for what it is given");
         }
         idle
@@ -216,14 +224,28 @@ impl Copy {
         self.state.upto.load(Ordering::Acquire)
     }
 
+    /// Gives it nothing more, so that its thread ends when it has done what it does.
+    pub(super) fn part(self) -> Leaving {
+        Leaving { position: self.position, ended: self.ended }
+    }
+}
+
+/// A copy that is given nothing more.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    /// Position of its drive in the set.
+    pub position: usize,
+    ended: Mutex<Receiver<()>>,
+}
+
+impl Leaving {
     /// Whether its thread has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.lock().try_recv() == Err(TryRecvError::Disconnected)
     }
 
     /// Waits until its thread has ended, so that its drive can be opened again. One that hangs is left behind.
-    pub(super) fn stop(self) {
-        drop(self.orders);
+    pub(super) fn wait(self) {
         // Disconnected is what is waited for.
         let _ = self.ended.lock().recv_timeout(STOP_MAX);
     }

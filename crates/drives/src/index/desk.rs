@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(10);
+    const SOON: Duration = Duration::from_secs(60);
 
     async fn ask(desk: &Arc<Desk>, effort: Effort) -> std::thread::ThreadId {
         let (answer, answered) = oneshot::channel();

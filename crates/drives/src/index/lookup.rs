@@ -1,7 +1,8 @@
-//! Questions to the rows below memory: with a deadline, of one copy and then of the other.
+//! Questions to the rows below memory: of one copy, and of the other as well when the first is silent.
 //!
-//! A copy that answers wrongly or not in time is out, and the other one is asked. Questions are asked where blocking
-//! is allowed, by way of [`super::desk`].
+//! A copy that cannot be read is out, and so is one that is silent until another that was asked later has answered, or
+//! silent for [`ANSWER_MAX`]: where a machine stalls, all are silent, and none of them is broken. Questions are asked
+//! where blocking is allowed, by way of [`super::desk`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,10 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::select_all;
 use store::{Batch, EngineError, Entry, KeyRange, Mutation, Precondition, Sequence};
 use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
+use super::copies::Lower;
 pub(crate) use super::desk::Effort;
 use super::memtable::Found;
 use super::ordered::Snapshot;
@@ -21,8 +24,11 @@ use super::{ChangePlace, ChangesPart, Index, Stored};
 use crate::record::{self, Recorded};
 use crate::set::Set;
 
-/// Longest a copy may take for an answer before it is out.
-pub(super) const ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long a copy may be silent before another is asked as well.
+const SILENT_MAX: Duration = Duration::from_secs(2);
+
+/// Longest a question waits for its answer. A copy that was silent for so long is out.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// Keys below an empty prefix that are looked for: those found may be removed until the batch is judged.
 const WITNESSES_MAX: usize = 16;
@@ -46,6 +52,8 @@ pub(crate) async fn ask<P: Send + 'static, T: Send + 'static>(
     prepare: impl Fn(&Index) -> Result<Prepared<P, T>, EngineError>,
     finish: impl Fn(P, &dyn Snapshot) -> io::Result<T> + Copy + Send + 'static,
 ) -> Result<T, EngineError> {
+    let mut silent = Silent(Vec::new());
+    let mut deadline = Instant::now() + ANSWER_MAX;
     loop {
         let (prepared, lower) = {
             let index = set.index.read();
@@ -55,27 +63,78 @@ pub(crate) async fn ask<P: Send + 'static, T: Send + 'static>(
             match prepare(&index)? {
                 Prepared::Done(answer) => return Ok(answer),
                 // Under the same lock: what memory says and what lies below are of one moment.
-                Prepared::Below(prepared) => (prepared, index.lower()),
+                Prepared::Below(prepared) => (prepared, index.lower_but(&silent.copies())),
             }
         };
-        let Some(lower) = lower else {
-            return Err(EngineError::ReadQuorum { answered: 0, needed: 1 });
-        };
+        let mut patience = deadline;
+        if let Some(lower) = lower {
+            silent.ask(lower, effort, prepared, finish).await;
+            patience = Instant::now() + SILENT_MAX;
+            deadline = deadline.max(patience);
+        }
+        match timeout_at(patience, silent.answer()).await {
+            Ok(Some(answer)) => return answer,
+            Ok(None) => {}
+            Err(_) if patience < deadline => {}
+            Err(_) => return Err(silent.give_up()),
+        }
+    }
+}
+
+/// Copies that were asked and have not answered yet, in the order in which they were asked.
+struct Silent<T>(Vec<(Lower, oneshot::Receiver<io::Result<T>>)>);
+
+impl<T: Send + 'static> Silent<T> {
+    fn copies(&self) -> Vec<&Lower> {
+        self.0.iter().map(|(copy, _)| copy).collect()
+    }
+
+    async fn ask<P: Send + 'static>(
+        &mut self,
+        copy: Lower,
+        effort: Effort,
+        prepared: P,
+        finish: impl Fn(P, &dyn Snapshot) -> io::Result<T> + Send + 'static,
+    ) {
         let (answer, answered) = oneshot::channel();
-        let snapshot = Arc::clone(&lower.snapshot);
+        let snapshot = Arc::clone(&copy.snapshot);
         let question = move || {
             let found = finish(prepared, &*snapshot);
             drop(snapshot);
             // Nobody waits any more when it took too long.
             let _ = answer.send(found);
         };
-        lower.desk.leave(effort, question).await;
-        match timeout(ANSWER_MAX, answered).await {
-            Ok(Ok(Ok(answer))) => return Ok(answer),
-            Ok(Ok(Err(error))) => lower.take_out(&format!("it cannot be read: {error}")),
-            Ok(Err(_)) => return Err(EngineError::Closed),
-            Err(_) => lower.take_out("it takes too long for an answer"),
+        copy.desk.leave(effort, question).await;
+        self.0.push((copy, answered));
+    }
+
+    /// Waits for one that answers; `None` when it could not, and is out.
+    async fn answer(&mut self) -> Option<Result<T, EngineError>> {
+        if self.0.is_empty() {
+            return Some(Err(EngineError::ReadQuorum { answered: 0, needed: 1 }));
         }
+        let (answer, at, _) = select_all(self.0.iter_mut().map(|(_, answered)| answered)).await;
+        match answer {
+            Ok(Ok(answer)) => {
+                for (copy, _) in &self.0[..at] {
+                    copy.take_out("another one answers sooner, though it was asked later");
+                }
+                Some(Ok(answer))
+            }
+            Ok(Err(error)) => {
+                self.0.remove(at).0.take_out(&format!("it cannot be read: {error}"));
+                None
+            }
+            Err(_) => Some(Err(EngineError::Closed)),
+        }
+    }
+
+    /// Takes out all of them; answers that.
+    fn give_up(self) -> EngineError {
+        for (copy, _) in self.0 {
+            copy.take_out("it takes too long for an answer");
+        }
+        EngineError::ReadQuorum { answered: 0, needed: 1 }
     }
 }
 
@@ -152,6 +211,21 @@ pub(crate) fn scan(set: &Set, range: &KeyRange, limit: usize) -> Result<Vec<(Byt
         if index.is_bottom() { Prepared::Done(part.alone()) } else { Prepared::Below(part) }
     };
     ask_blocking(set, prepare, |part, below| part.over(below, range, limit))
+}
+
+/// Where a change lies; `None` when it is gone; blocks.
+pub(crate) fn change(set: &Set, sequence: Sequence) -> Result<Option<ChangePlace>, EngineError> {
+    let prepare = |index: &Index| match index.change(sequence) {
+        Some(place) => Prepared::Done(place),
+        None if index.has_changes_below(Sequence(sequence.0.saturating_sub(1))) => Prepared::Below(()),
+        None => Prepared::Done(None),
+    };
+    ask_blocking(set, prepare, |(), below| {
+        let key = change_key(sequence);
+        let row = below.get(&key)?;
+        row.map(|value| decode_change(&key, &value).ok_or_else(|| io::ErrorKind::InvalidData.into()))
+            .transpose()
+    })
 }
 
 /// Places of up to `limit` changes after a sequence; blocks.

@@ -24,8 +24,25 @@ pub struct MemoryIndex {
 #[derive(Default)]
 struct Faults {
     failing: AtomicBool,
-    hanging: Mutex<bool>,
+    hanging: Mutex<Hanging>,
     freed: Condvar,
+}
+
+/// Whether calls wait, and how many of those that read do.
+#[derive(Default)]
+struct Hanging {
+    is_on: bool,
+    readers: usize,
+}
+
+/// As long as it is there, calls wait.
+pub struct Hang(Arc<Faults>);
+
+impl Drop for Hang {
+    fn drop(&mut self) {
+        self.0.hanging.lock().is_on = false;
+        self.0.freed.notify_all();
+    }
 }
 
 /// The rows of a moment.
@@ -45,10 +62,15 @@ impl MemoryIndex {
         self.faults.failing.store(true, Ordering::SeqCst);
     }
 
-    /// Lets every call wait from now on, or no longer.
-    pub fn hang(&self, hanging: bool) {
-        *self.faults.hanging.lock() = hanging;
-        self.faults.freed.notify_all();
+    /// Lets every call wait from now on, until what this gives is dropped.
+    pub fn hang(&self) -> Hang {
+        self.faults.hanging.lock().is_on = true;
+        Hang(Arc::clone(&self.faults))
+    }
+
+    /// Calls that read and wait.
+    pub fn readers_hung(&self) -> usize {
+        self.faults.hanging.lock().readers
     }
 
     /// Rows it holds.
@@ -63,18 +85,24 @@ impl MemoryIndex {
 }
 
 impl Faults {
-    fn check(&self) -> io::Result<()> {
+    fn check_read(&self) -> io::Result<()> {
+        self.check(1)
+    }
+
+    fn check(&self, readers: usize) -> io::Result<()> {
         let mut hanging = self.hanging.lock();
-        while *hanging {
+        hanging.readers += readers;
+        while hanging.is_on {
             self.freed.wait(&mut hanging);
         }
+        hanging.readers -= readers;
         if self.failing.load(Ordering::SeqCst) { Err(io::Error::other("the index fails")) } else { Ok(()) }
     }
 }
 
 impl OrderedIndex for MemoryIndex {
     fn apply(&self, rows: &mut dyn Iterator<Item = Row>) -> io::Result<()> {
-        self.faults.check()?;
+        self.faults.check(0)?;
         let mut shared = self.table.lock();
         let table = Arc::make_mut(&mut shared);
         for (key, value) in rows {
@@ -94,7 +122,7 @@ impl OrderedIndex for MemoryIndex {
 
 impl Snapshot for Moment {
     fn get(&self, key: &[u8]) -> io::Result<Option<Bytes>> {
-        self.faults.check()?;
+        self.faults.check_read()?;
         Ok(self.table.get(key).cloned())
     }
 
@@ -104,7 +132,7 @@ impl Snapshot for Moment {
         }
         let rows = self.table.range::<[u8], _>((Bound::Included(start), Bound::Excluded(end)));
         Box::new(rows.map(|(key, value)| {
-            self.faults.check()?;
+            self.faults.check_read()?;
             Ok((key.clone(), value.clone()))
         }))
     }

@@ -50,7 +50,7 @@ use crate::digest::crc64;
 use crate::frame::{Address, HEADER_BYTES, Shared};
 use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
-use copies::{Copy, Frozen, Lower};
+use copies::{Copy, Frozen, Leaving, Lower};
 pub(crate) use copies::{Opened, open, reserve_bytes};
 pub(crate) use graves::{GRAVES_BYTES_MAX, Graves};
 use lookup::Below;
@@ -59,7 +59,7 @@ use memtable::Memtable;
 pub(crate) use page::Part;
 use recent::Recent;
 pub use retention::Retention;
-pub(crate) use retention::oldest;
+pub(crate) use retention::{AT_A_TIME, oldest};
 pub(crate) use statement::Statement;
 
 /// Largest size at which the memtable is frozen unless the set is opened otherwise, in bytes: 32 MiB, about 100,000
@@ -88,8 +88,8 @@ pub(crate) struct Index {
     /// How often a memtable left memory.
     generation: u64,
     copies: Vec<Copy>,
-    /// Copies that are out and whose threads may not have ended.
-    leaving: Vec<Copy>,
+    /// Those that are out and whose threads may not have ended.
+    leaving: Vec<Leaving>,
     /// When a copy was last lost on a drive, by position.
     lost_at: Vec<Option<Instant>>,
     memtable_bytes: usize,
@@ -303,7 +303,15 @@ impl Index {
 
     /// What lies below, from the first copy that works.
     pub(crate) fn lower(&self) -> Option<Lower> {
-        self.copies.iter().find_map(Copy::lower)
+        self.lower_but(&[])
+    }
+
+    /// The same from a copy that is none of these.
+    fn lower_but(&self, others: &[&Lower]) -> Option<Lower> {
+        self.copies
+            .iter()
+            .filter_map(Copy::lower)
+            .find(|lower| !others.iter().any(|other| other.is_same(lower)))
     }
 
     /// How often a memtable left memory: what was looked up below holds as long as that stays.
@@ -362,10 +370,15 @@ impl Index {
         part
     }
 
+    /// What memory knows of a change: where it lies, or `Some(None)` when it is gone.
+    pub(crate) fn change(&self, sequence: Sequence) -> Option<Option<ChangePlace>> {
+        let frozen = || self.frozen.as_ref().and_then(|frozen| frozen.memtable.change(sequence));
+        self.active.change(sequence).or_else(frozen)
+    }
+
     /// Whether memory knows what became of a change.
     pub(crate) fn has_change(&self, sequence: Sequence) -> bool {
-        let frozen = self.frozen.as_ref().and_then(|frozen| frozen.memtable.change(sequence));
-        self.active.change(sequence).or(frozen).is_some()
+        self.change(sequence).is_some()
     }
 
     /// Whether changes after a sequence may lie below memory.

@@ -24,7 +24,8 @@ pub trait OrderedIndex: Send + Sync + 'static {
     /// What the system says; nothing is promised of the index then.
     fn apply(&self, rows: &mut dyn Iterator<Item = Row>) -> io::Result<()>;
 
-    /// The rows as they are now; later writes do not show. Does not wait for the medium.
+    /// The rows as they are now; later writes do not show. Does not wait for the medium, unless the index is being
+    /// opened anew.
     fn snapshot(&self) -> Arc<dyn Snapshot>;
 }
 

@@ -42,10 +42,8 @@ impl Recent {
     pub(super) fn push(&mut self, encoded_bytes: usize, change: Change) {
         self.unasked = if std::mem::take(self.asked.get_mut()) { 0 } else { self.unasked + 1 };
         if self.unasked > CHANGES_MAX {
+            self.clear(change.sequence);
             self.unasked = CHANGES_MAX;
-            self.changes = VecDeque::new();
-            self.bytes = 0;
-            self.base = change.sequence;
             return;
         }
         self.bytes += encoded_bytes;

@@ -22,8 +22,8 @@ const KEPT_BYTES: u64 = 1 << 30;
 /// Their largest share of the smallest drive, whatever an operator says: a twentieth.
 const KEPT_SHARE: u64 = 20;
 
-/// Changes looked at under one lock.
-const AT_A_TIME: usize = 4096;
+/// Changes looked at under one lock, at most: more are looked at the next time.
+pub(crate) const AT_A_TIME: usize = 4096;
 
 /// How much of the past is kept that nobody waits for: what both allow. What is `None` bounds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,17 +73,19 @@ pub(crate) struct Oldest {
     behind_floor: Vec<ChangePlace>,
     /// Of all.
     of_all: Vec<ChangePlace>,
+    /// So many of either, at most.
+    limit: usize,
 }
 
-/// Looks up the oldest changes, no more than [`AT_A_TIME`]; blocks.
-pub(crate) fn oldest(set: &Set) -> Result<Oldest, EngineError> {
+/// Looks up the oldest changes, no more than `limit`; blocks.
+pub(crate) fn oldest(set: &Set, limit: usize) -> Result<Oldest, EngineError> {
     let (generation, floor) = {
         let index = set.index.read();
         (index.generation(), index.floor)
     };
-    let behind_floor = lookup::places_after(set, floor, AT_A_TIME)?;
-    let of_all = lookup::places_after(set, Sequence::ZERO, AT_A_TIME)?;
-    Ok(Oldest { generation, behind_floor, of_all })
+    let behind_floor = lookup::places_after(set, floor, limit)?;
+    let of_all = lookup::places_after(set, Sequence::ZERO, limit)?;
+    Ok(Oldest { generation, behind_floor, of_all, limit })
 }
 
 impl Index {
@@ -113,8 +115,8 @@ impl Index {
         let end = self.floor.min(self.released);
         let released = oldest.of_all.iter().take_while(|place| place.sequence <= end);
         let count = released.map(|place| self.forget_change(*place)).count();
-        count == AT_A_TIME
-            || (oldest.behind_floor.len() == AT_A_TIME
+        count == oldest.limit
+            || (oldest.behind_floor.len() == oldest.limit
                 && oldest.behind_floor.last().is_some_and(|last| last.sequence == self.floor))
     }
 
@@ -155,7 +157,8 @@ mod tests {
         let places: Vec<ChangePlace> = (1..=6).map(place).collect();
         places.iter().for_each(|place| index.set_change(*place, &Below::default()));
         index.released = Sequence(4);
-        let oldest = Oldest { generation: 0, behind_floor: places.clone(), of_all: places.clone() };
+        let oldest =
+            Oldest { generation: 0, behind_floor: places.clone(), of_all: places.clone(), limit: 10 };
         index.expire(&oldest, Retention { age: None, bytes: Some(0) }, 0);
         let told: Vec<ChangePlace> =
             index.changes_part(Sequence::ZERO, 10).into_iter().filter_map(|(_, place)| place).collect();
@@ -179,7 +182,8 @@ mod tests {
         let kept = |retention: Retention| {
             let mut index = Index::bounded(usize::MAX);
             places.iter().for_each(|place| index.set_change(*place, &Below::default()));
-            let oldest = Oldest { generation: 0, behind_floor: places.to_vec(), of_all: places.to_vec() };
+            let oldest =
+                Oldest { generation: 0, behind_floor: places.to_vec(), of_all: places.to_vec(), limit: 10 };
             index.expire(&oldest, retention, 5_000_000_000);
             index.changes_part(Sequence::ZERO, 10).into_iter().filter(|(_, place)| place.is_some()).count()
         };

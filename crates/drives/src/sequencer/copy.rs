@@ -1,8 +1,8 @@
 //! Copies: writes what compaction found alive to the cold stream.
 //!
-//! While clients write, copies get a share of the bandwidth: half of the bytes that clients write, and twice as much as
-//! they when space is short. Without clients they get all of it, in frames that a client that comes then
-//! does not wait for long.
+//! While clients write, copies get a share of the bandwidth: what commits owe them by the room that is left
+//! ([`Room::owed`](crate::room::Room::owed)), one frame of copies beside one of commits. Without clients they get all
+//! of it, in frames that a client that comes then does not wait for long.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,26 +11,23 @@ use super::Sequencer;
 use super::write::{Batch, Failure};
 use crate::chain::Stream;
 use crate::columns::lay_out;
-use crate::compaction::{Copy, CopyRequest};
+use crate::compaction::{Copied, Copy, CopyRequest};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind};
 use crate::index::{FramePlace, checkpoint};
 use crate::record::Metadata;
 use crate::table::Span;
 
-/// Bytes of a frame of copies while clients write: 128 KiB.
+/// Bytes of a frame of copies while clients write, at least: 128 KiB.
 const BUSY_BYTES: usize = 128 * 1024;
 
-/// Bytes of a frame of copies otherwise: 640 KiB.
+/// Bytes of a frame of copies at most, and where no client writes: 640 KiB.
 const IDLE_BYTES: usize = 640 * 1024;
 
 /// How long after the last commit clients still count as writing.
 const BUSY_FOR: Duration = Duration::from_millis(100);
 
-/// Copies may take the bytes that clients write divided by this, and times this when space is short.
-const SHARE: usize = 2;
-
-/// Most bytes that copies may have saved up: four of their frames.
-const CREDIT_MAX: usize = 4 * BUSY_BYTES;
+/// Most bytes that commits owe: those of one of their largest frames where room is scarcest.
+const OWED_MAX: usize = 8 * FRAME_BYTES_MAX;
 
 /// How much longer than the mean a column may get, in bytes: the largest payload that is never split.
 const IMBALANCE_BYTES: usize = 16 * 1024;
@@ -42,15 +39,19 @@ impl Sequencer {
     }
 
     /// Counts what clients wrote.
-    pub(super) fn credit_copies(&mut self, slot_bytes: usize) {
-        let share = if self.set.shortness() > 0.0 { slot_bytes * SHARE } else { slot_bytes / SHARE };
-        self.copy_credit = (self.copy_credit + share).min(CREDIT_MAX);
+    pub(super) fn note_owed(&mut self, slot_bytes: usize) {
+        self.copies_owed = (self.copies_owed + self.set.room_left().owed(slot_bytes)).min(OWED_MAX);
+    }
+
+    /// Whether commits owe a frame of copies.
+    pub(super) fn owes_copies(&self) -> bool {
+        self.copies_owed >= BUSY_BYTES
     }
 
     /// Whether a frame of copies may be written now.
     pub(super) fn may_copy(&self) -> bool {
         // On full drives copies are what gives space back.
-        let is_turn = self.copy_credit >= BUSY_BYTES || self.set.full.load(Ordering::Relaxed);
+        let is_turn = self.owes_copies() || self.set.full.load(Ordering::Relaxed);
         self.copies.is_some() && (is_turn || !self.has_due_work())
     }
 
@@ -59,28 +60,31 @@ impl Sequencer {
         let Some(mut request) = self.copies.take() else {
             return;
         };
-        let taken = self.is_writable() && self.write_copies(&mut request);
-        if taken && !request.copies.is_empty() {
+        let copied = if !self.is_writable() {
+            Copied::Refused
+        } else if request.below.generation != self.set.index.read().generation() {
+            Copied::LookAgain(request.copies)
+        } else if !self.write_copies(&mut request) {
+            Copied::Refused
+        } else if request.copies.is_empty() {
+            Copied::All
+        } else {
             self.copies = Some(request);
             return;
-        }
+        };
         // Compaction is gone when the engine stops.
-        let _ = request.done.send(taken);
+        let _ = request.done.send(copied);
     }
 
     /// Answers a request that will not be written.
     pub(super) fn refuse_copies(&mut self) {
         if let Some(request) = self.copies.take() {
             // Compaction is gone when the engine stops.
-            let _ = request.done.send(false);
+            let _ = request.done.send(Copied::Refused);
         }
     }
 
     fn write_copies(&mut self, request: &mut CopyRequest) -> bool {
-        if request.below.generation != self.set.index.read().generation() {
-            // What was looked up for it does not hold any more: compaction looks again.
-            return false;
-        }
         let (mut metadata, mut sequences) = (Metadata::new(), Vec::new());
         for copy in self.one_frame(request) {
             sequences.push(copy.sequence);
@@ -102,7 +106,7 @@ impl Sequencer {
                     .expect("metadata written here has the form that is read here");
                 drop(index);
                 checkpoint::when_full(&self.set, Some(&self.chain));
-                self.copy_credit = self.copy_credit.saturating_sub(shared.slot_bytes as usize);
+                self.copies_owed = self.copies_owed.saturating_sub(shared.slot_bytes as usize);
                 self.sealed = false;
                 self.last_work = Instant::now();
                 self.last_copy = Some(self.last_work);
@@ -119,7 +123,8 @@ impl Sequencer {
     /// Takes as many copies as fill a frame, or what is left of the segment.
     fn one_frame(&self, request: &mut CopyRequest) -> Vec<Copy> {
         let busy = self.last_commit.elapsed() < BUSY_FOR;
-        let goal = if busy { BUSY_BYTES } else { IDLE_BYTES };
+        // What is owed goes in one frame: to write that takes little longer than a small one.
+        let goal = if busy { self.copies_owed.clamp(BUSY_BYTES, IDLE_BYTES) } else { IDLE_BYTES };
         let rest =
             self.chain.heads.cold.map_or(0, |head| {
                 self.set.segment_bytes(head.segment).saturating_sub(u64::from(head.offset))

@@ -9,6 +9,7 @@ use store::{Batch, Change, Committed, EngineError, Mutation, Sequence};
 use super::inbox::Heed;
 use super::write::{Batch as Frame, Failure};
 use super::{Outcome, Request, Sequencer};
+use crate::bodies::places;
 use crate::chain::Stream;
 use crate::columns::{column_on, lay_out};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
@@ -62,6 +63,10 @@ impl Sequencer {
             Ok(shared) => self.acknowledge(&shared, &metadata, parts),
             Err(Failure::Full) => {
                 self.set.full.store(true, Ordering::Relaxed);
+                // Many small deletes fill a segment badly: packed anew it gives most of its space back.
+                if self.end_if_badly_filled(Stream::Hot) {
+                    self.publish_table();
+                }
                 self.put_off(parts);
             }
             Err(Failure::Frozen(frozen)) => {
@@ -71,10 +76,11 @@ impl Sequencer {
         }
     }
 
-    /// Whether a commit may wait for space: one that takes none, and any while compaction gives some back. So nobody is
-    /// refused only because compaction is behind.
+    /// Whether a commit may wait for space: one that takes none, and any while compaction gives some back, or the index
+    /// is not yet past what it emptied. So nobody is refused only because these are behind.
     fn may_wait(&self, request: &Request) -> bool {
-        let comes = self.last_copy.is_some_and(|copied| copied.elapsed() < COPIES_PAUSE_MAX);
+        let is_copied = self.last_copy.is_some_and(|copied| copied.elapsed() < COPIES_PAUSE_MAX);
+        let comes = is_copied || self.keeping.emptied() > 0;
         (comes || !takes_space(&request.batch.mutations)) && request.since.elapsed() < FULL_WAIT_MAX
     }
 
@@ -193,6 +199,10 @@ impl Sequencer {
         let mut accepted = answers.accepted;
         let mut below = Below::default();
         accepted.iter_mut().for_each(|(request, _)| below.absorb(std::mem::take(&mut request.below)));
+        for place in accepted.iter().flat_map(|(request, _)| places(&request.batch.mutations)) {
+            self.set.bodies.name(&place);
+            self.set.volumes.name(&place);
+        }
         {
             let mut index = self.set.index.write();
             if let Some(released) = accepted.iter().rev().find_map(|(request, _)| request.batch.released) {
@@ -217,7 +227,7 @@ impl Sequencer {
         for (request, refusal) in answers.deferred {
             answer(request, Err(refusal));
         }
-        self.credit_copies(shared.slot_bytes as usize);
+        self.note_owed(shared.slot_bytes as usize);
         self.sealed = false;
         self.rested = false;
         self.last_work = Instant::now();

@@ -6,9 +6,9 @@ use std::time::Instant;
 use super::inbox::Heed;
 use super::{RETRY_AFTER, SEAL_AFTER, Sequencer};
 use crate::chain::Stream;
-use crate::compaction::FILL_MIN;
 use crate::keeper::{Job, Keeper, RETIRED_KEPT};
 use crate::manifest::Manifest;
+use crate::room::FILL_MIN;
 use crate::segment::SEGMENT_HEADER_BYTES;
 use crate::table::Closed;
 
@@ -29,6 +29,8 @@ pub(super) struct Keeping {
     not_before: Option<Instant>,
     /// Segments of which nothing lives: they leave the table.
     emptied: Vec<u32>,
+    /// How far the indexes on drives were when the last manifest was drafted.
+    indexed: u64,
 }
 
 impl Keeping {
@@ -42,6 +44,7 @@ impl Keeping {
             last,
             not_before: None,
             emptied: Vec::new(),
+            indexed: 0,
         }
     }
 
@@ -50,9 +53,9 @@ impl Keeping {
         self.due = true;
     }
 
-    /// Everything of these segments that lives was copied.
-    pub(super) fn note_emptied(&mut self, segments: Vec<u32>) {
-        self.emptied.extend(segments);
+    /// Everything of this segment that lives was copied.
+    pub(super) fn note_emptied(&mut self, segment: u32) {
+        self.emptied.push(segment);
         self.due = true;
     }
 
@@ -73,6 +76,11 @@ impl Keeping {
         self.under_way.as_ref().or(self.last.as_ref()).map(Manifest::encode).unwrap_or_default()
     }
 
+    /// How many segments were emptied that are not given back: an index on a drive may lack them yet.
+    pub(super) fn emptied(&self) -> usize {
+        self.emptied.len()
+    }
+
     /// Forgets what waits: the epoch ended.
     pub(super) fn drop_draft(&mut self) {
         self.due |= self.draft.take().is_some();
@@ -85,6 +93,9 @@ impl Sequencer {
         if !self.is_writable() || self.keeping.under_way.is_some() {
             return;
         }
+        // What an index lacked when it was emptied is given back when the index has it.
+        let indexed = self.set.indexed_upto.load(Ordering::Acquire);
+        self.keeping.due |= self.keeping.emptied() > 0 && indexed != self.keeping.indexed;
         let may_try = self.keeping.not_before.is_none_or(|time| time <= Instant::now());
         if self.keeping.due && self.keeping.draft.is_none() && may_try {
             self.draft_manifest();
@@ -93,7 +104,7 @@ impl Sequencer {
             if self.every_voter_holds(draft.next_batch - 1) {
                 let positions = self.set.online().map(|member| member.position).collect();
                 self.keeping.under_way = Some(draft.clone());
-                let at_rest = self.rested && self.set.shortness() == 0.0;
+                let at_rest = self.rested && self.set.room_left().shortness() == 0.0;
                 let kept_files = if at_rest { 0 } else { RETIRED_KEPT };
                 self.keeping.keeper.keep(Job { manifest: draft, positions, kept_files });
             } else {
@@ -106,6 +117,7 @@ impl Sequencer {
         let emptied = std::mem::take(&mut self.keeping.emptied);
         let mut index = self.set.index.write();
         let indexed = self.set.indexed_upto.load(Ordering::Acquire);
+        self.keeping.indexed = indexed;
         for number in emptied {
             let Some(row) = self.chain.table.get(number) else {
                 continue;
@@ -147,7 +159,7 @@ impl Sequencer {
 
     /// A new segment was begun: the table changed, and a manifest is due.
     pub(super) fn note_new_segment(&mut self) {
-        self.set.note_segment_made();
+        self.set.note_segment_begun();
         self.watch.look();
         self.keeping.ask();
         self.publish_table();
@@ -163,28 +175,29 @@ impl Sequencer {
     /// packed anew.
     pub(super) fn rest(&mut self) {
         self.rested = true;
-        let data_columns = self.set.geometry.data;
-        let mut ended = false;
-        for stream in [Stream::Hot, Stream::Cold] {
-            let Some(head) = self.chain.heads.of(stream) else {
-                continue;
-            };
-            let used = u64::from(head.offset - SEGMENT_HEADER_BYTES);
-            let needed = self.set.index.read().live.bytes_in(head.segment, data_columns, true);
-            #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
-            let is_badly_filled = (needed as f64) < FILL_MIN * used as f64;
-            // Less is not worth the segment that takes its place.
-            let is_worth = used - needed.min(used) >= self.set.segment_bytes(head.segment) / 4;
-            if is_badly_filled && is_worth {
-                self.chain.heads.close(stream);
-                ended = true;
-            }
-        }
-        if ended {
+        let ended = [Stream::Hot, Stream::Cold].map(|stream| self.end_if_badly_filled(stream));
+        if ended.contains(&true) {
             self.note_new_segment();
         }
         self.keeping.ask();
         self.compactor.wake();
+    }
+
+    /// Ends a stream's segment if much of it is garbage or padding; answers whether it was.
+    pub(super) fn end_if_badly_filled(&mut self, stream: Stream) -> bool {
+        let Some(head) = self.chain.heads.of(stream) else {
+            return false;
+        };
+        let used = u64::from(head.offset - SEGMENT_HEADER_BYTES);
+        let needed = self.set.index.read().live.bytes_in(head.segment, self.set.geometry.data, true);
+        #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
+        let is_badly_filled = (needed as f64) < FILL_MIN * used as f64;
+        // Less is not worth the segment that takes its place.
+        let is_worth = used - needed.min(used) >= self.set.segment_bytes(head.segment) / 4;
+        if is_badly_filled && is_worth {
+            self.chain.heads.close(stream);
+        }
+        is_badly_filled && is_worth
     }
 
     /// Writes a manifest at a clean stop, so that the next start has nothing to follow.

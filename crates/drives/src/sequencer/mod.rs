@@ -43,7 +43,7 @@ use crate::manifest::Manifest;
 use crate::recovery::set_mode;
 use crate::replay::encode_epoch_start;
 use crate::segment::Preparer;
-use crate::set::{Mode, ROOM_SCARCE, Set};
+use crate::set::{Mode, Set};
 use crate::watch::Watch;
 use crate::writer::{RestingRing, Writers};
 use group::{answer, takes_space};
@@ -71,9 +71,6 @@ const RIDE_MAX: Duration = Duration::from_millis(100);
 
 /// How often the drives are looked at while there is work; without, once in [`RETRY_AFTER`].
 const PRESENCE_EVERY: Duration = Duration::from_millis(250);
-
-/// How much longer a frame takes for each segment of room that is missing when room is scarce.
-const PACE: Duration = Duration::from_millis(5);
 
 /// Segments that are kept ready behind the next one when space is short: puts are refused when one of them is missing.
 const RESERVE_SEGMENTS: u32 = 2;
@@ -114,8 +111,8 @@ pub(crate) enum Event {
     Tattered,
     /// Compaction asks for copies to be written.
     Copy(CopyRequest),
-    /// Everything of these segments that lives was copied.
-    Emptied(Vec<u32>),
+    /// Everything of this segment that lives was copied.
+    Emptied(u32),
     /// No more commits come. With `clean`, what is queued is written, every voter is waited for, and a seal
     /// is written; without, the thread ends as it stands.
     Stop { clean: bool, reply: Option<oneshot::Sender<()>> },
@@ -147,8 +144,8 @@ pub(crate) struct Sequencer {
     watch: Watch,
     /// What compaction waits for.
     copies: Option<CopyRequest>,
-    /// Bytes that copies may take while clients write.
-    copy_credit: usize,
+    /// Bytes of copies that go with what clients wrote and are not written.
+    copies_owed: usize,
     prepared: u32,
     /// The stream of the last frame.
     last_stream: Stream,
@@ -201,7 +198,7 @@ impl Sequencer {
             compactor,
             watch,
             copies: None,
-            copy_credit: 0,
+            copies_owed: 0,
             sealed: true,
             last_work: now,
             last_commit: now,
@@ -222,7 +219,8 @@ impl Sequencer {
         }
         let metadata = encode_epoch_start(self.chain.previous);
         self.write_plain(Kind::EpochStart, &metadata).map_err(|Frozen(reason)| reason)?;
-        self.preparer.ask(self.chain.heads.newest, self.set.segment_bytes(self.chain.heads.newest));
+        let newest = self.chain.heads.newest;
+        self.preparer.ask(newest..=newest, self.set.segment_bytes(newest));
         set_mode(&self.set, Mode::Writable);
         if self.set.full.swap(false, Ordering::Relaxed) {
             // There was space for this frame; whether there is for the next segment is seen at once.
@@ -309,12 +307,13 @@ impl Sequencer {
             Event::Copy(request) => self.take_copies(request),
             Event::Kept { kept } => {
                 self.keeping.note_kept(kept);
+                self.watch.look();
                 if self.set.full.load(Ordering::Relaxed) {
                     // Segments may have been retired.
                     self.prepare_next();
                 }
             }
-            Event::Emptied(segments) => self.keeping.note_emptied(segments),
+            Event::Emptied(segment) => self.keeping.note_emptied(segment),
             Event::Stop { clean, reply } => self.stopping = Some((clean, reply)),
         }
     }
@@ -392,25 +391,27 @@ impl Sequencer {
         }
         self.last_look = Instant::now();
         self.watch.look();
-        if self.set.shortness() > 0.0 {
+        if self.set.room_left().shortness() > 0.0 {
             self.compactor.wake();
         }
     }
 
-    /// Slows commits that take space down, the more the less room is left: compaction then keeps up with them, and
-    /// nobody meets a wall.
+    /// Where little room is left, commits that take space wait for the copies that they owe, for as long as the room
+    /// says.
     fn pace(&mut self) {
-        let room = self.set.room.load(Ordering::Relaxed);
-        let missing = u64::from(ROOM_SCARCE).saturating_sub(room);
-        if missing == 0 || !self.queue.iter().any(|request| takes_space(&request.batch.mutations)) {
+        let delay = self.set.room_left().delay_max();
+        if delay.is_zero() || !self.queue.iter().any(|request| takes_space(&request.batch.mutations)) {
             return;
         }
-        let deadline = Instant::now() + PACE * u32::try_from(missing).unwrap_or(u32::MAX);
-        while self.copies.is_some() && Instant::now() < deadline {
-            self.copy();
-        }
-        while let Some(rest) = deadline.checked_duration_since(Instant::now()) {
-            self.hear_within(rest, Heed::AllButCommits);
+        let deadline = Instant::now() + delay;
+        while self.owes_copies()
+            && let Some(rest) = deadline.checked_duration_since(Instant::now())
+        {
+            if self.copies.is_some() {
+                self.copy();
+            } else {
+                self.hear_within(rest, Heed::AllButCommits);
+            }
         }
     }
 
@@ -422,6 +423,12 @@ impl Sequencer {
         if !self.is_writable() {
             self.recover();
         } else if self.set.full.load(Ordering::Relaxed) {
+            tracing::debug!(
+                newest = self.chain.heads.newest,
+                segments = self.chain.table.len(),
+                emptied = self.keeping.emptied(),
+                "No space came back."
+            );
             self.prepare_next();
         }
     }
@@ -433,7 +440,9 @@ impl Sequencer {
         }
         self.last_tended = Instant::now();
         checkpoint::tend(&self.set);
-        if self.last_work.elapsed() > checkpoint::QUIET {
+        // A full set has the space of what was emptied when the index is past it.
+        let is_awaited = self.set.full.load(Ordering::Relaxed) && self.keeping.emptied() > 0;
+        if is_awaited || self.last_work.elapsed() > checkpoint::QUIET {
             checkpoint::when_quiet(&self.set, &self.chain);
         }
         if self.is_writable() && self.set.index.read().is_lost() {
@@ -460,13 +469,9 @@ impl Sequencer {
     fn prepare_next(&mut self) {
         self.last_retry = Instant::now();
         let next = self.chain.heads.fresh().segment;
-        self.preparer.ask(next, self.set.size_of_new());
-        if self.set.shortness() > 0.0 {
-            // The reserve: what deletes and copies are written to when nothing can be allocated any more.
-            for reserve in 1..=RESERVE_SEGMENTS {
-                self.preparer.ask(next + reserve, self.set.size_of_new());
-            }
-        }
+        // The reserve: what deletes and copies are written to when nothing can be allocated any more.
+        let reserve = if self.set.room_left().shortness() > 0.0 { RESERVE_SEGMENTS } else { 0 };
+        self.preparer.ask(next..=next + reserve, self.set.size_of_new());
     }
 
     fn stop(mut self, clean: bool, reply: Option<oneshot::Sender<()>>) {

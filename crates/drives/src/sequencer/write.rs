@@ -11,7 +11,7 @@ use crate::chain::Stream;
 use crate::columns::{Layout, column_on};
 use crate::digest::crc64;
 use crate::drive::{BLOCK_BYTES, is_full, is_shortage};
-use crate::frame::{Address, Form, HEADER_BYTES, Header, Kind, Shared};
+use crate::frame::{Form, HEADER_BYTES, Header, Kind, Shared};
 use crate::segment::first_address;
 use crate::table::Span;
 use crate::writer::Job;
@@ -57,7 +57,10 @@ impl Sequencer {
         let Batch { kind, stream, metadata, layout, span } = *batch;
         let slot = (HEADER_BYTES + metadata.len() + layout.stripe_bytes).next_multiple_of(BLOCK_BYTES);
         let address = self.set.place(&self.chain.heads, stream, slot);
-        self.ensure_segment(address)?;
+        let begins = address == first_address(address.segment);
+        if begins {
+            self.begin_segment(address.segment, kind, stream)?;
+        }
         let shared = Shared {
             kind,
             form: layout.form,
@@ -76,10 +79,9 @@ impl Sequencer {
         };
         self.dispatch(&shared, metadata, layout);
         self.await_quorum(shared.batch).map_err(Failure::Frozen)?;
-        let began = address == first_address(address.segment);
         self.chain.pass(&shared, span);
         self.last_stream = stream;
-        if began {
+        if begins {
             self.note_new_segment();
         }
         let behind = u64::from(address.offset) + slot as u64;
@@ -90,12 +92,22 @@ impl Sequencer {
         Ok(shared)
     }
 
-    /// Makes the segment on every drive that lacks it. Nothing was written when this fails.
-    fn ensure_segment(&mut self, address: Address) -> Result<(), Failure> {
-        if address != first_address(address.segment) {
-            return Ok(());
+    /// Makes the segment that a stream begins. Nothing was written when this fails.
+    ///
+    /// Where space is short, commits leave the last one to copies: without one nothing could be compacted any more, and
+    /// what deletes took would never come back. The first frame of an epoch leaves nothing: without it there is none.
+    fn begin_segment(&mut self, number: u32, kind: Kind, stream: Stream) -> Result<(), Failure> {
+        self.prepared = self.prepared.max(number);
+        self.ensure_segment(number)?;
+        let leaves_one = stream == Stream::Hot && kind != Kind::EpochStart;
+        if leaves_one && self.set.room_left().shortness() > 0.0 {
+            self.ensure_segment(number + 1)?;
         }
-        self.prepared = self.prepared.max(address.segment);
+        Ok(())
+    }
+
+    /// Makes a segment on every drive that lacks it.
+    fn ensure_segment(&mut self, number: u32) -> Result<(), Failure> {
         let size_bytes = self.set.size_of_new();
         // On threads of their own: a drive that hangs here must not hold the others up.
         let (answers, incoming) = channel();
@@ -104,7 +116,7 @@ impl Sequencer {
             let (set, answers) = (Arc::clone(&self.set), answers.clone());
             let user = set.members[position].user();
             std::thread::spawn(move || {
-                let made = set.members[position].prepare_segment(set.id, address.segment, size_bytes);
+                let made = set.members[position].prepare_segment(set.id, number, size_bytes);
                 // The answer may be the last thing the engine waits for before its drives are opened again.
                 drop((set, user));
                 // Nobody listens any more when it took too long.

@@ -16,7 +16,8 @@ use futures_util::stream::{self, FuturesUnordered, StreamExt};
 use store::{ByteStream, EngineError, Location};
 
 use super::{
-    BLOCK_BYTES, CRC_BYTES, Pin, Pins, block_bytes, block_crc, block_offset, no_such, stripes_per_buffer,
+    BLOCK_BYTES, CRC_BYTES, Pin, Pins, block_bytes, block_crc, block_offset, no_such, open_shard,
+    stripes_per_buffer,
 };
 use crate::damage::Damage;
 use crate::drive::ShardReader;
@@ -38,7 +39,11 @@ pub(crate) async fn read(
 ) -> Result<ByteStream, EngineError> {
     let place = Place::from_location(&location).ok_or_else(|| no_such(&location))?;
     let range = range.start.min(place.size_bytes)..range.end.min(place.size_bytes);
-    let pin = Pin::new(Arc::clone(&set), pins, place.id);
+    let pin = Pin::new(Arc::clone(&set), pins, &place);
+    if !set.volumes.has(&place) {
+        // It was removed since its place was looked up, and another body lies there.
+        return Err(no_such(&location));
+    }
     let readers = (0..place.geometry.drives()).map(|_| OnceLock::new()).collect();
     let body = Arc::new(Body { set, place, location, readers, doubtful: AtomicU16::new(0), _pin: pin });
     let mut reading = Reading { body, rest: range, blocks: VecDeque::new(), ahead: None };
@@ -73,7 +78,8 @@ impl Reading {
         let geometry = self.body.place.geometry;
         let stripe_bytes = (geometry.data * BLOCK_BYTES) as u64;
         let first = self.rest.start / stripe_bytes;
-        let end = self.rest.end.div_ceil(stripe_bytes).min(first + stripes_per_buffer(geometry) as u64);
+        let end =
+            self.rest.end.div_ceil(stripe_bytes).min(first + stripes_per_buffer(geometry, usize::MAX) as u64);
         let range = self.rest.start..self.rest.end.min(end * stripe_bytes);
         self.rest.start = range.end;
         let body = Arc::clone(&self.body);
@@ -204,7 +210,7 @@ impl Body {
         let reader = match self.readers[column].get() {
             Some(reader) => reader,
             None => {
-                let opened = member.drive()?.open_shard(self.place.id)?.ok_or(io::ErrorKind::NotFound)?;
+                let opened = open_shard(member, &self.place)?.ok_or(io::ErrorKind::NotFound)?;
                 self.readers[column].get_or_init(|| opened)
             }
         };

@@ -1,8 +1,8 @@
 //! Staging a body: encodes it as it comes and writes it to every drive.
 //!
 //! Bytes are copied once, to where they lie in the files. Each drive has a task of its own that appends one buffer at a
-//! time and syncs at the end, in one call for a small body. A drive that fails or misses its deadline is a fault; the
-//! body goes on while q drives are left.
+//! time and syncs at the end. A body of one buffer goes into a volume where one has room, by one write on each drive. A
+//! drive that fails or misses its deadline is a fault; the body goes on while q drives are left.
 
 use std::io;
 use std::sync::Arc;
@@ -10,18 +10,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use store::{EngineError, Future, Location, Stage, StageHint};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use uuid::Uuid;
 
+use super::extent::write_extent;
+use super::volumes::give;
 use super::{BLOCK_BYTES, CRC_BYTES, HEADER_BYTES, block_crc, remove, stripes_per_buffer};
 use crate::digest::crc64;
 use crate::drive::{ShardWriter, is_full, is_shortage};
 use crate::lane;
 use crate::location::{Place, ShardId};
+use crate::member::Member;
 use crate::payload::is_silence;
 use crate::set::Set;
+use crate::volumes::Given;
 
 const MAGIC: &[u8; 8] = b"TIDINGSH";
 
@@ -67,6 +71,11 @@ impl Stripes {
         };
         let columns = (0..place.geometry.drives()).map(column).collect();
         Stripes { columns, stripe_start: HEADER_BYTES, stripe_filled: 0, number: 0, gathered: 0 }
+    }
+
+    /// Whether nothing was handed on yet.
+    fn is_whole(&self) -> bool {
+        self.number == self.gathered as u64
     }
 
     /// Takes what fits into the stripe being filled, and gives back the rest.
@@ -137,14 +146,16 @@ impl Stripes {
     }
 }
 
-/// What a drive's file gets next.
+/// What a drive gets next.
 struct Job {
     bytes: Vec<u8>,
     /// Nothing follows: it is synced.
     last: bool,
+    /// Where it goes; `None` for the file.
+    given: Option<Given>,
 }
 
-/// The file of one drive and the task that writes it.
+/// The shard of one drive and the task that writes it.
 struct Shard {
     position: usize,
     jobs: mpsc::Sender<Job>,
@@ -159,10 +170,13 @@ impl Shard {
     }
 }
 
-/// Writes one drive's file. Ends early with an error, or when nobody gives it jobs any more.
+/// Writes one drive's shard. Ends early with an error, or when nobody gives it jobs any more.
 async fn write(set: Arc<Set>, position: usize, id: ShardId, mut jobs: mpsc::Receiver<Job>) -> io::Result<()> {
     let mut writer: Option<Box<dyn ShardWriter>> = None;
-    while let Some(Job { bytes, last }) = jobs.recv().await {
+    while let Some(Job { bytes, last, given }) = jobs.recv().await {
+        if let Some(given) = given {
+            return lane::write(&set, position, move |member| write_given(member, given, &bytes)).await;
+        }
         let written = lane::write(&set, position, move |member| {
             let drive = member.drive()?;
             member.check_room(&*drive, bytes.len() as u64)?;
@@ -184,6 +198,13 @@ async fn write(set: Arc<Set>, position: usize, id: ShardId, mut jobs: mpsc::Rece
     Err(io::Error::other("the body was abandoned"))
 }
 
+fn write_given(member: &Member, given: Given, bytes: &[u8]) -> io::Result<()> {
+    if given.is_hollow {
+        member.check_room(&*member.drive()?, bytes.len() as u64)?;
+    }
+    write_extent(member, given.extent, bytes)
+}
+
 /// A body being staged. Its files are removed when it is dropped unfinished.
 pub(crate) struct ShardStage {
     set: Arc<Set>,
@@ -201,10 +222,10 @@ impl ShardStage {
     pub(crate) fn open(set: &Arc<Set>, hint: StageHint) -> Result<ShardStage, EngineError> {
         let epoch = set.identity.lock().log.epoch;
         let geometry = set.geometry;
-        let place =
-            Place { id: ShardId { random: rand::random(), epoch }, size_bytes: 0, geometry, holders: 0 };
-        let stripes_per_buffer = stripes_per_buffer(geometry);
+        let id = ShardId { random: rand::random(), epoch };
+        let place = Place { id, extent: None, size_bytes: 0, geometry, holders: 0 };
         let announced = usize::try_from(hint.size_bytes.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
+        let stripes_per_buffer = stripes_per_buffer(geometry, announced);
         let stripes = announced.div_ceil(geometry.data * BLOCK_BYTES).clamp(1, stripes_per_buffer);
         let column_bytes = stripes * (CRC_BYTES + BLOCK_BYTES);
         let mut stage = ShardStage {
@@ -232,6 +253,9 @@ impl ShardStage {
     /// Goes on without a drive; no space on one is no space at all, and a shortage of ours is no fault of it. One that
     /// missed its deadline was told when it did, and one that was busy all the while is no fault.
     fn lose(&self, position: usize, error: &io::Error) -> Result<(), EngineError> {
+        if is_silence(error) {
+            self.set.volumes.haunt(&self.place);
+        }
         if !self.set.members[position].is_online() {
             // One that is being healed holds nobody up, and is given up for now.
             self.set.fault(position, format!("a shard could not be written: {error}"));
@@ -251,14 +275,18 @@ impl ShardStage {
         Ok(())
     }
 
-    /// Hands every drive what was gathered for it. One whose task ended is lost.
+    /// Hands every drive what was gathered for it: to lie in a volume, if that is all of a body and there is room. One
+    /// whose task ended is lost.
     async fn flush(&mut self, last: bool) -> Result<(), EngineError> {
+        let is_whole = last && self.stripes.is_whole();
+        let given = if is_whole { give(&self.set, &self.place) } else { None };
+        self.place.extent = given.map(|given| given.extent);
         let columns = self.stripes.take(if last { 0 } else { self.column_bytes });
         let mut left = Vec::with_capacity(self.shards.len());
         let mut columns: Vec<Option<Vec<u8>>> = columns.into_iter().map(Some).collect();
         for shard in std::mem::take(&mut self.shards) {
             let bytes = columns[self.place.column_on(shard.position)].take().unwrap_or_default();
-            let job = Job { bytes, last };
+            let job = Job { bytes, last, given };
             let is_online = self.set.members[shard.position].is_online();
             let taken = if is_online {
                 shard.jobs.send(job).await.is_ok()
@@ -279,7 +307,21 @@ impl ShardStage {
         self.check_quorum(|position| self.shards.iter().any(|shard| shard.position == position))
     }
 
-    /// Waits until every drive has its file, synced; of those that are being healed only so long as hedging takes.
+    async fn end(&mut self) -> Result<Location, EngineError> {
+        if self.stripes.stripe_filled > 0 {
+            self.stripes.seal(&self.set, &self.place);
+        }
+        let handed_on = self.flush(true).await;
+        if handed_on.is_err() {
+            // Some drives may be writing it, and nobody waits for them.
+            self.set.volumes.haunt(&self.place);
+        }
+        handed_on?;
+        self.sync().await?;
+        Ok(self.place.to_location())
+    }
+
+    /// Waits until every drive has its shard, synced; of those that are being healed only so long as hedging takes.
     async fn sync(&mut self) -> Result<(), EngineError> {
         let hedge = self.set.patience.read().hedge;
         let (voting, joining): (Vec<Shard>, Vec<Shard>) = std::mem::take(&mut self.shards)
@@ -288,8 +330,9 @@ impl ShardStage {
         let tasks = voting.into_iter().map(|shard| async move { (shard.position, joined(shard.task.await)) });
         let mut results = join_all(tasks).await;
         for shard in joining {
-            if let Ok(result) = timeout(hedge, shard.task).await {
-                results.push((shard.position, joined(result)));
+            match timeout(hedge, shard.task).await {
+                Ok(result) => results.push((shard.position, joined(result))),
+                Err(_) => self.set.volumes.haunt(&self.place),
             }
         }
         let mut full = Ok(());
@@ -331,13 +374,16 @@ impl Stage for ShardStage {
 
     fn finish(mut self: Box<Self>) -> Future<'static, Result<Location, EngineError>> {
         Box::pin(async move {
-            if self.stripes.stripe_filled > 0 {
-                self.stripes.seal(&self.set, &self.place);
-            }
-            self.flush(true).await?;
-            self.sync().await?;
-            self.finished = true;
-            Ok(self.place.to_location())
+            let (tell, told) = oneshot::channel();
+            // It comes to its end also when nobody waits: what is written to an extent is known then.
+            tokio::spawn(async move {
+                let ended = self.end().await;
+                self.finished = ended.is_ok();
+                if tell.send(ended).is_err() {
+                    self.finished = false;
+                }
+            });
+            told.await.unwrap_or(Err(EngineError::Closed))
         })
     }
 }
@@ -352,12 +398,12 @@ impl Drop for ShardStage {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             return;
         };
-        let (set, id) = (Arc::clone(&self.set), self.place.id);
+        let (set, place) = (Arc::clone(&self.set), self.place);
         let tasks: Vec<_> = self.shards.drain(..).map(|shard| shard.task).collect();
         runtime.spawn(async move {
             // What is being written is written first, or it would be there again.
             join_all(tasks).await;
-            remove(&set, id).await;
+            remove(&set, &place).await;
         });
     }
 }

@@ -18,6 +18,8 @@ pub(super) enum Change {
     MakeSegment { name: String, size_bytes: u64 },
     /// The file has the one name or the other; durable when it returned. One that is not there stays so.
     Rename { name: String, to: String },
+    /// Zeroes afterwards; while it is under way, any of its sectors may be.
+    Punch { name: String, offset: u64, length: u64 },
     /// The name is durable after a sync.
     MakeShard { name: String },
     /// Any of its sectors may be there until a sync that began later returned.
@@ -35,6 +37,9 @@ impl Change {
     pub(super) fn sectors(&self) -> usize {
         match self {
             Change::Write { bytes, .. } | Change::Append { bytes, .. } => bytes.len().div_ceil(SECTOR_BYTES),
+            Change::Punch { length, .. } => {
+                usize::try_from(*length).expect("an extent fits memory").div_ceil(SECTOR_BYTES)
+            }
             _ => 0,
         }
     }
@@ -46,13 +51,14 @@ impl Change {
             Change::Write { name, offset, bytes } => {
                 let file = files.entry(name.clone()).or_default();
                 file.named = true;
+                file.note_written(*offset, bytes.len());
                 write_sectors(&mut file.current, *offset, bytes, &is_kept);
                 write_sectors(&mut file.durable, *offset, bytes, &is_kept);
             }
             Change::Replace { name, bytes } => {
                 let mut content = Content::default();
                 content.write(0, bytes);
-                let file = File { current: content.clone(), durable: content, named: true };
+                let file = File { current: content.clone(), durable: content, named: true, rotten: None };
                 files.insert(name.clone(), file);
             }
             Change::MakeSegment { name, size_bytes } => {
@@ -64,6 +70,14 @@ impl Change {
             Change::Rename { name, to } => {
                 if let Some(file) = files.remove(name) {
                     files.insert(to.clone(), file);
+                }
+            }
+            Change::Punch { name, offset, length } => {
+                let file = files.entry(name.clone()).or_default();
+                let zeroes = vec![0; self.sectors() * SECTOR_BYTES];
+                for content in [&mut file.current, &mut file.durable] {
+                    write_sectors(content, *offset, &zeroes, &is_kept);
+                    content.punch(*offset, *length);
                 }
             }
             Change::MakeShard { name } => {
@@ -94,6 +108,7 @@ impl Change {
             | Change::Replace { name, .. }
             | Change::MakeSegment { name, .. }
             | Change::Rename { name, .. }
+            | Change::Punch { name, .. }
             | Change::MakeShard { name }
             | Change::Append { name, .. }
             | Change::Sync { name }

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::change::{Change, SECTOR_BYTES};
 use super::gate::{Gate, Waiting};
-use super::medium::Medium;
+use super::medium::{File, Medium};
 use super::power::{Power, Step, mix, off};
 use crate::assemble::{Given, Reopen};
 use crate::drive::Drive;
@@ -22,6 +22,7 @@ const DRIVE_BYTES: u64 = 1 << 30;
 pub(super) struct Faults {
     pub(super) refuse_writes: Option<io::ErrorKind>,
     pub(super) refuse_new_files: Option<io::ErrorKind>,
+    pub(super) refuse_segment: Option<u32>,
     pub(super) refuse_replaced: Option<io::ErrorKind>,
     pub(super) refuse_reads: Option<io::ErrorKind>,
     pub(super) hanging: bool,
@@ -142,6 +143,7 @@ impl FaultyDrive {
             } else {
                 file.durable = file.current.clone();
             }
+            file.lose_cache();
             file.current = file.durable.clone();
             file.named = true;
         }
@@ -250,6 +252,11 @@ impl FaultyDrive {
         self.faults.0.lock().refuse_new_files = error;
     }
 
+    /// Has no space for this segment, whatever has for others, from now on, or no longer.
+    pub fn refuse_segment(&self, number: Option<u32>) {
+        self.faults.0.lock().refuse_segment = number;
+    }
+
     /// Refuses to replace the small files of its root with this error from now on, or no longer.
     pub fn refuse_replaced(&self, error: Option<io::ErrorKind>) {
         self.faults.0.lock().refuse_replaced = error;
@@ -268,7 +275,7 @@ impl FaultyDrive {
     /// Its size, and what of it is free, in bytes.
     pub(super) fn room(&self) -> (u64, u64) {
         let capacity = self.faults.0.lock().capacity.unwrap_or(DRIVE_BYTES);
-        let used: u64 = self.medium.lock().files.values().map(|file| file.current.size).sum();
+        let used: u64 = self.medium.lock().files.values().map(|file| file.current.taken_bytes()).sum();
         (capacity, capacity.saturating_sub(used))
     }
 
@@ -377,6 +384,13 @@ impl FaultyDrive {
         file.durable.write(offset, bytes);
     }
 
+    /// Lets bytes of a file rot beneath the page cache, which has it as it was: only who reads past it sees them.
+    pub fn rot(&self, name: &str, offset: u64, bytes: &[u8]) {
+        if let Some(file) = self.medium.lock().files.get_mut(name) {
+            file.rotten = Some((offset, bytes.into()));
+        }
+    }
+
     /// Takes a file away, as a failing file system does.
     pub fn remove(&self, name: &str) {
         self.medium.lock().files.remove(name);
@@ -407,6 +421,12 @@ impl FaultyDrive {
         }
     }
 
+    /// Whether a test says that it has no space for this segment.
+    pub(super) fn check_space(&self, segment: u32) -> io::Result<()> {
+        let is_refused = self.faults.0.lock().refuse_segment == Some(segment);
+        if is_refused { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
     pub(super) fn check_new_file(&self) -> io::Result<()> {
         self.check_write()?;
         let faults = self.faults.0.lock();
@@ -435,7 +455,10 @@ impl FaultyDrive {
         if step == Step::Done { Ok(()) } else { Err(off()) }
     }
 
-    fn hold_read(&self) {
+    fn hold_read(&self, name: &str, offset: u64) {
+        if offset == 0 && name.starts_with("log/") {
+            return;
+        }
         {
             let mut faults = self.faults.0.lock();
             if faults.holding != Holding::Next {
@@ -456,9 +479,16 @@ impl FaultyDrive {
         self.medium.lock().files.get(name).map(|file| file.current.size)
     }
 
-    pub(super) fn read(&self, name: &str, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+    /// Reads by `read`, which says whether the page cache is asked or the medium.
+    pub(super) fn read(
+        &self,
+        name: &str,
+        offset: u64,
+        buffer: &mut [u8],
+        read: impl FnOnce(&File, u64, &mut [u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
         self.wait_while(|faults| faults.hanging_reads || faults.hanging_whole);
-        self.hold_read();
+        self.hold_read(name, offset);
         self.power.check()?;
         {
             let mut faults = self.faults.0.lock();
@@ -468,6 +498,6 @@ impl FaultyDrive {
             }
         }
         let medium = self.medium.lock();
-        medium.files.get(name).ok_or(io::ErrorKind::NotFound)?.current.read(offset, buffer)
+        read(medium.files.get(name).ok_or(io::ErrorKind::NotFound)?, offset, buffer)
     }
 }

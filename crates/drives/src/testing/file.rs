@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::drive::FaultyDrive;
-use super::medium::is_zero;
+use super::medium::{File, is_zero};
 use crate::drive::{AlignedBytes, Drive, Segment, SegmentFiles, ShardReader, ShardWriter, Space};
 use crate::format::FORMAT_FILE;
 use crate::index::ordered::OrderedIndex;
@@ -22,8 +22,31 @@ fn retired_name(number: u32) -> String {
     format!("log/{number:08}.free")
 }
 
+fn volume_name(number: u32) -> String {
+    format!("volume/{number:08}.vol")
+}
+
 fn shard_name(id: ShardId) -> String {
     format!("shard/{}", id.to_name())
+}
+
+impl FaultyDrive {
+    fn find_segment(&self, name: String) -> io::Result<Option<Arc<dyn Segment>>> {
+        self.check_found()?;
+        Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn Segment>))
+    }
+
+    fn make_segment(&self, name: String, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        self.check_found()?;
+        if self.size_of(&name).is_none() {
+            self.check_new_file()?;
+            if self.room().1 < size_bytes {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
+        }
+        Ok(Arc::new(FaultyFile::open(self, name)))
+    }
 }
 
 impl Drive for FaultyDrive {
@@ -79,7 +102,12 @@ impl Drive for FaultyDrive {
     }
 
     fn load_medium(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
-        self.load(name)
+        self.check_found()?;
+        let medium = self.medium.lock();
+        let Some(file) = medium.files.get(name) else { return Ok(None) };
+        let mut bytes = file.current.all();
+        file.read_medium(0, &mut bytes)?;
+        Ok(Some(bytes))
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
@@ -92,23 +120,14 @@ impl Drive for FaultyDrive {
     }
 
     fn create_segment(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        let name = segment_name(number);
-        self.check_found()?;
-        if self.size_of(&name).is_none() {
-            self.check_new_file()?;
-            let size_bytes = size_bytes.min(self.segment_bytes_max);
-            if self.room().1 < size_bytes {
-                return Err(io::ErrorKind::StorageFull.into());
-            }
-            self.carry_out(Change::MakeSegment { name: name.clone(), size_bytes })?;
+        if self.size_of(&segment_name(number)).is_none() {
+            self.check_space(number)?;
         }
-        Ok(Arc::new(FaultyFile::open(self, name)))
+        self.make_segment(segment_name(number), size_bytes.min(self.segment_bytes_max))
     }
 
     fn open_segment(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
-        self.check_found()?;
-        let name = segment_name(number);
-        Ok(self.size_of(&name).map(|_| Arc::new(FaultyFile::open(self, name)) as Arc<dyn Segment>))
+        self.find_segment(segment_name(number))
     }
 
     fn segments(&self) -> io::Result<SegmentFiles> {
@@ -133,6 +152,7 @@ impl Drive for FaultyDrive {
 
     fn reuse_segment(&self, retired: u32, number: u32) -> io::Result<Arc<dyn Segment>> {
         self.check_write()?;
+        self.check_space(number)?;
         let (name, to) = (retired_name(retired), segment_name(number));
         if self.size_of(&name).is_none() {
             return Err(io::ErrorKind::NotFound.into());
@@ -148,6 +168,14 @@ impl Drive for FaultyDrive {
     fn remove_segment(&self, number: u32) -> io::Result<()> {
         self.check_write()?;
         self.carry_out(Change::Remove { name: segment_name(number) })
+    }
+
+    fn create_volume(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        self.make_segment(volume_name(number), size_bytes)
+    }
+
+    fn open_volume(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        self.find_segment(volume_name(number))
     }
 
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
@@ -271,7 +299,7 @@ impl Segment for FaultyFile {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.check_same()?;
-        self.drive.read(&self.name, offset, buffer)
+        self.drive.read(&self.name, offset, buffer, File::read_cached)
     }
 
     fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<bool> {
@@ -279,12 +307,17 @@ impl Segment for FaultyFile {
             return Ok(false);
         }
         self.check_same()?;
-        self.drive.read(&self.name, offset, buffer).map(|()| true)
+        self.drive.read(&self.name, offset, buffer, File::read_cached).map(|()| true)
     }
 
     fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<()> {
         self.check_same()?;
-        self.drive.read(&self.name, offset, buffer)
+        self.drive.read(&self.name, offset, buffer, File::read_medium)
+    }
+
+    fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+        self.check_same()?;
+        self.drive.carry_out(Change::Punch { name: self.name.clone(), offset, length })
     }
 }
 
@@ -333,12 +366,12 @@ impl ShardReader for FaultyFile {
     fn read_medium_at(&self, offset: u64, buffer: &mut AlignedBytes) -> io::Result<usize> {
         let rest = ShardReader::size_bytes(self)?.saturating_sub(offset);
         let length = usize::try_from(rest).unwrap_or(usize::MAX).min(buffer.len());
-        self.drive.read(&self.name, offset, &mut buffer[..length])?;
+        self.drive.read(&self.name, offset, &mut buffer[..length], File::read_medium)?;
         Ok(length)
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.check_same()?;
-        self.drive.read(&self.name, offset, buffer)
+        self.drive.read(&self.name, offset, buffer, File::read_cached)
     }
 }

@@ -173,6 +173,7 @@ impl Moment {
             Change::Write { .. }
             | Change::Replace { .. }
             | Change::MakeSegment { .. }
+            | Change::Punch { .. }
             | Change::Rename { .. } => {
                 let done = self.open.remove(at);
                 self.settle(&done);

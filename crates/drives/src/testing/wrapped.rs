@@ -142,6 +142,14 @@ impl Drive for WrappedDrive {
         self.directory.remove_segment(number)
     }
 
+    fn create_volume(&self, number: u32, size_bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        self.directory.create_volume(number, size_bytes)
+    }
+
+    fn open_volume(&self, number: u32) -> io::Result<Option<Arc<dyn Segment>>> {
+        self.directory.open_volume(number)
+    }
+
     fn create_shard(&self, id: ShardId) -> io::Result<Box<dyn ShardWriter>> {
         self.directory.create_shard(id)
     }

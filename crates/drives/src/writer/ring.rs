@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn next_done(ring: &mut Ring) -> Done {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(done) = ring.take_done() {
                 return done;

@@ -134,9 +134,9 @@ async fn with_every_pair_of_four_drives_missing_every_byte_reads_back_and_a_writ
     assert!(folder.open().unwrap().report().writable);
 }
 
-/// Waits until every drive takes part, at most ten seconds.
+/// Waits until every drive takes part, at most a minute.
 async fn all_online(engine: &LocalEngine) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while engine.report().drives.iter().any(|drive| drive.state != DriveState::Online) {
         assert!(std::time::Instant::now() < deadline, "{:?}", engine.report().drives);
         tokio::task::yield_now().await;
@@ -346,7 +346,7 @@ async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_
     for number in [2, 3, 4] {
         folder.remove(number);
     }
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while engine.report().readable {
         assert!(std::time::Instant::now() < deadline, "it was not noticed");
         tokio::task::yield_now().await;
@@ -360,7 +360,7 @@ async fn with_three_of_four_directories_taken_away_reads_and_writes_are_refused_
     let unwritable = EngineError::WriteQuorum { answered: 1, needed: 3 };
     assert_eq!(put(&engine, "tulip", body(10, 2)).await, Err(unwritable.clone()));
     assert_eq!(engine.stage(SET, StageHint::default()).await.err(), Some(unwritable));
-    assert!(asked.elapsed() < std::time::Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < std::time::Duration::from_secs(4), "{:?}", asked.elapsed());
     for number in [2, 3, 4] {
         folder.bring_back(number);
     }
@@ -381,7 +381,7 @@ async fn directories_taken_away_while_the_set_is_in_use_are_noticed_and_taken_in
     put(&engine, "rose", body(30_000, 1)).await.unwrap();
     folder.remove(3);
     folder.remove(4);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while engine.report().writable {
         assert!(std::time::Instant::now() < deadline, "it was not noticed");
         tokio::task::yield_now().await;

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+mod chosen;
 mod combinations;
 mod cost;
 mod damage;
@@ -22,3 +23,4 @@ mod states;
 mod storm;
 mod support;
 mod verify;
+mod volumes;

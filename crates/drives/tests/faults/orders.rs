@@ -22,7 +22,7 @@ use tidings_drives::{LocalEngine, Patience};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    body, get, offline, open_all, put, put_new, restarted, told, wait_until, with_small_segments,
+    Gated, body, get, offline, open_all, put, put_new, restarted, told, wait_until, with_small_segments,
 };
 
 const DRIVES: usize = 4;
@@ -118,7 +118,8 @@ pub(crate) type Answer = JoinHandle<Result<Sequence, EngineError>>;
 /// A set with three commits under way: one in the first batch; in the second one that makes a key, and one that is
 /// refused because of it.
 struct Run {
-    drives: Vec<FaultyDrive>,
+    /// In front: on a panic the gates open before the engine waits for what is in flight.
+    drives: Gated,
     engine: Arc<LocalEngine>,
     answers: Vec<Answer>,
 }
@@ -136,7 +137,7 @@ pub(crate) async fn send(
 
 impl Run {
     async fn begin() -> Run {
-        let drives = with_small_segments(FaultyDrive::machine(DRIVES, &Power::steady()));
+        let drives = Gated(with_small_segments(FaultyDrive::machine(DRIVES, &Power::steady())));
         let engine = open_all(&drives).unwrap();
         // A frame waits at its gate while crashes are looked at, on a busy machine for longer than a drive may take.
         engine.set_patience(Patience { frame: Duration::from_secs(600), ..Patience::DEFAULT });
@@ -170,7 +171,7 @@ impl Run {
 
     /// Waits until everything is as the model says, and says what is not.
     async fn reaches(&self, model: &Model, steps: &[Step]) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while !self.is_at(model) {
             let waits: Vec<u64> = self.drives.iter().map(waiting_batch).collect();
             let answered: Vec<bool> = self.answers.iter().map(Answer::is_finished).collect();
@@ -260,6 +261,17 @@ async fn carry_out(order: &[Step], known: usize) -> u64 {
     crashes
 }
 
+/// Lets no further order begin when one failed.
+struct Begun<'o>(&'o AtomicUsize, usize);
+
+impl Drop for Begun<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fetch_add(self.1, Ordering::Relaxed);
+        }
+    }
+}
+
 #[test]
 fn in_every_order_in_which_drives_write_or_fail_answers_come_at_the_quorum_in_order_and_survive_a_crash() {
     let started = Instant::now();
@@ -270,6 +282,7 @@ fn in_every_order_in_which_drives_write_or_fail_answers_come_at_the_quorum_in_or
         for _ in 0..8 * std::thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                let _begun = Begun(&next, orders.len());
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(order) = orders.get(at) else { return };

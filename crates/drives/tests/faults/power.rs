@@ -7,7 +7,7 @@ use store::{Batch, Engine, EngineError, Location, Mutation, Put};
 use tidings_drives::LocalEngine;
 use tidings_drives::testing::{FaultyDrive, Power};
 
-use crate::space::open_sized;
+use crate::space::{numbers, open_sized};
 use crate::support::{SET, body, change, get, open_all, put, read, restarted, stage, told, wait_until};
 
 const LARGE_BYTES: usize = 300_000;
@@ -184,7 +184,11 @@ async fn power_lost_while_segments_are_sealed_compacted_and_retired_brings_nothi
         let power = Power::losing_power_after(cut, cut);
         let drives = FaultyDrive::machine(4, &power);
         let acknowledged = match open_sized(&drives, 128 << 10) {
-            Ok(engine) => run_small(&engine).await,
+            Ok(engine) => {
+                let acknowledged = run_small(&engine).await;
+                wait_until(|| power.was_lost() || !numbers(&drives[0]).contains(&0)).await;
+                acknowledged
+            }
             Err(_) => [0; 3],
         };
         let finished = !power.was_lost();

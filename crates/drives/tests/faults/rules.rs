@@ -1,5 +1,6 @@
 //! Recovery: what is kept, what is cut, and what is neither.
 
+mod cursors;
 mod lifetimes;
 mod start;
 mod time;

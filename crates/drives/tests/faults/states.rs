@@ -22,7 +22,9 @@ use tokio::runtime::Runtime;
 
 use crate::history::Deed::{self, Delete, DeleteAll, PutBoth, PutNew, Stage};
 use crate::history::{Deeds, Numbered, judge};
-use crate::support::{body, offline, open, put, told, wait_until, with_small_segments};
+use crate::support::{
+    body, fill_volumes, offline, open, open_all, put, told, wait_until, with_small_segments,
+};
 
 /// States looked at, over all histories; `TIDINGS_CRASH_STATES` says otherwise, and is 100,000 in `tests/run`.
 const STATES: u64 = 4_000;
@@ -50,10 +52,19 @@ enum Away {
     Replaced,
 }
 
-const HISTORIES: [(&str, Away, History); 7] = [
+/// Where the bodies lie that are not in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    Files,
+    Volumes,
+}
+use Medium::{Files, Volumes};
+
+const HISTORIES: [(&str, Away, Medium, History); 9] = [
     (
         "one after the other",
         Away::Never,
+        Files,
         &[
             &[Deed::Put("a/rose", 700)],
             &[Deed::Put("a/tulip", 20_000)],
@@ -72,6 +83,7 @@ const HISTORIES: [(&str, Away, History); 7] = [
     (
         "at once",
         Away::Never,
+        Files,
         &[
             &[Deed::Put("a", 700), Deed::Put("b", 17_000), Deed::Put("c", 3_000), Deed::Put("d", 1)],
             &[Deed::Put("a", 800), Delete("b"), PutNew("e", 90), PutNew("e", 91)],
@@ -81,22 +93,12 @@ const HISTORIES: [(&str, Away, History); 7] = [
             &[Deed::Put("i", 64_000), Deed::Put("j", 64_000)],
         ],
     ),
-    (
-        "bodies in shards",
-        Away::Never,
-        &[
-            &[Stage("large/one", 300_000)],
-            &[Stage("large/two", 140_000), Deed::Put("small", 500)],
-            &[Stage("large/one", 200_000)],
-            &[Delete("large/two")],
-            &[Stage("large/three", 131_073), Stage("large/four", 150_000)],
-            &[DeleteAll("large/")],
-            &[Stage("large/five", 400_000)],
-        ],
-    ),
+    ("bodies in files", Away::Never, Files, STAGED),
+    ("bodies in volumes", Away::Never, Volumes, STAGED),
     (
         "one key",
         Away::Never,
+        Files,
         &[
             &[PutNew("k", 100)],
             &[Deed::Put("k", 200), Deed::Put("k", 201)],
@@ -110,9 +112,20 @@ const HISTORIES: [(&str, Away, History); 7] = [
             &[Delete("k")],
         ],
     ),
-    ("a stale drive joins", Away::Stale, JOINED),
-    ("an emptied drive joins", Away::Emptied, JOINED),
-    ("a drive takes the place of another", Away::Replaced, JOINED),
+    ("a stale drive joins", Away::Stale, Files, JOINED),
+    ("an emptied drive joins", Away::Emptied, Files, JOINED),
+    ("a drive takes the place of another", Away::Replaced, Files, JOINED),
+    ("a stale drive joins, with volumes", Away::Stale, Volumes, JOINED),
+];
+
+const STAGED: History = &[
+    &[Stage("large/one", 300_000)],
+    &[Stage("large/two", 140_000), Deed::Put("small", 500)],
+    &[Stage("large/one", 200_000)],
+    &[Delete("large/two")],
+    &[Stage("large/three", 131_073), Stage("large/four", 150_000)],
+    &[DeleteAll("large/")],
+    &[Stage("large/five", 400_000)],
 ];
 
 const JOINED: History = &[
@@ -147,10 +160,17 @@ async fn take_and_bring_back(away: Away, step: usize, drive: &FaultyDrive, engin
 }
 
 /// Runs a history on four drives and gives every moment of it.
-async fn moments_of(away: Away, history: &[Vec<Numbered>]) -> Vec<Moment> {
+async fn moments_of(away: Away, medium: Medium, history: &[Vec<Numbered>]) -> Vec<Moment> {
     let timeline = Arc::new(Timeline::default());
     let drives = with_small_segments(FaultyDrive::machine(4, &Power::recorded(&timeline)));
-    let engine = open_looking(&drives);
+    let engine = match medium {
+        // Without a look at anything there is no stock.
+        Files if away == Away::Never => open_all(&drives).unwrap(),
+        _ => open_looking(&drives),
+    };
+    if medium == Volumes {
+        fill_volumes(&engine).await;
+    }
     for (nth, step) in history.iter().enumerate() {
         take_and_bring_back(away, nth, &drives[3], &engine).await;
         let done = step.iter().map(|deed| deed.run(&engine, |what| timeline.note(what)));
@@ -217,18 +237,19 @@ fn setting(name: &str, default: u64) -> u64 {
 struct Case {
     name: &'static str,
     away: Away,
+    medium: Medium,
     steps: Vec<Vec<Numbered>>,
     deeds: Deeds,
 }
 
 impl Case {
-    fn of((name, away, history): (&'static str, Away, History)) -> Case {
+    fn of((name, away, medium, history): (&'static str, Away, Medium, History)) -> Case {
         let mut numbers = 1..;
         let mut next = |deed: &Deed| Numbered::of(numbers.next().unwrap(), *deed);
         let steps: Vec<Vec<Numbered>> =
             history.iter().map(|step| step.iter().map(&mut next).collect()).collect();
         let deeds = steps.iter().flatten().map(|deed| (deed.number, deed.clone())).collect();
-        Case { name, away, steps, deeds }
+        Case { name, away, medium, steps, deeds }
     }
 }
 
@@ -268,7 +289,7 @@ impl Tally {
     /// Runs a history once more, and looks at states of all its moments on all cores, or of as many as are its share.
     fn run(&self, case: &Case) {
         let runtime = Runtime::new().unwrap();
-        let moments = runtime.block_on(moments_of(case.away, &case.steps));
+        let moments = runtime.block_on(moments_of(case.away, case.medium, &case.steps));
         // States of another run are others, though the calls have the same numbers.
         self.seen.lock().clear();
         let next = AtomicUsize::new(0);

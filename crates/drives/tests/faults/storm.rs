@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use store::{Batch, Engine, Mutation, Put, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
-use tidings_drives::{Healing, LocalEngine, Tuning, verify_drives};
+use tidings_drives::{LocalEngine, Tuning, verify_drives};
 
-use crate::support::{SET, body, change, given, offline, read, restarted, stage, told, wait_until};
+use crate::support::{
+    SET, always_scrubbing, body, change, given, offline, read, restarted, stage, told, wait_until,
+};
 
 const DRIVES: usize = 6;
 
@@ -55,13 +57,7 @@ struct Storm {
 }
 
 fn open(drives: &[FaultyDrive], present: &[usize]) -> Arc<LocalEngine> {
-    let healing = Healing {
-        look_every: Duration::from_millis(2),
-        scrub_within: Duration::ZERO,
-        scrub_bytes_per_second_min: 1 << 30,
-        orphans_after: Duration::ZERO,
-        ..Healing::default()
-    };
+    let healing = always_scrubbing(Duration::from_millis(2));
     let tuning = Tuning { segment_bytes: Some(SEGMENT_BYTES), healing, ..Tuning::default() };
     LocalEngine::open_tuned(given(drives, present), None, Arc::new(SystemClock), tuning).unwrap()
 }
@@ -96,7 +92,7 @@ impl Storm {
     }
 
     async fn stage(&self, bytes: &Bytes) -> store::Location {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             match stage(&self.engine, bytes).await {
                 Ok(location) => return location,
@@ -109,7 +105,7 @@ impl Storm {
     async fn commit(&self, mutation: Mutation) {
         let changes = vec![change(&self.deeds.to_string())];
         let batch = Batch { mutations: vec![mutation], changes, ..Batch::default() };
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             match self.engine.commit(SET, batch.clone()).await {
                 Ok(committed) => {

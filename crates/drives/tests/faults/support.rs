@@ -1,5 +1,6 @@
 //! A set of faulty drives, and a look at their frames.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,23 @@ pub(crate) fn open_all(drives: &[FaultyDrive]) -> Result<Arc<LocalEngine>, OpenE
 /// Segments of 256 KiB: a history fills several, and a state is read in little time.
 pub(crate) fn with_small_segments(drives: Vec<FaultyDrive>) -> Vec<FaultyDrive> {
     drives.into_iter().map(|drive| drive.with_segments_of(256 * 1024)).collect()
+}
+
+/// Drives whose gates open when a test ends, however it ends: an engine that stops waits for the frames before them.
+pub(crate) struct Gated(pub Vec<FaultyDrive>);
+
+impl Deref for Gated {
+    type Target = [FaultyDrive];
+
+    fn deref(&self) -> &[FaultyDrive] {
+        &self.0
+    }
+}
+
+impl Drop for Gated {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|drive| drive.gate_frames(false));
+    }
 }
 
 /// All drives as they are found when power returns.
@@ -82,9 +100,20 @@ pub(crate) async fn all_written(drives: &[FaultyDrive]) {
     .await;
 }
 
-/// Waits for a condition, at most ten seconds.
+/// Scrubs all the time, as fast as it can.
+pub(crate) fn always_scrubbing(look_every: Duration) -> Healing {
+    Healing {
+        look_every,
+        scrub_within: Duration::ZERO,
+        scrub_bytes_per_second_min: 1 << 30,
+        orphans_after: Duration::ZERO,
+        ..Healing::default()
+    }
+}
+
+/// Waits for a condition, at most a minute.
 pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "what was waited for did not happen");
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -145,6 +174,26 @@ pub(crate) async fn stage(engine: &LocalEngine, body: &Bytes) -> Result<Location
     let mut stage = engine.stage(SET, StageHint::default()).await?;
     stage.write(body.clone()).await?;
     stage.finish().await
+}
+
+/// Whether a staged body lies in a volume: only then its location says where.
+pub(crate) fn is_in_volume(location: &Location) -> bool {
+    location.0[0] == 2
+}
+
+/// Waits until bodies that are staged go into volumes: that is when stock was taken, and a volume made.
+pub(crate) async fn fill_volumes(engine: &LocalEngine) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let location = stage(engine, &body(140_000, 0)).await.unwrap();
+        let filled = is_in_volume(&location);
+        engine.reclaim(location).await.unwrap();
+        if filled {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no body went into a volume");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 pub(crate) async fn read(engine: &LocalEngine, location: &Location, size: u64) -> Result<Bytes, EngineError> {

@@ -16,7 +16,7 @@ use store::{
 use tidings_drives::{LocalEngine, Tuning};
 
 use crate::archive::UNIT_BYTES;
-use crate::{listing, open, paths};
+use crate::{listing, open, open_looking, paths};
 
 /// When the sets were written.
 pub(crate) const NOW_MS: u64 = 1_700_000_000_000;
@@ -236,7 +236,8 @@ pub(crate) async fn write(folder: &Path, drives: usize, clean: bool) -> String {
     // As a crash would: the next epoch finds a tail.
     drop(engine);
 
-    let engine = open(folder, drives, Arc::clone(&clock), tuning()).unwrap();
+    let look_every = Duration::from_millis(5);
+    let engine = open_looking(look_every, folder, drives, Arc::clone(&clock), tuning()).unwrap();
     let album = Album::of(&engine, Arc::clone(&clock)).await;
     album.put("overwritten", body(110_000, 7)).await;
     for number in 0..30 {
@@ -247,6 +248,11 @@ pub(crate) async fn write(folder: &Path, drives: usize, clean: bool) -> String {
     album.delete("churn/3").await;
     album.delete("gone").await;
     end(&album).await;
+    has_volumes(&album, &paths(folder, drives)[0]).await;
+    album.put("in a volume", body(300_000, 13)).await;
+    album.put("in a volume for a while", body(140_000, 14)).await;
+    album.put("behind that in a volume", body(200_000, 15)).await;
+    album.delete("in a volume for a while").await;
     tell_of_tags(&engine, &album, "as committed").await;
     trouble(&album.store).await;
     let text = listing::of(&engine, clock).await;
@@ -293,6 +299,25 @@ async fn end(album: &Album) {
     album.part(&upload, 3, body(2_000, 12)).await;
     let first = album.store.changes(PartitionId(0), Sequence::ZERO, 5).await.unwrap();
     album.store.advance(PartitionId(0), "1:webhook", first[4].sequence).await.unwrap();
+}
+
+/// Waits until bodies of some size go into a volume; what is tried for it is dropped.
+async fn has_volumes(album: &Album, drive: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let files = || std::fs::read_dir(drive.join("shard")).unwrap().count();
+    loop {
+        let before = files();
+        let mut writer = album.store.receive(&album.name, Some(140_000)).await.unwrap();
+        writer.write(body(140_000, 0)).await.unwrap();
+        let content = writer.finish().await.unwrap();
+        let is_in_volume = files() == before && drive.join("volume/00000000.vol").exists();
+        album.store.discard(content).await;
+        if is_in_volume {
+            return;
+        }
+        assert!(Instant::now() < deadline, "no body went into a volume");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Waits until the first segment was compacted and retired.

@@ -18,15 +18,26 @@ use tidings_drives::directory::DirectoryDrive;
 use tidings_drives::{Given, Healing, LocalEngine, OpenError, Reopen, Tuning, verify_directories};
 
 /// The format that this version writes: the name of its folder here.
-const FORMAT: &str = "2";
+const FORMAT: &str = "3";
 
 /// An hour after the last thing in any of them: what is kept for a day is still there.
 fn clock() -> Arc<HandClock> {
     Arc::new(HandClock::at_ms(contents::NOW_MS + 3_600_000))
 }
 
-/// Opens the drives `d1` to `dN` of a folder, those that are there.
+/// Opens the drives `d1` to `dN` of a folder, those that are there; nothing is healed meanwhile.
 fn open(
+    folder: &Path,
+    drives: usize,
+    clock: Arc<HandClock>,
+    tuning: Tuning,
+) -> Result<Arc<LocalEngine>, OpenError> {
+    open_looking(Duration::from_secs(3600), folder, drives, clock, tuning)
+}
+
+/// … with a look at what is to be healed, and at what volumes are wanted, every so often.
+fn open_looking(
+    look_every: Duration,
     folder: &Path,
     drives: usize,
     clock: Arc<HandClock>,
@@ -37,7 +48,7 @@ fn open(
         let reopen: Reopen = Arc::new(move || Ok(Arc::new(DirectoryDrive::open(&path)?) as Arc<_>));
         Given { path: name, drive: reopen(), reopen }
     });
-    let healing = Healing { look_every: Duration::from_secs(3600), ..Healing::default() };
+    let healing = Healing { look_every, ..Healing::default() };
     LocalEngine::open_tuned(given.collect(), None, clock, Tuning { healing, ..tuning })
 }
 

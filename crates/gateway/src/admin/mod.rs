@@ -10,8 +10,7 @@
 //!    server does not know that".
 //! 2. What cannot be done is never a 408, 429, 502 or 503: clients repeat those, ten times.
 //!
-//! What is not here: MinIO's streams (`log`, `trace`, realtime metrics) and heal; they are known by name and answer
-//! 501.
+//! What is not here: MinIO's streams (`log`, `trace`, realtime metrics); they are known by name and answer 501.
 
 mod account_info;
 mod clear_config_history_kv;
@@ -21,6 +20,7 @@ pub(crate) mod drives;
 mod events;
 mod export_config;
 mod get_config_kv;
+mod heal;
 mod heal_status;
 mod help_config_kv;
 mod import_config;
@@ -62,6 +62,8 @@ pub(crate) struct AdminRequest {
     pub(crate) query: Vec<(String, String)>,
     /// The body as sent, at most 1 MiB.
     pub(crate) body: Bytes,
+    /// The client's address without port.
+    pub(crate) source_host: String,
     /// The request's id, told in error documents: 16 upper-case hexadecimal digits.
     pub(crate) id: String,
     /// Secret of the credential that signed: the password of sealed bodies.
@@ -117,6 +119,8 @@ pub(crate) struct AdminState {
     pub(crate) started_ms: u64,
     /// Held by the verification that runs.
     verifying: Arc<Semaphore>,
+    /// Heals that clients follow.
+    heals: heal::Sequences,
 }
 
 impl AdminState {
@@ -127,6 +131,7 @@ impl AdminState {
             usage: Usage::default(),
             started_ms,
             verifying: Arc::new(Semaphore::new(1)),
+            heals: heal::Sequences::default(),
         }
     }
 }
@@ -150,9 +155,15 @@ type Running<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send +
 /// One call.
 struct Call {
     method: Method,
-    /// Below that of its API.
+    /// Below that of its API. One that ends with a slash is that of everything below it.
     path: &'static str,
     run: for<'a> fn(&'a Gateway, &'a AdminRequest) -> Running<'a>,
+}
+
+impl Call {
+    fn is_at(&self, path: &str) -> bool {
+        if self.path.ends_with('/') { path.starts_with(self.path) } else { path == self.path }
+    }
 }
 
 static CALLS: &[Call] = &[
@@ -162,6 +173,7 @@ static CALLS: &[Call] = &[
     del_config_kv::CALL,
     export_config::CALL,
     get_config_kv::CALL,
+    heal::CALL,
     heal_status::CALL,
     help_config_kv::CALL,
     import_config::CALL,
@@ -187,9 +199,8 @@ static OWN_CALLS: &[Call] = &[
 ];
 
 /// Calls that clients know and this build does not have, by the first word of their path: 501.
-const ABSENT: [&str; 12] = [
+const ABSENT: [&str; 11] = [
     "bandwidth",
-    "heal",
     "healthinfo",
     "inspect-data",
     "log",
@@ -208,7 +219,7 @@ const APPLIED: HeaderName = HeaderName::from_static("x-minio-config-applied");
 /// Answers an admin call; an unknown path is 426.
 pub(crate) async fn respond(gateway: &Gateway, request: AdminRequest) -> Response<ResponseBody> {
     let mut calls = request.api.calls().iter();
-    let call = calls.find(|call| call.method == request.head.method && call.path == request.path);
+    let call = calls.find(|call| call.method == request.head.method && call.is_at(&request.path));
     let answer = match call {
         Some(call) => (call.run)(gateway, &request).await,
         None if request.api == Api::Tidings => Err(ErrorCode::XMinioAdminVersionMismatch.into()),
@@ -281,15 +292,23 @@ mod tests {
             for Call { method, path, .. } in calls {
                 assert!(seen.insert((method.as_str(), path)), "{method} {path} stands twice");
                 assert!(path.starts_with('/'), "{path}");
-                assert!(!ABSENT.contains(&&path[1..]), "{path}");
+                assert!(!ABSENT.contains(&path.trim_matches('/')), "{path}");
             }
         }
     }
 
     #[test]
+    fn a_call_is_at_its_path_and_one_that_ends_with_a_slash_at_all_below() {
+        let found = |path: &str| CALLS.iter().find(|call| call.is_at(path)).map(|call| call.path);
+        assert_eq!(found("/info"), Some("/info"));
+        assert_eq!(found("/info/more"), None);
+        assert_eq!(["/heal/", "/heal/album/red/"].map(found), [Some("/heal/"); 2]);
+        assert_eq!(found("/heal"), None);
+    }
+
+    #[test]
     fn a_known_call_that_is_not_built_is_501_and_any_other_426_neither_of_which_clients_repeat() {
-        let codes =
-            ["/trace", "/heal/bucket/prefix", "/nothing", "/info/more", ""].map(|path| absent(path).code);
+        let codes = ["/trace", "/profile/start", "/nothing", "/info/more", ""].map(|path| absent(path).code);
         assert_eq!(codes[..2], [ErrorCode::NotImplemented; 2]);
         assert_eq!(codes[2..], [ErrorCode::XMinioAdminVersionMismatch; 3]);
     }

@@ -5,6 +5,7 @@ mod buckets;
 mod chunked;
 mod conditions;
 mod copying;
+mod healing;
 mod listing;
 mod multipart;
 mod notification;

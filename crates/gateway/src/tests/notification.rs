@@ -98,7 +98,7 @@ async fn a_read_succeeds_although_the_set_cannot_commit_its_change() {
 
 /// The next piece of a body that goes on.
 async fn frame(body: &mut ResponseBody) -> Vec<u8> {
-    let next = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_secs(60), body.frame()).await.unwrap();
     next.unwrap().unwrap().into_data().unwrap().to_vec()
 }
 
