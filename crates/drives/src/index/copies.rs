@@ -103,20 +103,26 @@ impl std::fmt::Debug for State {
 /// The rows of a copy at a moment.
 pub(crate) struct Lower {
     pub snapshot: Arc<dyn Snapshot>,
-    /// Where questions to it are left, so that a copy that hangs does not hold all threads.
-    pub(super) desk: Arc<Desk>,
-    state: Arc<State>,
+    pub(super) asked: Asked,
 }
 
-impl Lower {
-    /// Whether it is of the same copy.
-    pub(super) fn is_same(&self, other: &Lower) -> bool {
-        Arc::ptr_eq(&self.state, &other.state)
+/// A copy that is asked for something; it may be closed meanwhile.
+pub(super) struct Asked(Arc<State>);
+
+impl Asked {
+    /// Where questions to it are left, so that a copy that hangs does not hold all threads.
+    pub(super) fn desk(&self) -> &Arc<Desk> {
+        &self.0.desk
     }
 
-    /// Takes the copy out.
-    pub(crate) fn take_out(&self, reason: &str) {
-        self.state.take_out(reason);
+    /// Whether it is the same copy.
+    pub(super) fn is_same(&self, other: &Asked) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Takes it out.
+    pub(super) fn take_out(&self, reason: &str) {
+        self.0.take_out(reason);
     }
 }
 
@@ -166,7 +172,7 @@ impl Copy {
     pub(super) fn lower(&self) -> Option<Lower> {
         let index = self.state.index.read();
         let snapshot = index.as_ref().filter(|_| self.is_full())?.snapshot();
-        Some(Lower { snapshot, desk: Arc::clone(&self.state.desk), state: Arc::clone(&self.state) })
+        Some(Lower { snapshot, asked: Asked(Arc::clone(&self.state)) })
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,8 +1,8 @@
 //! Questions to the rows below memory: of one copy, and of the other as well when the first is silent.
 //!
-//! A copy that cannot be read is out, and so is one that is silent until another that was asked later has answered, or
-//! silent for [`ANSWER_MAX`]: where a machine stalls, all are silent, and none of them is broken. Questions are asked
-//! where blocking is allowed, by way of [`super::desk`].
+//! A copy that cannot be read is out, and so is one that stays silent for [`SILENT_MAX`] after another that was asked
+//! later has answered, or is silent for [`ANSWER_MAX`]: where a machine stalls, all are silent, none of them is broken,
+//! and they go on in any order. Questions are asked where blocking is allowed, by way of [`super::desk`].
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +15,7 @@ use store::{Batch, EngineError, Entry, KeyRange, Mutation, Precondition, Sequenc
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
-use super::copies::Lower;
+use super::copies::{Asked, Lower};
 pub(crate) use super::desk::Effort;
 use super::memtable::Found;
 use super::ordered::Snapshot;
@@ -24,7 +24,7 @@ use super::{ChangePlace, ChangesPart, Index, Stored};
 use crate::record::{self, Recorded};
 use crate::set::Set;
 
-/// How long a copy may be silent before another is asked as well.
+/// How long a copy may be silent before another is asked as well, and again when that one has answered.
 const SILENT_MAX: Duration = Duration::from_secs(2);
 
 /// Longest a question waits for its answer. A copy that was silent for so long is out.
@@ -82,10 +82,10 @@ pub(crate) async fn ask<P: Send + 'static, T: Send + 'static>(
 }
 
 /// Copies that were asked and have not answered yet, in the order in which they were asked.
-struct Silent<T>(Vec<(Lower, oneshot::Receiver<io::Result<T>>)>);
+struct Silent<T>(Vec<(Asked, oneshot::Receiver<io::Result<T>>)>);
 
 impl<T: Send + 'static> Silent<T> {
-    fn copies(&self) -> Vec<&Lower> {
+    fn copies(&self) -> Vec<&Asked> {
         self.0.iter().map(|(copy, _)| copy).collect()
     }
 
@@ -97,15 +97,15 @@ impl<T: Send + 'static> Silent<T> {
         finish: impl Fn(P, &dyn Snapshot) -> io::Result<T> + Send + 'static,
     ) {
         let (answer, answered) = oneshot::channel();
-        let snapshot = Arc::clone(&copy.snapshot);
+        let Lower { snapshot, asked } = copy;
         let question = move || {
             let found = finish(prepared, &*snapshot);
             drop(snapshot);
             // Nobody waits any more when it took too long.
             let _ = answer.send(found);
         };
-        copy.desk.leave(effort, question).await;
-        self.0.push((copy, answered));
+        asked.desk().leave(effort, question).await;
+        self.0.push((asked, answered));
     }
 
     /// Waits for one that answers; `None` when it could not, and is out.
@@ -116,16 +116,31 @@ impl<T: Send + 'static> Silent<T> {
         let (answer, at, _) = select_all(self.0.iter_mut().map(|(_, answered)| answered)).await;
         match answer {
             Ok(Ok(answer)) => {
-                for (copy, _) in &self.0[..at] {
-                    copy.take_out("another one answers sooner, though it was asked later");
+                if at > 0 {
+                    self.0.truncate(at);
+                    tokio::spawn(Silent(std::mem::take(&mut self.0)).judge());
                 }
                 Some(Ok(answer))
             }
             Ok(Err(error)) => {
-                self.0.remove(at).0.take_out(&format!("it cannot be read: {error}"));
+                let (copy, _) = self.0.remove(at);
+                copy.take_out(&cannot_be_read(&error));
                 None
             }
             Err(_) => Some(Err(EngineError::Closed)),
+        }
+    }
+
+    /// Takes out those that stay silent now that one which was asked later has answered.
+    async fn judge(self) {
+        let patience = Instant::now() + SILENT_MAX;
+        for (copy, answered) in self.0 {
+            match timeout_at(patience, answered).await {
+                Ok(Ok(Err(error))) => copy.take_out(&cannot_be_read(&error)),
+                // What the engine dropped when it was closed says nothing of its copy.
+                Ok(Ok(Ok(_)) | Err(_)) => {}
+                Err(_) => copy.take_out("another one answers sooner, though it was asked later"),
+            }
         }
     }
 
@@ -136,6 +151,10 @@ impl<T: Send + 'static> Silent<T> {
         }
         EngineError::ReadQuorum { answered: 0, needed: 1 }
     }
+}
+
+fn cannot_be_read(error: &io::Error) -> String {
+    format!("it cannot be read: {error}")
 }
 
 /// The value of a key below memory; blocks.
@@ -189,7 +208,7 @@ fn ask_blocking<P, T>(
         let lower = lower.ok_or(EngineError::ReadQuorum { answered: 0, needed: 1 })?;
         match finish(prepared, &*lower.snapshot) {
             Ok(answer) => return Ok(answer),
-            Err(error) => lower.take_out(&format!("it cannot be read: {error}")),
+            Err(error) => lower.asked.take_out(&cannot_be_read(&error)),
         }
     }
 }

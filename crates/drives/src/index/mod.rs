@@ -50,7 +50,7 @@ use crate::digest::crc64;
 use crate::frame::{Address, HEADER_BYTES, Shared};
 use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
-use copies::{Copy, Frozen, Leaving, Lower};
+use copies::{Asked, Copy, Frozen, Leaving, Lower};
 pub(crate) use copies::{Opened, open, reserve_bytes};
 pub(crate) use graves::{GRAVES_BYTES_MAX, Graves};
 use lookup::Below;
@@ -307,11 +307,11 @@ impl Index {
     }
 
     /// The same from a copy that is none of these.
-    fn lower_but(&self, others: &[&Lower]) -> Option<Lower> {
+    fn lower_but(&self, others: &[&Asked]) -> Option<Lower> {
         self.copies
             .iter()
             .filter_map(Copy::lower)
-            .find(|lower| !others.iter().any(|other| other.is_same(lower)))
+            .find(|lower| !others.iter().any(|other| other.is_same(&lower.asked)))
     }
 
     /// How often a memtable left memory: what was looked up below holds as long as that stays.
