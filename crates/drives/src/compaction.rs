@@ -3,7 +3,9 @@
 //! Segments are the store, so space comes back by copying what lives in a segment elsewhere and retiring it. A
 //! segment is worth it when less than a share of what it takes is needed, by [`crate::room`], in the densest packing:
 //! so frames that were written badly filled are packed anew too. The one with the best benefit for its cost goes first:
-//! much garbage, and old, since what is young dies by itself. Copies go to the cold stream through the sequencer.
+//! much garbage, and old, since what is young dies by itself. Age counts by its square root: counted whole, it would let
+//! what is nearly full and very old go before what gives space at once. Copies go to the cold stream through the
+//! sequencer.
 //!
 //! # Invariants
 //!
@@ -176,6 +178,7 @@ impl Compaction<'_> {
         let now_ns = if self.set.steps.trusts(now_ns) { now_ns } else { 0 };
         let mut limit = EXPIRED_FIRST;
         while !self.stop.load(Ordering::Relaxed)
+            && !self.set.index.read().is_over()
             && let Ok(oldest) = index::oldest(self.set, limit)
             && self.set.index.write().expire(&oldest, self.set.retention, now_ns)
         {
@@ -206,7 +209,7 @@ impl Compaction<'_> {
             let worth =
                 needed == 0.0 || (needed < fill_min * used && (whole || room.shortness() >= SHORT_ENOUGH));
             let age_seconds = Duration::from_nanos(age).as_secs_f64() + 1.0;
-            worth.then_some((row, (used - needed) * age_seconds / (used + needed)))
+            worth.then_some((row, (used - needed) * age_seconds.sqrt() / (used + needed)))
         });
         valued.max_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(row, _)| *row)
     }

@@ -20,7 +20,8 @@ const AMPLE: f64 = 16.0;
 /// With room for so many it is as short as a set in use gets.
 const SCARCE: f64 = 4.0;
 
-/// With room for fewer than so many, segments are compacted that would not be worth it else.
+/// With room for fewer than so many, segments are compacted that would not be worth it else, up to
+/// [`FILL_MIN_SHORT`] where it is scarce.
 const WORTH_BELOW: f64 = 8.0;
 
 /// With room for fewer than so many, commits wait.
@@ -29,7 +30,8 @@ const WAITS_BELOW: f64 = 2.0;
 /// A segment is compacted when less than this share of it is needed.
 pub(crate) const FILL_MIN: f64 = 0.6;
 
-/// The same where no room is left. Frames that one large object each makes are filled better than that.
+/// The same where room is scarce. Frames that one large object each makes are filled better than that; and segments
+/// are as full as that on average on drives that are four fifths full, less their heads, the next and the reserve.
 const FILL_MIN_SHORT: f64 = 0.9;
 
 /// Bytes of copies that go with each byte of commits: in ample room, where it is scarce, and where none is left.
@@ -59,7 +61,7 @@ impl Room {
 
     /// The share of a segment below which what is needed of it is copied elsewhere.
     pub(crate) fn fill_min(self) -> f64 {
-        self.ramp((WORTH_BELOW, FILL_MIN), (0.0, FILL_MIN_SHORT))
+        self.ramp((WORTH_BELOW, FILL_MIN), (SCARCE, FILL_MIN_SHORT))
     }
 
     /// Bytes of copies that go with so many of commits.
@@ -114,9 +116,10 @@ mod tests {
     #[test]
     fn as_room_shrinks_compaction_gets_more_and_only_then_do_commits_wait() {
         assert_eq!(at(10), (60.0, 1250, 0));
-        assert_eq!(at(4), (75.0, 2000, 0));
-        assert_eq!(at(2), (83.0, 5000, 0));
-        assert_eq!(at(1), (86.0, 6500, 5));
+        assert_eq!(at(6), (75.0, 1750, 0));
+        assert_eq!(at(4), (90.0, 2000, 0));
+        assert_eq!(at(2), (90.0, 5000, 0));
+        assert_eq!(at(1), (90.0, 6500, 5));
         assert_eq!(at(0), (90.0, 8000, 20));
         assert_eq!(
             (Room::of(10).shortness(), Room::of(4).shortness(), Room::NONE.shortness()),
@@ -131,7 +134,7 @@ mod tests {
             let fuller = less.fill_min() - more.fill_min();
             let owed = less.owed(1000) - more.owed(1000);
             let later = less.delay_max() - more.delay_max();
-            assert!((0.0..0.006).contains(&fuller), "{tenths}: {fuller}");
+            assert!((0.0..0.008).contains(&fuller), "{tenths}: {fuller}");
             assert!(owed <= 151 && later <= Duration::from_millis(2), "{tenths}: {owed} bytes, {later:?}");
         }
     }

@@ -36,15 +36,20 @@ const DRIVES: u64 = 4;
 /// What a drive has for its journal, in bytes: 64 segments of the smallest size.
 const CAPACITY: u64 = 256 << 20;
 
-/// Room for what it keeps free for the index besides: 1 MiB and four memtables of 259 KiB.
-const INDEX_BYTES: u64 = 3 << 20;
+/// Room for what it keeps free for the index besides: 5 MiB and four memtables of 263 KiB.
+const INDEX_BYTES: u64 = 7 << 20;
 
-/// Bytes of an object, and of it on each drive with its metadata.
+/// Bytes of an object, of it on each drive with its metadata, and of a change of it.
 const OBJECT_BYTES: u64 = 16 << 10;
-const ON_DRIVE_BYTES: u64 = OBJECT_BYTES / 2 + 200;
+const ON_DRIVE_BYTES: u64 = OBJECT_BYTES / 2 + 51;
+const CHANGE_BYTES: u64 = 56;
 
 /// Changes may take a twentieth of a drive: with them, four fifths are needed.
 const OBJECTS: u64 = CAPACITY / 20 * 15 / ON_DRIVE_BYTES;
+
+/// So many changes are kept: a twentieth of a drive, at most.
+const CHANGES: u64 = CAPACITY / 20 / CHANGE_BYTES;
+const CHANGES_AT_ONCE: u64 = 512;
 
 const WRITERS: u64 = 8;
 
@@ -85,6 +90,21 @@ fn body(number: u64, version: u64) -> Bytes {
     words.flat_map(u64::to_le_bytes).collect()
 }
 
+fn change(number: u64) -> Change {
+    Change {
+        sequence: Sequence::ZERO,
+        time_ms: 0,
+        kind: ChangeKind::Put,
+        bucket: BucketName::new("album").unwrap(),
+        key: number.to_string(),
+        version: None,
+        object: None,
+        origin: None,
+        targets: Vec::new(),
+        rules: Vec::new(),
+    }
+}
+
 impl Filled {
     fn new(folder: &Path) -> Filled {
         let written = Arc::new(Written::default());
@@ -108,21 +128,9 @@ impl Filled {
             *version += 1;
             *version
         };
-        let key = format!("{number}");
-        let change = Change {
-            sequence: Sequence::ZERO,
-            time_ms: 0,
-            kind: ChangeKind::Put,
-            bucket: BucketName::new("album").unwrap(),
-            key: key.clone(),
-            version: None,
-            object: None,
-            origin: None,
-            targets: Vec::new(),
-            rules: Vec::new(),
-        };
-        let put = Put { key: key.into(), payload: body(number, version), ..Put::default() };
-        let batch = Batch { mutations: vec![Mutation::Put(put)], changes: vec![change], ..Batch::default() };
+        let put = Put { key: number.to_string().into(), payload: body(number, version), ..Put::default() };
+        let (mutations, changes) = (vec![Mutation::Put(put)], vec![change(number)]);
+        let batch = Batch { mutations, changes, ..Batch::default() };
         let asked = Instant::now();
         while let Err(error) = self.engine.commit(SET, batch.clone()).await {
             assert_eq!(error, EngineError::Full);
@@ -182,6 +190,14 @@ impl Filled {
         }
     }
 
+    /// Tells of as many changes as a drive of this size keeps.
+    async fn tell(&self) {
+        for _ in 0..CHANGES.div_ceil(CHANGES_AT_ONCE) {
+            let changes = (0..CHANGES_AT_ONCE).map(change).collect();
+            self.engine.commit(SET, Batch { changes, ..Batch::default() }).await.unwrap();
+        }
+    }
+
     /// Puts the next versions of objects in one commit; nobody else puts meanwhile.
     async fn put_at_once(&self, numbers: &[u64]) {
         let put = |number: &u64| {
@@ -232,6 +248,7 @@ async fn run(seconds: f64, slower_max: f64) {
     let rate = most.len() as f64 / probed / 4.0;
     let idle = filled.churn(few, (seconds / 3.0).min(60.0), Some(rate)).await;
     filled.load().await;
+    filled.tell().await;
     filled.wear().await;
 
     let before = (filled.written.commits(), filled.written.copies());

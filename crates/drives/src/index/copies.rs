@@ -51,11 +51,15 @@ fn space_needed(memtable_bytes: usize) -> u64 {
     (memtable_bytes as u64).saturating_mul(SPACE_TIMES).saturating_add(SPACE_SPARE)
 }
 
+/// Bytes that one frame adds to a memtable, at most, unless it is of a single commit: 2 MiB. What is written to it at a
+/// time otherwise is less.
+pub(crate) const GROWTH_MAX: usize = 2 << 20;
+
 /// Bytes that nothing but the index takes of a drive that keeps a copy, where memtables are frozen at this size: room
-/// for the flush of one that grew to twice that. Segments are given back only when the index is past them, so that a
-/// drive which is full to the brim without it would stay so.
+/// for the flush of one that grew to twice that, and by a frame. Segments are given back only when the index is past
+/// them, so that a drive which is full to the brim without it would stay so.
 pub(crate) fn reserve_bytes(memtable_bytes: usize) -> u64 {
-    space_needed(memtable_bytes.saturating_mul(2))
+    space_needed(memtable_bytes.saturating_mul(2).saturating_add(GROWTH_MAX))
 }
 
 /// Rows copied at a time while a copy is filled.

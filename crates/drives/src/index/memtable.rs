@@ -8,7 +8,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use store::{KeyRange, Sequence};
+use store::{KeyRange, Location, Mutation, Sequence};
 
 use super::{ChangePlace, Stored};
 
@@ -193,9 +193,25 @@ impl Memtable {
     }
 }
 
+/// What mutations, and so many changes, add at most.
+pub(crate) fn growth_of(mutations: &[Mutation], changes: usize) -> usize {
+    let of_mutation = |mutation: &Mutation| match mutation {
+        Mutation::Put(put) => {
+            let locations: usize = put.locations.iter().map(cost_of_location).sum();
+            ENTRY_BYTES + put.key.len() + put.value.len() + locations
+        }
+        Mutation::Delete(name) | Mutation::DeletePrefix(name) => cost_of(name, None),
+    };
+    mutations.iter().map(of_mutation).sum::<usize>() + CHANGE_BYTES * changes
+}
+
+fn cost_of_location(location: &Location) -> usize {
+    40 + location.0.len()
+}
+
 fn cost_of(key: &[u8], stored: Option<&Stored>) -> usize {
     let value = stored.map_or(0, |stored| {
-        let locations: usize = stored.locations.iter().map(|location| 40 + location.0.len()).sum();
+        let locations: usize = stored.locations.iter().map(cost_of_location).sum();
         stored.value.len() + locations
     });
     ENTRY_BYTES + key.len() + value
@@ -203,6 +219,8 @@ fn cost_of(key: &[u8], stored: Option<&Stored>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use store::Put;
+
     use super::*;
 
     fn stored(number: u64) -> Stored {
@@ -240,5 +258,30 @@ mod tests {
         memtable.remove(b"key/7");
         memtable.remove_prefix(b"key/");
         assert_eq!(memtable.bytes(), 0);
+    }
+
+    /// The room that is kept for a flush rests on it.
+    #[test]
+    fn what_is_written_adds_no_more_than_was_told_before() {
+        let (key, value) = (Bytes::from_static(b"key/1"), Bytes::from_static(b"content type"));
+        let locations = vec![Location(b"a place of a body".to_vec())];
+        let put =
+            Put { key: key.clone(), value: value.clone(), locations: locations.clone(), ..Put::default() };
+        let told = growth_of(&[Mutation::Put(put), Mutation::Delete(Bytes::from_static(b"key/2"))], 3);
+        let mut memtable = Memtable::covering();
+        memtable.insert(key, Stored { value, locations, ..stored(1) });
+        memtable.remove(b"key/2");
+        for number in 1..=3 {
+            let place = ChangePlace {
+                sequence: Sequence(number),
+                crc: 0,
+                segment: 0,
+                offset: 0,
+                length: 70,
+                has_targets: false,
+            };
+            memtable.insert_change(place);
+        }
+        assert_eq!(memtable.bytes(), told);
     }
 }

@@ -51,11 +51,11 @@ use crate::frame::{Address, HEADER_BYTES, Shared};
 use crate::live::{Live, Weight};
 use crate::record::{self, Commit, Extent, Recorded};
 use copies::{Asked, Copy, Frozen, Leaving, Lower};
-pub(crate) use copies::{Opened, open, reserve_bytes};
+pub(crate) use copies::{GROWTH_MAX, Opened, open, reserve_bytes};
 pub(crate) use graves::{GRAVES_BYTES_MAX, Graves};
 use lookup::Below;
-pub(crate) use memtable::Found;
 use memtable::Memtable;
+pub(crate) use memtable::{Found, growth_of};
 pub(crate) use page::Part;
 use recent::Recent;
 pub use retention::Retention;
@@ -110,7 +110,7 @@ pub(crate) struct Index {
     pub floor: Sequence,
     /// Every target has acknowledged what changes up to this sequence had for it.
     pub released: Sequence,
-    /// Encoded bytes of the changes after the floor.
+    /// Bytes that the changes after the floor take of a drive.
     kept_bytes: u64,
     /// What of each segment it names.
     pub live: Live,
@@ -496,7 +496,7 @@ impl Index {
         self.live.begin(place.segment, Weight::of_change(place.length));
         match self.current_change(place.sequence, below) {
             Some(before) => self.live.end(before.segment, Weight::of_change(before.length)),
-            None if is_kept => self.kept_bytes += u64::from(place.length),
+            None if is_kept => self.kept_bytes += Weight::of_change(place.length).metadata,
             None => {}
         }
         self.active.insert_change(place);

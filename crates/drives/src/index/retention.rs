@@ -30,7 +30,7 @@ pub(crate) const AT_A_TIME: usize = 4096;
 pub struct Retention {
     /// How long.
     pub age: Option<Duration>,
-    /// Encoded bytes of changes in each set; a twentieth of the smallest drive at most, also when it is `None`.
+    /// Bytes that changes take of each drive of a set; a twentieth of the smallest at most, also when it is `None`.
     pub bytes: Option<u64>,
 }
 
@@ -107,7 +107,8 @@ impl Index {
                 break;
             }
             self.floor = place.sequence;
-            self.kept_bytes -= u64::from(place.length);
+            // An index of an earlier version counted less for each.
+            self.kept_bytes = self.kept_bytes.saturating_sub(Weight::of_change(place.length).metadata);
             if !place.has_targets || place.sequence <= self.released {
                 self.forget_change(place);
             }
@@ -187,7 +188,7 @@ mod tests {
             index.expire(&oldest, retention, 5_000_000_000);
             index.changes_part(Sequence::ZERO, 10).into_iter().filter(|(_, place)| place.is_some()).count()
         };
-        let (age, bytes) = (Some(Duration::from_secs(2)), Some(100));
+        let (age, bytes) = (Some(Duration::from_secs(2)), Some(Weight::of_change(100).metadata));
         assert_eq!(kept(Retention { age: None, bytes: None }), 4);
         assert_eq!(kept(Retention { age, bytes: None }), 2);
         assert_eq!(kept(Retention { age: None, bytes }), 1);

@@ -21,7 +21,7 @@ pub(crate) struct Statement {
     pub last_sequence: Sequence,
     /// Changes up to this sequence are kept for their targets alone.
     pub floor: Sequence,
-    /// Encoded bytes of the changes after that.
+    /// Bytes that the changes after that take of a drive.
     pub kept_bytes: u64,
     /// Keys it holds.
     pub keys: u64,

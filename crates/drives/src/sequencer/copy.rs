@@ -13,7 +13,7 @@ use crate::chain::Stream;
 use crate::columns::lay_out;
 use crate::compaction::{Copied, Copy, CopyRequest};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind};
-use crate::index::{FramePlace, checkpoint};
+use crate::index::{FramePlace, GROWTH_MAX, checkpoint, growth_of};
 use crate::record::Metadata;
 use crate::table::Span;
 
@@ -52,7 +52,7 @@ impl Sequencer {
     pub(super) fn may_copy(&self) -> bool {
         // On full drives copies are what gives space back.
         let is_turn = self.owes_copies() || self.set.full.load(Ordering::Relaxed);
-        self.copies.is_some() && (is_turn || !self.has_due_work())
+        self.copies.is_some() && (is_turn || !self.has_due_work()) && !self.waits_for_index()
     }
 
     /// Writes a frame of copies, and answers when the last of a request is durable.
@@ -132,12 +132,14 @@ impl Sequencer {
         let rest = usize::try_from(rest).unwrap_or(usize::MAX);
         let limit = if rest >= BUSY_BYTES { goal.min(rest) } else { goal };
         let mut taken = Vec::new();
-        let (mut metadata, mut payload) = (HEADER_BYTES + 4, IMBALANCE_BYTES);
+        let (mut metadata, mut payload, mut growth) = (HEADER_BYTES + 4, IMBALANCE_BYTES, 0);
         while let Some(copy) = request.copies.pop_front() {
             let (more_metadata, more_payload) = copy.sizes();
             metadata += more_metadata;
             payload += more_payload;
-            if !taken.is_empty() && metadata + payload.div_ceil(self.set.geometry.data) > limit {
+            growth += growth_of(copy.mutation.as_slice(), usize::from(copy.change.is_some()));
+            let is_full = metadata + payload.div_ceil(self.set.geometry.data) > limit || growth > GROWTH_MAX;
+            if !taken.is_empty() && is_full {
                 request.copies.push_front(copy);
                 break;
             }

@@ -14,7 +14,7 @@ use crate::chain::Stream;
 use crate::columns::{column_on, lay_out};
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES, Kind, Shared};
 use crate::index::lookup::Below;
-use crate::index::{FramePlace, View, checkpoint};
+use crate::index::{FramePlace, GROWTH_MAX, View, checkpoint, growth_of};
 use crate::judge::{LookAgain, Overlay};
 use crate::member::Member;
 use crate::record::{Metadata, metadata_bytes_of};
@@ -123,7 +123,7 @@ impl Sequencer {
         let columns = self.usable_columns()[..data].iter().filter(|usable| **usable).count().max(1);
         let (mut group, mut waiting) = (Group::new(), Vec::new());
         let mut last = index.last_sequence;
-        let (mut meta_bytes, mut payload_bytes, mut largest_bytes) = (0, 0, 0);
+        let (mut meta_bytes, mut payload_bytes, mut largest_bytes, mut growth) = (0, 0, 0, 0);
         while let Some(mut request) = self.queue.pop_front() {
             let metadata = metadata_bytes_of(&request.batch.mutations, &request.batch.changes);
             let (payload, largest) = payload_bytes_of(&request.batch.mutations);
@@ -137,7 +137,9 @@ impl Sequencer {
             let fullest = meta_bytes + metadata + (payload_bytes + payload) / columns;
             // Greedy filling ends at most the largest payload above level, padding at most a tenth.
             let longest = fullest + (payload_bytes + payload) / 10 + largest_bytes.max(largest);
-            if !group.accepted.is_empty() && (fullest > FRAME_BYTES_GOAL || longest > COMMIT_BYTES_MAX) {
+            let grown = growth + growth_of(&request.batch.mutations, request.batch.changes.len());
+            let is_full = fullest > FRAME_BYTES_GOAL || longest > COMMIT_BYTES_MAX || grown > GROWTH_MAX;
+            if !group.accepted.is_empty() && is_full {
                 self.queue.push_front(request);
                 break;
             }
@@ -179,6 +181,7 @@ impl Sequencer {
             meta_bytes += metadata;
             payload_bytes += payload;
             largest_bytes = largest_bytes.max(largest);
+            growth = grown;
         }
         group.waits = !waiting.is_empty();
         waiting.into_iter().rev().for_each(|request| self.queue.push_front(request));

@@ -66,6 +66,9 @@ const SEAL_AFTER: Duration = Duration::from_millis(200);
 /// How long nothing is committed before badly filled segments are ended, to be packed anew.
 const REST_AFTER: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether the flush is over that commits or copies wait for.
+const INDEX_EVERY: Duration = Duration::from_millis(5);
+
 /// How long a batch that rides waits for another to ride on.
 const RIDE_MAX: Duration = Duration::from_millis(100);
 
@@ -267,7 +270,7 @@ impl Sequencer {
                 self.commit_queue();
                 continue;
             }
-            if self.copies.is_some() {
+            if self.may_copy() {
                 continue;
             }
             self.when_idle();
@@ -344,19 +347,23 @@ impl Sequencer {
         *self.set.mode.read() == Mode::Writable
     }
 
-    /// While the memtable is over its bound, commits wait for the flush before it, which has a deadline unless it waits
-    /// for space: then they are put off or refused one by one.
+    /// Whether the memtable is over its bound. Commits wait for the flush before it then, which has a deadline unless it
+    /// waits for space: commits are put off or refused one by one in that case. Copies wait in both: what they empty is
+    /// given back when the index is past it, and the larger the memtable gets, the more space its flush needs.
+    fn waits_for_index(&self) -> bool {
+        self.set.index.read().is_over()
+    }
+
     fn has_due_work(&self) -> bool {
-        let waits = {
-            let index = self.set.index.read();
-            index.is_over() && !index.waits_for_space()
-        };
+        let waits = self.waits_for_index() && !self.set.index.read().waits_for_space();
         !waits && self.queue.iter().any(|request| !request.batch.rides || request.since.elapsed() >= RIDE_MAX)
     }
 
     fn patience(&self) -> Duration {
         let in_flight = self.flights.iter().any(|flights| !flights.is_empty());
-        if !self.queue.is_empty() {
+        if self.waits_for_index() {
+            INDEX_EVERY
+        } else if !self.queue.is_empty() {
             RIDE_MAX
         } else if !self.sealed || in_flight {
             SEAL_AFTER
@@ -407,7 +414,7 @@ impl Sequencer {
         while self.owes_copies()
             && let Some(rest) = deadline.checked_duration_since(Instant::now())
         {
-            if self.copies.is_some() {
+            if self.may_copy() {
                 self.copy();
             } else {
                 self.hear_within(rest, Heed::AllButCommits);
