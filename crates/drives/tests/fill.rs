@@ -36,8 +36,8 @@ const DRIVES: u64 = 4;
 /// What a drive has for its journal, in bytes: 64 segments of the smallest size.
 const CAPACITY: u64 = 256 << 20;
 
-/// Room for what it keeps free for the index besides: 5 MiB and four memtables of 263 KiB.
-const INDEX_BYTES: u64 = 7 << 20;
+/// Room for what it keeps free for the index besides: 5 MiB and four memtables of 1 MiB.
+const INDEX_BYTES: u64 = 9 << 20;
 
 /// Bytes of an object, of it on each drive with its metadata, and of a change of it.
 const OBJECT_BYTES: u64 = 16 << 10;
@@ -140,16 +140,38 @@ impl Filled {
         asked.elapsed()
     }
 
-    /// Overwrites objects below `count` for so long, so many a second or as many as it takes; answers how long each put
-    /// took, sorted.
+    /// Overwrites objects below `count` for so long, so many a second or as many as it takes, and says so of every
+    /// minute; answers how long each put took, sorted.
     async fn churn(self: &Arc<Filled>, count: u64, seconds: f64, rate: Option<f64>) -> Vec<Duration> {
+        let minutes = (seconds / 60.0).ceil();
+        let mut took = Vec::new();
+        for minute in 0..minutes as u64 {
+            let more = self.churn_on(count, seconds / minutes, rate, minute).await;
+            if minutes > 1.0 {
+                tell(&format!("minute {}", minute + 1), &more);
+            }
+            took.extend(more);
+        }
+        took.sort_unstable();
+        took
+    }
+
+    /// The same for a part of the time, each with numbers of its own.
+    async fn churn_on(
+        self: &Arc<Filled>,
+        count: u64,
+        seconds: f64,
+        rate: Option<f64>,
+        part: u64,
+    ) -> Vec<Duration> {
         let until = Instant::now() + Duration::from_secs_f64(seconds);
         let writers = (0..WRITERS).map(|writer| {
             let filled = Arc::clone(self);
             tokio::spawn(async move {
                 let pause = rate.map(|rate| Duration::from_secs_f64(WRITERS as f64 / rate));
                 let mut due = tokio::time::Instant::now();
-                let mut zipf = Zipf { luck: writer * 77 + 1, count: count / WRITERS };
+                let luck = (part * WRITERS + writer) * 77 + 1;
+                let mut zipf = Zipf { luck, count: count / WRITERS };
                 let mut took = Vec::new();
                 while Instant::now() < until {
                     // Each has objects of its own, so that versions come in their order.

@@ -66,8 +66,8 @@ pub(crate) use statement::Statement;
 /// keys.
 pub(crate) const MEMTABLE_BYTES: usize = 32 << 20;
 
-/// The smallest: 256 KiB.
-const MEMTABLE_BYTES_MIN: usize = 256 << 10;
+/// The smallest: 1 MiB. Several flushes a second, each with its syncs, would hold up those who write.
+const MEMTABLE_BYTES_MIN: usize = 1 << 20;
 
 /// The share of the smallest drive that it is in between.
 const MEMTABLE_SHARE: u64 = 1024;
