@@ -166,8 +166,8 @@ async fn deletes_on_a_full_set_leave_compaction_a_segment_and_go_on_without_an_e
 async fn on_a_full_set_a_put_waits_for_the_index_to_be_past_what_was_emptied() {
     let drives = FaultyDrive::machine(4, &Power::steady());
     drives.iter().for_each(FaultyDrive::keep_indexes);
-    // With what is kept free for the index: 1 MiB, and four memtables.
-    drives.iter().for_each(|drive| drive.limit(14 * SMALL_BYTES));
+    // With what is kept free for the index: 5 MiB, and four memtables of 1 MiB.
+    drives.iter().for_each(|drive| drive.limit(21 * SMALL_BYTES));
     let put = async |engine: &LocalEngine, seed: usize| {
         let batch = put_batch("same", body(100_000, seed));
         engine.commit(SET, Batch { changes: Vec::new(), ..batch }).await.map(|_| ())
