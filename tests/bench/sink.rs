@@ -1,8 +1,9 @@
 //! A webhook that answers at once or after a delay, and judges the order of what it gets.
 //!
-//! It runs as a process of its own, on one thread: a loop over epoll that takes a request with one read, notes what it
-//! needs to judge when it is asked, and answers with one write. What a user's webhook costs its machine is not the
-//! server's doing, so as little as can be of it is in the figures.
+//! It runs as a process of its own, on one thread: a loop over epoll that takes what came on a connection with one
+//! read, notes what it needs to judge when it is asked, and answers all requests that were whole by then with one
+//! write, or each by itself when it answers after a delay. What a user's webhook costs its machine is not the server's
+//! doing, so as little as can be of it is in the figures.
 //!
 //! `POST` is a delivery of MinIO's envelope; `GET` tells what came so far as three numbers: records, records whose
 //! sequencer is not greater than the last one of their key, and of those the ones that came before. A request has a
@@ -142,7 +143,7 @@ impl Serving {
         Ok(())
     }
 
-    /// Reads once, and takes the request that is whole by then.
+    /// Reads once, and takes the requests that are whole by then.
     fn hear(&mut self, name: u64) {
         let Some(caller) = self.callers.get_mut(&name) else {
             return;
@@ -156,23 +157,29 @@ impl Serving {
                 return;
             }
         }
-        let Some((method, body)) = request(&caller.read[..caller.filled]) else {
-            return;
-        };
-        caller.filled = 0;
-        match method {
-            "GET" => {
-                let told = self.received.judged();
-                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{told}", told.len());
-                self.answer(name, answer.as_bytes());
-            }
-            _ => {
-                self.received.take(body);
-                match self.delay.is_zero() {
-                    true => self.answer(name, TAKEN),
-                    false => self.due.push_back((Instant::now() + self.delay, name)),
+        let (mut answers, mut taken) = (Vec::new(), 0);
+        while let Some((method, body, length)) = request(&caller.read[taken..caller.filled]) {
+            match method {
+                "GET" => {
+                    let told = self.received.judged();
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", told.len());
+                    answers.extend_from_slice(head.as_bytes());
+                    answers.extend_from_slice(told.as_bytes());
+                }
+                _ => {
+                    self.received.take(body);
+                    match self.delay.is_zero() {
+                        true => answers.extend_from_slice(TAKEN),
+                        false => self.due.push_back((Instant::now() + self.delay, name)),
+                    }
                 }
             }
+            taken += length;
+        }
+        caller.read.copy_within(taken..caller.filled, 0);
+        caller.filled -= taken;
+        if !answers.is_empty() {
+            self.answer(name, &answers);
         }
     }
 
@@ -191,14 +198,16 @@ impl Serving {
     }
 }
 
-/// Method and body of a request that is there as a whole.
-fn request(read: &[u8]) -> Option<(&str, &str)> {
-    let (head, rest) = std::str::from_utf8(read).ok()?.split_once("\r\n\r\n")?;
+/// Method and body of the first request, if it is there as a whole, and how many bytes it has.
+fn request(read: &[u8]) -> Option<(&str, &str, usize)> {
+    let head_end = read.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&read[..head_end]).ok()?;
     let length = head.lines().filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap_or(0))
     });
-    let body = rest.get(..length.unwrap_or(0))?;
-    Some((head.split(' ').next()?, body))
+    let end = head_end + length.unwrap_or(0);
+    let body = std::str::from_utf8(read.get(head_end..end)?).ok()?;
+    Some((head.split(' ').next()?, body, end))
 }
 
 /// The process, which ends with this value.

@@ -134,6 +134,31 @@ async fn a_webhook_that_was_away_gets_everything_in_order_when_it_is_there() {
 }
 
 #[tokio::test]
+async fn records_of_a_key_come_in_order_and_once_though_those_of_many_keys_travel_together() {
+    let sink = Sink::start().await;
+    let server = server_with(&sink).await;
+    let client = server.client();
+    client.create_bucket("album").await;
+    client.announce("album", &["s3:ObjectCreated:*"], &[], ARN).await.expect_success("announce");
+    let paths: Vec<String> = (0..24).map(|number| format!("/album/{number}")).collect();
+
+    for _ in 0..10 {
+        let puts = paths.iter().map(|path| client.put(path, "ab"));
+        for put in futures_util::future::join_all(puts).await {
+            put.expect_success("put");
+        }
+    }
+
+    let deliveries = sink.received(240).await;
+    for path in paths {
+        let of_key = deliveries.iter().filter(|delivery| delivery.text("/Key") == path[1..]);
+        let sequencers: Vec<String> = of_key.map(|delivery| delivery.sequencer()).collect();
+        assert_eq!(sequencers.len(), 10, "{path}");
+        assert!(sequencers.is_sorted_by(|a, b| a < b), "{path}: {sequencers:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_rule_for_a_target_that_does_not_exist_is_refused_and_the_old_rules_stand() {
     let sink = Sink::start().await;
     let server = server_with(&sink).await;

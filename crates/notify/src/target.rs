@@ -316,7 +316,7 @@ pub trait Target: Send + Sync + 'static {
     /// Deliveries it wants under way at once, at least 1; each may be a batch.
     fn in_flight_max(&self) -> usize;
 
-    /// Records that it takes in a batch, at least 1.
+    /// Records that it takes in a batch, at least 1: asked before each, as it may change.
     fn batch_max(&self) -> usize {
         1
     }

@@ -22,7 +22,7 @@ const HEADERS_MAX: usize = 100;
 const CHUNK_LINE_BYTES_MAX: usize = 1024;
 
 /// What was answered, its body cut where it is longer than anybody needs.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) text: String,
@@ -41,6 +41,7 @@ pub(super) struct Arriving {
     text: Vec<u8>,
     /// Whether another answer can follow on the connection.
     keeps: bool,
+    is_1_1: bool,
 }
 
 /// What comes next.
@@ -62,7 +63,14 @@ enum Part {
 impl Arriving {
     /// Nothing came yet.
     pub(super) fn new() -> Arriving {
-        Arriving { next: Part::Head, head_bytes: 0, status: None, text: Vec::new(), keeps: true }
+        Arriving {
+            next: Part::Head,
+            head_bytes: 0,
+            status: None,
+            text: Vec::new(),
+            keeps: true,
+            is_1_1: false,
+        }
     }
 
     /// Takes what it can use of what was read. Whether that is all of the answer.
@@ -81,6 +89,11 @@ impl Arriving {
         let taken = read.len() - rest.len();
         read.drain(..taken);
         Ok(matches!(self.next, Part::Nothing))
+    }
+
+    /// Whether the answers to requests that were sent with its own can follow, as HTTP/1.1 has it.
+    pub(super) fn persists(&self) -> bool {
+        self.keeps && self.is_1_1
     }
 
     /// The answer, and whether another can follow on its connection, when all of it is there or nothing more will come.
@@ -130,6 +143,7 @@ impl Arriving {
         }
         self.status = Some(status);
         let is_1_1 = head.version == Some(1);
+        self.is_1_1 = is_1_1;
         let has = |token| tokens(head.headers, "connection").any(|have| have.eq_ignore_ascii_case(token));
         self.keeps = !has("close") && (is_1_1 || has("keep-alive"));
         self.body(status, is_1_1, head.headers).map(Some)
