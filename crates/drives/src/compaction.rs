@@ -3,8 +3,8 @@
 //! Segments are the store, so space comes back by copying what lives in a segment elsewhere and retiring it. A
 //! segment is worth it when less than a share of what it takes is needed, by [`crate::room`], in the densest packing:
 //! so frames that were written badly filled are packed anew too. The one with the best benefit for its cost goes first:
-//! much garbage, and old, since what is young dies by itself. Age counts by its square root: counted whole, it would let
-//! what is nearly full and very old go before what gives space at once. Copies go to the cold stream through the
+//! much garbage, and old, since what is young dies by itself. Age counts by its square root: counted whole, it would
+//! let what is nearly full and very old go before what gives space at once. Copies go to the cold stream through the
 //! sequencer.
 //!
 //! # Invariants

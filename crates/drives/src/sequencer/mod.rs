@@ -347,9 +347,9 @@ impl Sequencer {
         *self.set.mode.read() == Mode::Writable
     }
 
-    /// Whether the memtable is over its bound. Commits wait for the flush before it then, which has a deadline unless it
-    /// waits for space: commits are put off or refused one by one in that case. Copies wait in both: what they empty is
-    /// given back when the index is past it, and the larger the memtable gets, the more space its flush needs.
+    /// Whether the memtable is over its bound. Commits wait for the flush before it then, which has a deadline unless
+    /// it waits for space: commits are put off or refused one by one in that case. Copies wait in both: what they empty
+    /// is given back when the index is past it, and the larger the memtable gets, the more space its flush needs.
     fn waits_for_index(&self) -> bool {
         self.set.index.read().is_over()
     }

@@ -1,3 +1,5 @@
+//! Posts over connections whose other side is written out here, and over real ones.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 //!
 //! Records of different keys are posted side by side over [`IN_FLIGHT_MAX`] connections of the target's own, and those
 //! that are ready together one behind the other in one write, as many as the endpoint answers quickly
-//! ([`post`](crate::post)): each is a request of its own and has an outcome of its own. A redirect is followed only where
-//! it keeps method and body (307, 308): after any other the record would be lost in a GET. Proxies are taken from the
-//! environment. An endpoint behind a proxy, with credentials in its URL or that redirected once is posted to with the
-//! client of [`http`], which can do all that, sends one at a time over each connection and costs the server more.
+//! ([`post`](crate::post)): each is a request of its own and has an outcome of its own. A redirect is followed only
+//! where it keeps method and body (307, 308): after any other the record would be lost in a GET. Proxies are taken from
+//! the environment. An endpoint behind a proxy, with credentials in its URL or that redirected once is posted to with
+//! the client of [`http`], which can do all that, sends one at a time over each connection and costs the server more.
 //!
 //! Source of keys, headers and limits: MinIO's webhook target.
 

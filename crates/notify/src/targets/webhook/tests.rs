@@ -1,3 +1,5 @@
+//! The webhook against sinks that answer as they are told.
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
