@@ -100,16 +100,52 @@ born() {
 alive() {
     local pid since
     read -r pid since 2>/dev/null <"$PARTS/run/$1.pid" || return 1
-    [[ $(born "$pid") == "$since" ]]
+    [[ -n $since && $(born "$pid") == "$since" ]]
 }
 
 # spawn NAME COMMAND... : starts it in a session of its own, its output in $PARTS/log/NAME.log
 spawn() {
-    local name=$1 pid
+    local name=$1 pid since
     shift
+    rm -f "$PARTS/run/$name.pid"
     setsid "$@" >>"$PARTS/log/$name.log" 2>&1 </dev/null 9>&- &
     pid=$!
-    printf '%s %s\n' "$pid" "$(born "$pid")" >"$PARTS/run/$name.pid"
+    if ! since=$(born "$pid"); then
+        say "$name ended as soon as it had begun"
+        log_of "$name"
+        return 1
+    fi
+    printf '%s %s\n' "$pid" "$since" >"$PARTS/run/$name.pid"
+}
+
+# log_of NAME... : the end of what each part of these has logged
+log_of() {
+    local name
+    for name in "$@"; do
+        say "the end of $PARTS/log/$name.log:"
+        tail -n 20 "$PARTS/log/$name.log" >&2
+    done
+}
+
+# Beside a build on a busy machine a server may take minutes; one that has ended is not waited for.
+START_SECONDS=600
+
+# wait_to_start WHAT COMMAND NAME... : polls until COMMAND succeeds; fails, with the logs, when one of the parts ends before
+wait_to_start() {
+    local what=$1 ready=$2
+    shift 2
+    if wait_for "$START_SECONDS" "$what" ready_or_ended "$ready" "$@" && "$ready" >/dev/null 2>&1; then return; fi
+    say "$what did not come up"
+    log_of "$@"
+    return 1
+}
+
+ready_or_ended() {
+    local ready=$1 name
+    shift
+    "$ready" && return
+    for name in "$@"; do alive "$name" || return 0; done
+    return 1
 }
 
 # halt NAME [SIGNAL] : stops what `spawn NAME` started; after 30 s it is killed

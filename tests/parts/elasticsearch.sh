@@ -85,7 +85,7 @@ start_once() {
         spawn elasticsearch "${JVM[@]}" -Des.path.home="$STATE/home" -cp "$JARS/classes:$JARS/libs/*" ElasticsearchNode "$STATE/home" "$ELASTICSEARCH_PORT"
     alive elasticsearch-nginx ||
         spawn elasticsearch-nginx nginx -c "$STATE/nginx/nginx.conf" -p "$STATE/nginx" -e stderr
-    wait_for 120 Elasticsearch healthy || { tail -20 "$PARTS"/log/elasticsearch*.log >&2; return 1; }
+    wait_to_start Elasticsearch healthy elasticsearch elasticsearch-nginx
 }
 
 start() {

@@ -105,7 +105,7 @@ start_once() {
         format
         spawn kafka "${JVM[@]}" kafka.Kafka "$STATE/server.properties"
     fi
-    wait_for 120 "Kafka's listeners" listening || { tail -20 "$PARTS/log/kafka.log" >&2; return 1; }
+    wait_to_start Kafka listening kafka
 }
 
 start() {

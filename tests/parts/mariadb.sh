@@ -31,6 +31,8 @@ serve() {
 
 as_root_of_it() { mariadb --no-defaults -S "$STATE/socket" -u root -e "$1"; }
 
+answers() { as_root_of_it 'select 1'; }
+
 ask() { mariadb --no-defaults --default-character-set=utf8mb4 -h 127.0.0.1 -P "$MYSQL_PORT" -u "$PARTS_USER" -p"$PARTS_PASSWORD" events -N -r -B -e "$1"; }
 
 start_once() {
@@ -38,7 +40,7 @@ start_once() {
         prepare
         serve
     fi
-    wait_for 120 MariaDB as_root_of_it 'select 1' || { tail -20 "$PARTS/log/mariadb.log" >&2; return 1; }
+    wait_to_start MariaDB answers mariadb
     as_root_of_it "create database if not exists events;
         create user if not exists '$PARTS_USER'@'%' identified by '$PARTS_PASSWORD';
         create user if not exists '$PARTS_USER'@localhost identified by '$PARTS_PASSWORD';

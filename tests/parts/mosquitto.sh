@@ -56,7 +56,7 @@ start_once() {
         configure
         spawn mosquitto mosquitto -c "$STATE/mosquitto.conf"
     fi
-    wait_for 15 "Mosquitto's listeners" listening || { tail -20 "$PARTS/log/mosquitto.log" >&2; return 1; }
+    wait_to_start Mosquitto listening mosquitto
 }
 
 start() {

@@ -85,7 +85,7 @@ start_once() {
     for way in "${WAYS[@]}"; do
         alive "nats-$way" || spawn "nats-$way" "$(server "$way")" -c "$STATE/$way.conf"
     done
-    wait_for 15 "the NATS servers" listening || { tail -20 "$PARTS"/log/nats-*.log >&2; return 1; }
+    wait_to_start "One of the NATS servers" listening "${WAYS[@]/#/nats-}"
 }
 
 start() {

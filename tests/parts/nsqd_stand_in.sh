@@ -10,10 +10,12 @@ here=$(dirname "${BASH_SOURCE[0]}")
 
 STATE=$PARTS/nsqd-stand-in
 
+listening() { port_open "$NSQD_PORT"; }
+
 start_once() {
     alive nsqd-stand-in ||
         spawn nsqd-stand-in "$here/nsqd_stand_in.py" "$NSQD_PORT" "$STATE" "$SERVER_CERT" "$SERVER_KEY"
-    wait_for 15 "the stand-in for nsqd" port_open "$NSQD_PORT" || { tail -20 "$PARTS/log/nsqd-stand-in.log" >&2; return 1; }
+    wait_to_start "The stand-in for nsqd" listening nsqd-stand-in
 }
 
 start() {

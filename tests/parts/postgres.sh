@@ -61,6 +61,8 @@ in_database() { PGPASSWORD=$PARTS_PASSWORD psql -qAtX -F $'\t' -h 127.0.0.1 -p "
 
 ask() { in_database events "$1"; }
 
+answers() { in_database postgres 'select 1'; }
+
 start_once() {
     if ! alive postgres; then
         prepare
@@ -71,7 +73,7 @@ start_once() {
             spawn postgres "$(programs)/postgres" -D "$STATE/data"
         fi
     fi
-    wait_for 60 PostgreSQL in_database postgres 'select 1' || { tail -20 "$PARTS/log/postgres.log" >&2; return 1; }
+    wait_to_start PostgreSQL answers postgres
     [[ -n $(in_database postgres "select 1 from pg_database where datname = 'events'") ]] ||
         in_database postgres 'create database events'
     [[ -n $(ask "select 1 from pg_roles where rolname = 'client'") ]] ||

@@ -59,7 +59,7 @@ start_once() {
         configure
         spawn rabbitmq "$(programs)/rabbitmq-server"
     fi
-    wait_for 240 "RabbitMQ's listeners" listening || { tail -20 "$PARTS/log/rabbitmq.log" >&2; return 1; }
+    wait_to_start RabbitMQ listening rabbitmq
 }
 
 start() {

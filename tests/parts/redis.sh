@@ -41,7 +41,7 @@ start_once() {
         configure
         spawn redis redis-server "$STATE/redis.conf"
     fi
-    wait_for 15 "Redis" answers || { tail -20 "$PARTS/log/redis.log" >&2; return 1; }
+    wait_to_start Redis answers redis
 }
 
 start() {
