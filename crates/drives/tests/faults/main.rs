@@ -6,6 +6,7 @@
 mod chosen;
 mod combinations;
 mod cost;
+mod crowded;
 mod damage;
 mod errors;
 mod full;
