@@ -8,9 +8,10 @@
 //!
 //! Posts that are ready together go out in one write, and are answered one after the other (pipelining). RFC 9112,
 //! §9.3.2, allows that to who can recover when only some are answered: here each answer counts for its own post, and
-//! what has none is sent again, over a new connection, so that it may arrive twice. Only a connection that has answered
-//! as HTTP/1.1 does, and kept itself open, is given several, so a new one begins with one. How many is the endpoint's
-//! doing: see `post/pace.rs`.
+//! what has none is sent again, over a new connection, so that it may arrive twice; but for what stood behind an answer
+//! that announced the end of its connection, which nobody has looked at. Only a connection that has answered as HTTP/1.1
+//! does, and kept itself open, is given several, so a new one begins with one. How many is the endpoint's doing: see
+//! `post/pace.rs`.
 //!
 //! # Bounds
 //!
@@ -20,7 +21,8 @@
 //! [`BUFFER_BYTES_KEPT`] for each direction; nobody watches them meanwhile.
 //! One that the other side closed, or on which it said something unasked, is let go when its turn comes. Where that is
 //! not seen in time, the post is sent once more over a new connection: what had arrived before its connection broke
-//! arrives twice. So a post is sent three times at most: among several, alone after others, and over a new connection.
+//! arrives twice. So a post is sent three times at most: among several, alone after others, and over a new connection;
+//! not counting where it stood behind one that announced the end.
 //!
 //! How an answer is read is in `post/answer.rs`, what is done on a connection in `post/line.rs`. What is not here:
 //! proxies, redirects and credentials in URLs; [`http`](crate::http) has a client for those.
@@ -143,6 +145,7 @@ impl Post {
             let was_new = line.shown == Shown::Nothing;
             match self.exchange_over(&mut line, together, replies).await {
                 Ok(true) => idle = Some(line),
+                // What is left where the other side said that it ends the connection goes over a new one.
                 Ok(false) => {}
                 // What is left goes over a new connection, one by one.
                 Err(_) if together.len() > 1 => self.pace.failed(),
@@ -156,7 +159,7 @@ impl Post {
         }
     }
 
-    /// Sends letters in one write and reads their answers. Whether another can follow.
+    /// Sends letters in one write and reads their answers. Whether another can follow; some may be left when not.
     async fn exchange_over(
         &self,
         line: &mut Line,
@@ -173,8 +176,9 @@ impl Post {
             line.request.extend_from_slice(body);
         }
         let begun = Instant::now();
+        let before = replies.len();
         let keeps = line.exchange(letters.len(), replies).await?;
-        self.pace.answered(letters.len(), begun.elapsed());
+        self.pace.answered(replies.len() - before, begun.elapsed());
         Ok(keeps)
     }
 

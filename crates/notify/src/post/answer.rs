@@ -41,6 +41,7 @@ pub(super) struct Arriving {
     text: Vec<u8>,
     /// Whether another answer can follow on the connection.
     keeps: bool,
+    says_close: bool,
     is_1_1: bool,
 }
 
@@ -69,6 +70,7 @@ impl Arriving {
             status: None,
             text: Vec::new(),
             keeps: true,
+            says_close: false,
             is_1_1: false,
         }
     }
@@ -94,6 +96,11 @@ impl Arriving {
     /// Whether the answers to requests that were sent with its own can follow, as HTTP/1.1 has it.
     pub(super) fn persists(&self) -> bool {
         self.keeps && self.is_1_1
+    }
+
+    /// Whether the other side announced, as HTTP/1.1 has it, that it looks at nothing that was sent with its request.
+    pub(super) fn closes(&self) -> bool {
+        self.says_close && self.is_1_1
     }
 
     /// The answer, and whether another can follow on its connection, when all of it is there or nothing more will come.
@@ -145,7 +152,8 @@ impl Arriving {
         let is_1_1 = head.version == Some(1);
         self.is_1_1 = is_1_1;
         let has = |token| tokens(head.headers, "connection").any(|have| have.eq_ignore_ascii_case(token));
-        self.keeps = !has("close") && (is_1_1 || has("keep-alive"));
+        self.says_close = has("close");
+        self.keeps = !self.says_close && (is_1_1 || has("keep-alive"));
         self.body(status, is_1_1, head.headers).map(Some)
     }
 

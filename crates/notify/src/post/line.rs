@@ -71,11 +71,11 @@ impl Line {
     }
 
     /// Sends what the request holds, so many of them, and adds their answers as they come. Whether another request can
-    /// follow.
+    /// follow; where an answer announced the end of the connection, there may be fewer than requests.
     ///
     /// # Errors
     ///
-    /// Not all were answered; nothing can follow.
+    /// Not all were answered, for no stated reason; nothing can follow.
     pub(super) async fn exchange(
         &mut self,
         requests: usize,
@@ -92,11 +92,15 @@ impl Line {
             let has_ended = heard.map_err(|error| format!("the connection broke: {error}"))? == 0;
             // A read may hold several answers, and a part of one.
             while arriving.take(&mut self.read)? || has_ended {
-                let persists = arriving.persists();
+                let (persists, closes) = (arriving.persists(), arriving.closes());
                 let (answer, keeps) = std::mem::replace(&mut arriving, Arriving::new()).end()?;
                 replies.push(Ok(answer));
                 if replies.len() < after {
-                    // RFC 9112, §9.6: what stands behind an answer that ends its connection is not answered.
+                    // RFC 9112, §9.6: what stands behind an answer that ends its connection is neither looked at nor
+                    // answered. Many servers do that after so many requests.
+                    if closes {
+                        return Ok(false);
+                    }
                     persists.then_some(()).ok_or(ENDED)?;
                     continue;
                 }
@@ -235,8 +239,10 @@ mod tests {
 
     #[tokio::test]
     async fn behind_an_answer_that_ends_its_connection_none_is_believed() {
+        let announced = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\na";
+        let (kept, replies, _) = told(&[announced, THREE]).await;
+        assert_eq!((kept, replies), (Ok(false), vec![reply(200, "a")]));
         let endings = [
-            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 1\r\n\r\na",
             "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na",
             "HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\na",
         ];

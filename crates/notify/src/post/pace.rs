@@ -9,7 +9,7 @@
 //!
 //! One at a time until something was answered, at most [`DEPTH_MAX`] ever. After an exchange of several that was not
 //! answered as a whole, one at a time for [`ONE_BY_ONE`]: a server that loses what is behind a request, or closes
-//! connections when it likes, costs that once in so long.
+//! connections unannounced, costs that once in so long.
 
 use std::time::Duration;
 

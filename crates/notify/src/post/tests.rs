@@ -226,9 +226,31 @@ async fn others_come_again_one_by_one(second: &[u8]) {
 #[tokio::test]
 async fn of_four_of_which_two_were_answered_before_the_end_none_is_lost_and_then_each_goes_alone() {
     others_come_again_one_by_one(OK).await;
-    others_come_again_one_by_one(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
     others_come_again_one_by_one(b"HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     others_come_again_one_by_one(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 20").await;
+}
+
+/// As nginx ends a connection after its 1,000th request.
+#[tokio::test]
+async fn an_end_that_was_announced_is_no_failure_and_several_go_over_the_next_connection() {
+    const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (post, (idle, far)) = (post_to(&listener), line(1000));
+    post.pace.answered(1, Duration::ZERO);
+    post.keep(idle);
+    let serving = async {
+        let mut server = Server::of(far);
+        server.hear_bodies(5).await;
+        server.say(&[OK, LAST].concat()).await;
+        drop(server);
+        let mut server = Server::of(listener.accept().await.unwrap().0);
+        assert_eq!(server.hear_bodies(1).await, ["_3"]);
+        server.say(OK).await;
+        assert_eq!(server.hear_bodies(2).await, ["_4", "_5"]);
+        server.say(&OK.repeat(2)).await;
+    };
+    let (sent, ()) = tokio::join!(send(&post, &["_1", "_2", "_3", "_4", "_5"]), serving);
+    assert_eq!((sent, post.depth()), (vec![Ok(200); 5], 16));
 }
 
 #[tokio::test]
