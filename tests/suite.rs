@@ -8,11 +8,20 @@
 #[path = "crash/kill.rs"]
 mod crash;
 mod e2e;
-// The checker of `tests/lossless/run` is a program of its own; its judge is tested here.
+// The checker of `tests/lossless/run` is a program of its own; what it decides by is tested here.
 #[path = "lossless/judge/mod.rs"]
 mod judge;
 #[path = "lossless/judged/mod.rs"]
 mod judged;
+#[allow(dead_code, reason = "the checker needs more of it than its tests")]
+#[path = "lossless/log.rs"]
+mod log;
+#[allow(dead_code, reason = "the checker needs more of it than its tests")]
+#[path = "lossless/options.rs"]
+mod options;
 mod pages;
+#[allow(dead_code, reason = "the checker needs more of it than its tests")]
+#[path = "lossless/rows.rs"]
+mod rows;
 mod support;
 mod tidy;

@@ -10,8 +10,10 @@ use crate::load::AGENT;
 use crate::sink::Sink;
 use crate::support::parts::part;
 
-/// How long nothing must have come after the last missing record came, so that duplicates are counted too.
+/// How long nothing must have come after the last missing record came, so that duplicates are counted too. A server of
+/// which nothing is known may look after what it has to tell every few seconds only.
 const QUIET: Duration = Duration::from_millis(300);
+const QUIET_OF_STRANGERS: Duration = Duration::from_secs(5);
 
 /// How often it is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -45,10 +47,24 @@ impl Consumer {
 
     /// Waits until every acknowledged operation was told and nothing more comes, or until nothing has come for as
     /// long as `patience`; gives what came.
-    pub(crate) async fn all_told(&self, operations: &[Operation], patience: Duration) -> Vec<Told> {
+    ///
+    /// A server that keeps the order of a key has told everything of it with its last delete. Of a stranger that is
+    /// not known: what was not answered is waited for as well, since it may still be told.
+    pub(crate) async fn all_told(
+        &self,
+        operations: &[Operation],
+        patience: Duration,
+        is_stranger: bool,
+    ) -> Vec<Told> {
+        let quiet = if is_stranger { QUIET_OF_STRANGERS } else { QUIET };
         let mut missing: HashMap<&str, HashSet<&str>> = HashMap::new();
         for operation in operations {
-            if matches!(operation.answer, Answer::Acknowledged { .. }) {
+            let is_due = match operation.answer {
+                Answer::Acknowledged { .. } => true,
+                Answer::Silence { .. } => is_stranger,
+                Answer::Refused => false,
+            };
+            if is_due {
                 missing.entry(&operation.key).or_default().insert(&operation.token);
             }
         }
@@ -69,7 +85,7 @@ impl Consumer {
                 }
                 seen = told.len();
             }
-            let enough = if missing.is_empty() { QUIET } else { patience };
+            let enough = if missing.is_empty() { quiet } else { patience };
             if since.elapsed() >= enough {
                 return told;
             }

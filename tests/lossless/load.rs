@@ -72,11 +72,19 @@ impl Load {
         }
     }
 
-    /// Waits until so many more operations are acknowledged.
+    /// Waits until so many more operations are acknowledged, however long that takes while it goes on.
     pub(crate) async fn acknowledged(&self, operations: usize) {
         let enough = self.log.acknowledged() + operations;
-        eventually("acknowledged operations", || async { (self.log.acknowledged() >= enough).then_some(()) })
+        loop {
+            let before = self.log.acknowledged();
+            if before >= enough {
+                return;
+            }
+            eventually("acknowledged operations", || async {
+                (self.log.acknowledged() > before).then_some(())
+            })
             .await;
+        }
     }
 
     /// Tells writers whether a server runs; they wait for one.

@@ -22,13 +22,22 @@ struct Notes {
     silences: Vec<(usize, u64)>,
 }
 
-/// A time in which no server ran: what was under way has taken effect before it or never will.
+/// The end of a server: what it had under way has taken effect before it or never will.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Down {
     /// From when on it was dead.
     pub(crate) dead_us: u64,
-    /// When the next one was started.
+    /// Before this the next one did not run. A command both ends a server and starts the next: this is its
+    /// beginning then, and `dead_us` its end.
     pub(crate) start_us: u64,
+}
+
+impl Down {
+    /// Whether what a client asked for at one time, and gave up at another, went to the server that ended here or to
+    /// none: it was given up before the next one ran, or asked for then and given up before both were through.
+    pub(crate) fn settles(&self, begin_us: u64, gave_up_us: u64) -> bool {
+        gave_up_us < self.start_us || begin_us < self.start_us && gave_up_us < self.dead_us
+    }
 }
 
 impl Log {
@@ -94,11 +103,12 @@ impl Log {
     }
 
     /// What was noted, each unanswered operation with the time after which it can no longer take effect: the end of
-    /// the server that was running, or of the one after it, when the client gave up.
+    /// the last server that may have been running when the client gave up.
     pub(crate) fn close(&self, downs: &[Down]) -> (Vec<Operation>, Vec<Read>) {
         let mut notes = std::mem::take(&mut *self.notes.lock().unwrap());
         for (place, gave_up_us) in notes.silences {
-            let down = downs.iter().find(|down| gave_up_us < down.start_us);
+            let begin_us = notes.operations[place].begin_us;
+            let down = downs.iter().find(|down| down.settles(begin_us, gave_up_us));
             notes.operations[place].answer = Answer::Silence { settled_us: down.map(|down| down.dead_us) };
         }
         (notes.operations, notes.reads)

@@ -9,10 +9,12 @@
 //! |---|---|
 //! | `rows` | the rows and what each does |
 //! | `round` | one row from an empty bucket to the verdict |
-//! | `subject`, `machine` | the server: a process, a foreign one, or one in this process over drives that lose power |
+//! | `subject`, `machine` | the server: a process, or one in this process over drives that lose power |
+//! | `foreign`, `commanded` | a server known by its endpoint alone, and one of ours that is treated so |
 //! | `load`, `writer`, `log` | the writers and their notes |
 //! | `sink`, `consumer` | the consumer and its notes |
 //! | `judge` | the verdict |
+//! | `notes`, `table` | what was seen and found, for readers |
 //!
 //! What the writers do follows from the seed; when it meets what is done to the server does not.
 
@@ -22,11 +24,14 @@
     reason = "a failure ends its row with its text, the table is the purpose"
 )]
 
+mod commanded;
 mod consumer;
+mod foreign;
 mod judge;
 mod load;
 mod log;
 mod machine;
+mod notes;
 mod options;
 mod round;
 mod rows;
@@ -43,6 +48,10 @@ use std::process::ExitCode;
 use options::Options;
 
 fn main() -> ExitCode {
+    // Cargo begins in a directory of its own.
+    if let Some(directory) = std::env::var_os("LOSSLESS_FROM") {
+        std::env::set_current_dir(directory).expect("the user stands somewhere");
+    }
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(error) => {
@@ -56,6 +65,12 @@ fn main() -> ExitCode {
 }
 
 async fn run(options: Options) -> ExitCode {
+    if let Some(foreign) = &options.foreign
+        && let Err(sentence) = foreign.check().await
+    {
+        eprintln!("tests/lossless/run: {sentence}");
+        return ExitCode::from(2);
+    }
     table::print_head(&options);
     let (mut passed, mut failed) = (0, 0);
     for row in rows::wanted(&options) {

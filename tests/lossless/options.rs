@@ -1,11 +1,16 @@
 //! What a run does, from its command line. The flags are told in `tests/lossless/run`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::rows;
 
 /// The seed unless one is given: a run that is repeated asks for the same operations.
 const SEED: u64 = 20_261_121;
+
+/// Flags of a server that runs already.
+const OF_FOREIGN: [&str; 6] =
+    ["--endpoint", "--access-key", "--secret-key", "--sink", "--arn", "--restart-command"];
 
 /// What a run does.
 #[derive(Clone, Debug)]
@@ -19,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) writers: Option<usize>,
     /// How long nothing may come before what is missing counts as lost.
     pub(crate) patience: Duration,
+    /// A file to which everything is added that was seen of each row.
+    pub(crate) notes: Option<PathBuf>,
     /// A server that runs already.
     pub(crate) foreign: Option<Foreign>,
 }
@@ -33,7 +40,7 @@ pub(crate) struct Foreign {
     /// Where the consumer listens: `host:port`, which the target's endpoint names.
     pub(crate) sink: String,
     pub(crate) arn: String,
-    /// Kills the server and starts it again; returns when it may be asked whether it answers.
+    /// Ends the server with the signal in `SIGNAL`, `KILL` or `TERM`, and starts it again in the background.
     pub(crate) restart_command: Option<String>,
 }
 
@@ -50,6 +57,7 @@ impl Options {
             row: None,
             writers: None,
             patience: Duration::from_secs(60),
+            notes: None,
             foreign: None,
         };
         let mut foreign = Foreign {
@@ -61,17 +69,22 @@ impl Options {
             restart_command: None,
         };
         let mut arguments = arguments;
+        let mut asks_for_foreign = false;
         while let Some(flag) = arguments.next() {
             if flag == "--long" {
                 options.long = true;
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{flag} needs a value"))?;
+            asks_for_foreign |= OF_FOREIGN.contains(&flag.as_str());
             match flag.as_str() {
                 "--seed" => options.seed = number(&flag, &value)?,
                 "--row" => options.row = Some(value),
                 "--writers" => options.writers = Some(number(&flag, &value)?),
                 "--patience" => options.patience = Duration::from_secs(number(&flag, &value)?),
+                "--notes" => {
+                    options.notes = Some(std::path::absolute(value).map_err(|error| error.to_string())?)
+                }
                 "--endpoint" => foreign.endpoint = value.trim_end_matches('/').to_owned(),
                 "--access-key" => foreign.access_key = value,
                 "--secret-key" => foreign.secret_key = value,
@@ -81,19 +94,36 @@ impl Options {
                 _ => return Err(format!("there is no flag {flag}; try --help")),
             }
         }
-        if !foreign.endpoint.is_empty() {
-            if !foreign.endpoint.starts_with("http://") || foreign.sink.is_empty() || foreign.arn.is_empty() {
-                return Err("--endpoint http://HOST:PORT goes with --sink HOST:PORT and --arn ARN".to_owned());
+        options.foreign = foreign.complete(asks_for_foreign)?;
+        if let Some(row) = options.row.take() {
+            let names: Vec<&str> = rows::wanted(&options).into_iter().map(|row| row.name).collect();
+            if !names.contains(&row.as_str()) {
+                return Err(format!("there is no row {row} with these flags, but {}", names.join(", ")));
             }
-            options.foreign = Some(foreign);
-        }
-        if let Some(row) = &options.row
-            && rows::wanted(&options).is_empty()
-        {
-            let names: Vec<&str> = rows::ROWS.iter().map(|row| row.name).collect();
-            return Err(format!("there is no row {row} here, of {}", names.join(", ")));
+            options.row = Some(row);
         }
         Ok(options)
+    }
+}
+
+impl Foreign {
+    /// Itself, if it was asked for and all of it was given.
+    fn complete(self, is_asked_for: bool) -> Result<Option<Foreign>, String> {
+        if !is_asked_for {
+            return Ok(None);
+        }
+        for (flag, value) in [("--endpoint", &self.endpoint), ("--sink", &self.sink), ("--arn", &self.arn)] {
+            if value.is_empty() {
+                return Err(format!("a server that runs already needs {flag} too; try --help"));
+            }
+        }
+        if !self.endpoint.starts_with("http://") {
+            return Err(format!("--endpoint takes http://HOST:PORT, not {}", self.endpoint));
+        }
+        if self.sink.contains("://") {
+            return Err(format!("--sink takes HOST:PORT, not {}", self.sink));
+        }
+        Ok(Some(self))
     }
 }
 

@@ -1,17 +1,22 @@
 //! One row, from an empty bucket to the verdict.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use reqwest::Method;
 
+use crate::commanded::Commanded;
 use crate::consumer::Consumer;
+use crate::foreign::EVENTS;
 use crate::judge::{History, Verdict, judge};
 use crate::load::Load;
 use crate::log::Down;
 use crate::machine::Machine;
+use crate::notes;
 use crate::options::Options;
 use crate::rows::{Fault, Place, Row};
 use crate::sink::{Mood, Sink};
@@ -65,20 +70,25 @@ pub(crate) async fn play(row: &'static Row, options: Options) -> Outcome {
 impl Round {
     /// A server with a bucket whose changes are told to a consumer.
     async fn prepared(row: &'static Row, options: Options) -> Round {
-        let (subject, consumer, arn) = match (&options.foreign, row.place) {
+        let (subject, mut consumer, arn) = match (&options.foreign, row.place) {
             (Some(foreign), _) => {
-                let sink = Sink::start(&foreign.sink).await;
+                let sink = listening(&foreign.sink).await;
                 (Subject::Foreign(foreign.clone()), Consumer::Webhook(sink), foreign.arn.clone())
             }
+            (None, Place::Command) => {
+                let sink = listening(ANY_PORT).await;
+                let commanded = Commanded::started(&webhook(&sink), WEBHOOK).await;
+                (Subject::Commanded(commanded), Consumer::Webhook(sink), WEBHOOK.to_owned())
+            }
             (None, Place::Process) => {
-                let sink = Sink::start("127.0.0.1:0").await;
+                let sink = listening(ANY_PORT).await;
                 let server = webhook(&sink)
                     .into_iter()
                     .fold(Server::over(4), |server, (name, value)| server.with(name, &value));
                 (Subject::Process(server.started().await), Consumer::Webhook(sink), WEBHOOK.to_owned())
             }
             (None, Place::Machine) => {
-                let (sink, port) = (Sink::start("127.0.0.1:0").await, free_port());
+                let (sink, port) = (listening(ANY_PORT).await, free_port());
                 let environment: BTreeMap<String, String> =
                     webhook(&sink).into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
                 let capacity = (row.fault == Fault::Full).then_some(SMALL_DRIVE_BYTES);
@@ -104,6 +114,9 @@ impl Round {
         };
         let bucket = unique(&format!("lossless-{}", row.name));
         let client = subject.client();
+        if subject.stranger().is_some() {
+            consumer.sink().listen_only_to(&bucket);
+        }
         client.create_bucket(&origin_of(&bucket)).await;
         for (name, body) in ORIGINS {
             client
@@ -112,8 +125,7 @@ impl Round {
                 .expect_success("put an origin");
         }
         client.create_bucket(&bucket).await;
-        let events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"];
-        client.announce(&bucket, &events, &[], &arn).await.expect_success("announce");
+        client.announce(&bucket, &EVENTS, &[], &arn).await.expect_success("announce");
         let load = Load::new(client, bucket, options.seed, row.fault == Fault::Full);
         Round { row, options, subject, consumer, load, downs: Vec::new() }
     }
@@ -165,6 +177,7 @@ impl Round {
 
     /// Ends the server in one way and starts it again.
     async fn restart(&mut self, by: Fault) {
+        let asked_us = self.load.log.now_us();
         if by == Fault::Stop {
             self.subject.stop().await;
         } else {
@@ -172,7 +185,8 @@ impl Round {
         }
         self.load.set_up(false);
         let dead_us = self.load.log.now_us();
-        let start_us = self.load.log.now_us();
+        // A command has started the next one at an unknown time since it was given.
+        let start_us = if self.subject.stranger().is_some() { asked_us } else { dead_us };
         self.subject.start().await;
         self.downs.push(Down { dead_us, start_us });
         self.load.set_up(true);
@@ -227,9 +241,15 @@ impl Round {
         };
         futures_util::stream::iter(keys.iter().map(each)).for_each_concurrent(AT_ONCE, |done| done).await;
         let (operations, reads) = load.log.close(&downs);
-        let told = consumer.all_told(&operations, options.patience).await;
+        let is_stranger = options.foreign.is_some();
+        let told = consumer.all_told(&operations, options.patience, is_stranger).await;
         let seconds = load.log.seconds();
-        let verdict = judge(&History { operations, reads, told });
+        let history = History { operations, reads, told };
+        let verdict = judge(&history);
+        if let Some(path) = &options.notes {
+            let mut file = File::options().create(true).append(true).open(path).unwrap();
+            file.write_all([notes::noted(&history), notes::found(&verdict)].concat().as_bytes()).unwrap();
+        }
         cleared(&subject, &load.bucket).await;
         Outcome { seed: options.seed, seconds, verdict }
     }
@@ -245,6 +265,13 @@ async fn cleared(subject: &Subject, bucket: &str) {
         client.send(Method::DELETE, &format!("/{}", origin_of(bucket)), &[], "").await;
         client.send(Method::DELETE, &format!("/{bucket}"), &[], "").await;
     }
+}
+
+/// Where the webhook of a server of ours listens.
+const ANY_PORT: &str = "127.0.0.1:0";
+
+async fn listening(address: &str) -> Sink {
+    Sink::start(address).await.unwrap_or_else(|sentence| panic!("{sentence}"))
 }
 
 const WEBHOOK: &str = "arn:minio:sqs::A:webhook";

@@ -42,13 +42,15 @@ pub(crate) enum Fault {
 pub(crate) enum Place {
     /// A process of its own; where one is given, the one that runs already.
     Process,
+    /// The same, but restarted by a command, as one that is given is.
+    Command,
     /// In this process, over drives in memory.
     Machine,
     /// A process of its own that tells Kafka.
     Kafka,
 }
 
-pub(crate) const ROWS: [Row; 11] = [
+pub(crate) const ROWS: [Row; 12] = [
     Row {
         name: "calm",
         fault: Fault::Nothing,
@@ -70,6 +72,14 @@ pub(crate) const ROWS: [Row; 11] = [
         fault: Fault::Stop,
         place: Place::Process,
         times: (4, 20),
+        operations: (300, 1_000),
+        writers: 16,
+    },
+    Row {
+        name: "by-command",
+        fault: Fault::Kill,
+        place: Place::Command,
+        times: (3, 20),
         operations: (300, 1_000),
         writers: 16,
     },
@@ -155,9 +165,12 @@ impl Row {
         let can_be_done = match (&options.foreign, self.place) {
             (None, Place::Kafka) => std::env::var_os("KAFKA_PORT").is_some(),
             (None, _) => true,
-            (Some(foreign), Place::Process) => {
-                foreign.restart_command.is_some() || !matches!(self.fault, Fault::Kill | Fault::Stop)
-            }
+            (Some(foreign), Place::Process) => match self.fault {
+                Fault::Kill => foreign.restart_command.is_some(),
+                // A command that does not ask for the signal always ends the server in the same way.
+                Fault::Stop => foreign.restart_command.as_ref().is_some_and(|it| it.contains("SIGNAL")),
+                _ => true,
+            },
             (Some(_), _) => false,
         };
         can_be_done && options.row.as_ref().is_none_or(|row| row == self.name)

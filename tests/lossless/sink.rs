@@ -1,10 +1,10 @@
 //! The webhook that a row's records go to: it notes what it took, in that order, and is as sick as the row wants.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,12 +17,16 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::consumer;
 use crate::judge::Told;
+use crate::writer::origin_of;
 
 /// Every so manyth delivery goes wrong while the webhook is sick.
 const SICK_EVERY: usize = 40;
 
 /// How long it hangs before it cuts the connection.
 const HANGS: Duration = Duration::from_millis(300);
+
+/// How long an address may still be taken.
+const FREE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What it does with deliveries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,20 +51,34 @@ struct Shared {
     told: Mutex<Vec<Told>>,
     mood: Mutex<Mood>,
     deliveries: AtomicUsize,
+    /// The one bucket whose records are noted, and that of what is copied into it.
+    only: OnceLock<String>,
 }
 
 impl Sink {
     /// Listens at an address, `127.0.0.1:0` for any free port.
-    pub(crate) async fn start(address: &str) -> Sink {
+    ///
+    /// # Errors
+    ///
+    /// A sentence: nobody can listen there.
+    pub(crate) async fn start(address: &str) -> Result<Sink, String> {
         let shared = Arc::new(Shared {
             told: Mutex::default(),
             mood: Mutex::new(Mood::Well),
             deliveries: AtomicUsize::new(0),
+            only: OnceLock::new(),
         });
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener =
+            bound(address).await.map_err(|error| format!("cannot listen at {address}: {error}"))?;
         let mut sink = Sink { address: listener.local_addr().unwrap(), shared, accepting: None };
         sink.accept(listener);
-        sink
+        Ok(sink)
+    }
+
+    /// Notes nothing but what is told of this bucket: a server that is not only the checker's tells its target of
+    /// other buckets too, and late of those of an earlier row.
+    pub(crate) fn listen_only_to(&self, bucket: &str) {
+        self.shared.only.set(bucket.to_owned()).expect("a webhook listens to one row");
     }
 
     pub(crate) fn url(&self) -> String {
@@ -85,7 +103,7 @@ impl Sink {
     }
 
     pub(crate) async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = bound(&self.address.to_string()).await.expect("the port is still free");
         self.accept(listener);
     }
 
@@ -106,6 +124,19 @@ impl Drop for Sink {
     fn drop(&mut self) {
         if let Some(accepting) = &self.accepting {
             accepting.abort();
+        }
+    }
+}
+
+/// A listener; it waits for the webhook of the row before to be gone from there.
+async fn bound(address: &str) -> std::io::Result<TcpListener> {
+    let deadline = Instant::now() + FREE_WITHIN;
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                tokio::time::sleep(FREE_WITHIN / 50).await;
+            }
+            outcome => return outcome,
         }
     }
 }
@@ -148,13 +179,22 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Respo
         // MinIO probes a webhook with an empty request.
         return Ok(of_status(StatusCode::OK));
     }
-    shared.told.lock().unwrap().push(consumer::told(&body));
+    let told = consumer::told(&body);
+    if shared.only.get().is_none_or(|bucket| is_of(&told, bucket)) {
+        shared.told.lock().unwrap().push(told);
+    }
     match (mood, turn) {
         (Mood::Cuts, Some(_)) => return Err(Cut),
         (Mood::Slow(by), _) => tokio::time::sleep(by).await,
         _ => {}
     }
     Ok(of_status(StatusCode::OK))
+}
+
+/// Whether a record is of a bucket or of the one that its objects are copied from, or nobody can say of which.
+fn is_of(told: &Told, bucket: &str) -> bool {
+    let of = told.key.split_once('/').map_or("", |(of, _)| of);
+    of.is_empty() || of == bucket || of == origin_of(bucket)
 }
 
 fn of_status(status: StatusCode) -> Response<Full<Bytes>> {

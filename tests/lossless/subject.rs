@@ -1,16 +1,10 @@
 //! The server under test.
 
-use std::process::Stdio;
-use std::time::Duration;
-
+use crate::commanded::Commanded;
 use crate::machine::Machine;
 use crate::options::Foreign;
 use crate::support::client::Client;
-use crate::support::eventually;
 use crate::support::server::Server;
-
-/// How long a command that restarts a server may take.
-const RESTARTS_WITHIN: Duration = Duration::from_secs(120);
 
 /// See the module header.
 pub(crate) enum Subject {
@@ -20,6 +14,8 @@ pub(crate) enum Subject {
     Machine(Box<Machine>, String),
     /// One that ran already.
     Foreign(Foreign),
+    /// One that the checker started, and then knows as little of as of one that ran already.
+    Commanded(Commanded),
 }
 
 impl Subject {
@@ -27,28 +23,30 @@ impl Subject {
         match self {
             Subject::Process(server) => server.client(),
             Subject::Machine(_, endpoint) => Client::new(endpoint),
-            Subject::Foreign(foreign) => {
-                Client::with_keys(&foreign.endpoint, &foreign.access_key, &foreign.secret_key)
-            }
+            Subject::Foreign(_) | Subject::Commanded(_) => self.stranger().expect("it is one").client(),
         }
     }
 
-    /// Ends it without a word: SIGKILL, or a cut of the power.
+    /// What is known of a server that a command restarts.
+    pub(crate) fn stranger(&self) -> Option<&Foreign> {
+        match self {
+            Subject::Process(_) | Subject::Machine(..) => None,
+            Subject::Foreign(foreign) => Some(foreign),
+            Subject::Commanded(commanded) => Some(commanded.foreign()),
+        }
+    }
+
+    /// Ends it without a word: SIGKILL, or a cut of the power. A command has started it again, too.
     pub(crate) async fn kill(&mut self) {
         match self {
             Subject::Process(server) => server.kill(),
             Subject::Machine(machine, _) => machine.cut().await,
-            Subject::Foreign(foreign) => {
-                let command = foreign.restart_command.as_ref().expect("rows that kill it have a command");
-                let run =
-                    tokio::process::Command::new("sh").args(["-c", command]).stdin(Stdio::null()).status();
-                let status = tokio::time::timeout(RESTARTS_WITHIN, run).await.unwrap().unwrap();
-                assert!(status.success(), "{command}: {status}");
-            }
+            Subject::Foreign(foreign) => foreign.restart("KILL").await,
+            Subject::Commanded(commanded) => commanded.foreign().restart("KILL").await,
         }
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Asks it to stop and waits until it has. A command has started it again, too.
     pub(crate) async fn stop(&mut self) {
         match self {
             Subject::Process(server) => {
@@ -56,23 +54,18 @@ impl Subject {
                 assert!(status.success(), "the server ended with {status}");
             }
             Subject::Machine(machine, _) => machine.stop().await,
-            Subject::Foreign(_) => self.kill().await,
+            Subject::Foreign(foreign) => foreign.restart("TERM").await,
+            Subject::Commanded(commanded) => commanded.foreign().restart("TERM").await,
         }
     }
 
-    /// Starts it again and waits until it answers.
+    /// Starts it again, if no command has, and waits until it answers.
     pub(crate) async fn start(&mut self) {
         match self {
             Subject::Process(server) => server.start().await,
             Subject::Machine(machine, _) => machine.start().await,
-            Subject::Foreign(foreign) => {
-                let client = Client::with_keys(&foreign.endpoint, &foreign.access_key, &foreign.secret_key);
-                eventually("the server to answer", || async {
-                    let answer = client.try_send(reqwest::Method::GET, "/", &[], "").await;
-                    answer.is_ok_and(|answer| answer.status.is_success()).then_some(())
-                })
-                .await;
-            }
+            Subject::Foreign(foreign) => foreign.answers().await,
+            Subject::Commanded(commanded) => commanded.foreign().answers().await,
         }
     }
 }

@@ -21,12 +21,19 @@ pub(crate) fn print_head(options: &Options) {
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|");
 }
 
+/// What ended a row before it could be judged.
+fn why(error: JoinError) -> String {
+    let Ok(panic) = error.try_into_panic() else { return "it was cancelled".to_owned() };
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("for no reason given").to_owned()
+}
+
 /// Prints a row. Whether nothing was found.
 pub(crate) fn print_row(row: &Row, outcome: Result<Outcome, JoinError>) -> bool {
     let Outcome { seed, seconds, verdict } = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
-            println!("| {} | could not be judged: {error} |", row.name);
+            println!("| {} | could not be judged: {} |", row.name, why(error));
             return false;
         }
     };

@@ -3,6 +3,13 @@
 use super::Verdict;
 use super::history::{Answer, Effect, Kind, Operation, Read, Told};
 
+/// What a disagreement shows.
+enum Fault {
+    Lost,
+    Phantom,
+    OutOfOrder,
+}
+
 /// A key's operations.
 #[derive(Default)]
 pub(super) struct Line<'a> {
@@ -44,9 +51,13 @@ impl<'a> Line<'a> {
         verdict.out_of_order.extend(disorder);
         if is_whole
             && is_ordered
-            && let Err((is_lost, finding)) = self.disagreement()
+            && let Err((fault, finding)) = self.disagreement()
         {
-            if is_lost { &mut verdict.lost } else { &mut verdict.phantom }.push(finding);
+            match fault {
+                Fault::Lost => verdict.lost.push(finding),
+                Fault::Phantom => verdict.phantom.push(finding),
+                Fault::OutOfOrder => verdict.out_of_order.push(finding),
+            }
         }
     }
 
@@ -87,20 +98,28 @@ impl<'a> Line<'a> {
         None
     }
 
-    /// The first thing that does not fit what the records say, and whether it shows a loss.
-    fn disagreement(&self) -> Result<(), (bool, String)> {
+    /// The first thing that does not fit what the records say, and what it shows. Where the operations could have
+    /// happened in another order that explains it, it is their sequencers that are wrong.
+    fn disagreement(&self) -> Result<(), (Fault, String)> {
         let mut is_there = false;
-        for step in &self.steps {
+        for (at, step) in self.steps.iter().enumerate() {
             let Operation { key, token, effect, .. } = step.operation;
             match step.told.kind() {
                 Some(Kind::Removed) if !is_there && *effect == (Effect::Remove { in_bulk: false }) => {
-                    return Err((
-                        true,
-                        format!("{key}: {token} removed an object of which nothing was told"),
-                    ));
+                    let fault = self.of_an_object_that_was_not_told(at);
+                    let finding =
+                        format!("{key}: {token} removed an object, and the records before it leave none");
+                    return Err((fault, finding));
                 }
                 Some(Kind::Nothing) if is_there => {
-                    return Err((false, format!("{key}: {token} found nothing where an object was told")));
+                    let fault = if self.may_be_without_object(Some(at), step.operation.begin_us) {
+                        Fault::OutOfOrder
+                    } else {
+                        Fault::Phantom
+                    };
+                    let finding =
+                        format!("{key}: {token} found nothing, and the records before it leave an object");
+                    return Err((fault, finding));
                 }
                 _ => is_there = step.leaves().is_some(),
             }
@@ -111,13 +130,71 @@ impl<'a> Line<'a> {
                 let found = read.found.as_deref().unwrap_or("nothing");
                 let (begin_us, end_us) = (read.begin_us, read.end_us);
                 let finding = format!(
-                    "{key}: a read from {begin_us} to {end_us} us found {found}, which no record explains: {}",
-                    self.shown()
+                    "{key}: a read from {begin_us} to {end_us} us found {found}, which the records in their order do \
+                     not explain: {}",
+                    self.shown(begin_us)
                 );
-                return Err((read.found.is_none() && self.may_have_lost_a_removal(read), finding));
+                return Err((self.of_a_read(read), finding));
             }
         }
         Ok(())
+    }
+
+    /// What it shows that a delete removed an object which by the records before it was not there.
+    fn of_an_object_that_was_not_told(&self, at: usize) -> Fault {
+        let removal = self.steps[at].operation;
+        let is_seen = |step: &Step<'_>| {
+            step.leaves().is_some() && self.may_be_last(step.operation, removal.begin_us, removal.end_us())
+        };
+        let is_open = |operation: &&Operation| {
+            let is_unanswered = matches!(operation.answer, Answer::Silence { .. });
+            is_unanswered && !operation.effect.is_removal() && operation.begin_us <= removal.end_us()
+        };
+        if self.steps.iter().any(is_seen) {
+            Fault::OutOfOrder
+        } else if self.untold.iter().any(is_open) {
+            Fault::Lost
+        } else {
+            Fault::Phantom
+        }
+    }
+
+    /// What a read shows that the line does not explain.
+    fn of_a_read(&self, read: &Read) -> Fault {
+        let is_possible = match &read.found {
+            None => self.may_be_without_object(None, read.begin_us),
+            Some(found) => self.steps.iter().any(|step| {
+                step.leaves() == Some(found) && self.may_be_last(step.operation, read.begin_us, read.end_us)
+            }),
+        };
+        if is_possible {
+            Fault::OutOfOrder
+        } else if read.found.is_none() && self.may_have_lost_a_removal(read) {
+            Fault::Lost
+        } else {
+            Fault::Phantom
+        }
+    }
+
+    /// Whether in some order, whatever the sequencers say, the operation was the last one to take effect at a moment of
+    /// that time: it had begun, and no other one both followed it and had ended.
+    fn may_be_last(&self, operation: &Operation, begin_us: u64, end_us: u64) -> bool {
+        let is_followed = self.steps.iter().any(|other| {
+            operation.end_us() < other.operation.begin_us && other.operation.end_us() < begin_us
+        });
+        operation.begin_us <= end_us && !is_followed
+    }
+
+    /// Whether in some order there was no object at that time, but for what a step itself did.
+    fn may_be_without_object(&self, but_for: Option<usize>, at_us: u64) -> bool {
+        let was_ever_written =
+            self.steps.iter().any(|step| step.leaves().is_some() && step.operation.end_us() < at_us);
+        let is_removed = |(place, step): (usize, &Step<'_>)| {
+            Some(place) != but_for
+                && step.leaves().is_none()
+                && self.may_be_last(step.operation, at_us, u64::MAX)
+        };
+        !was_ever_written || self.steps.iter().enumerate().any(is_removed)
     }
 
     /// Whether a moment of the read lies in a part of the line in which its key was as it saw it.
@@ -140,9 +217,11 @@ impl<'a> Line<'a> {
         })
     }
 
-    /// The end of the line, for a finding.
-    fn shown(&self) -> String {
-        let steps = self.steps.iter().rev().take(4).rev().map(|step| {
+    /// The steps about a time, for a finding.
+    fn shown(&self, at_us: u64) -> String {
+        let until =
+            self.steps.iter().rposition(|step| step.operation.begin_us <= at_us).map_or(0, |at| at + 1);
+        let steps = self.steps[until.saturating_sub(4)..until].iter().map(|step| {
             let Operation { token, begin_us, .. } = step.operation;
             let end_us = step.operation.end_us();
             format!("{} {token} {begin_us}..{}", step.told.event, if end_us == u64::MAX { 0 } else { end_us })

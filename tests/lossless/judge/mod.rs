@@ -4,7 +4,8 @@
 //! - **Phantom**: a record of a refused operation, of none at all, of other content than was sent; a second record of
 //!   one operation; a record of an unanswered operation whose effect is not there when it must be.
 //! - **Out of order**: a record arrived before one of its key with a smaller sequencer; sequencers that contradict the
-//!   order in which operations of a key ended and began; one sequencer for two changes.
+//!   order in which operations of a key ended and began, or what reads and deletes found, where another order of
+//!   operations that overlapped explains it; one sequencer for two changes.
 //!
 //! A record that arrives again is a duplicate and no finding. It is *late* when a newer one of its key arrived
 //! before: a consumer that takes the last record for the truth is misled by it, one that compares sequencers

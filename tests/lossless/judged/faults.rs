@@ -239,10 +239,43 @@ fn a_delete_that_says_it_removed_something_shows_the_loss_of_an_unanswered_put()
     assert_eq!(story.told("ObjectRemoved:Delete", "b", 2).findings(), LOST);
 }
 
+/// A put and a delete that overlap, told as if the delete had come first.
+fn overlapping(event: &str) -> Story {
+    Story::default()
+        .put("a", 0, acknowledged(30))
+        .delete("b", 10, acknowledged(40))
+        .told(event, "b", 1)
+        .told_put("a", 2)
+}
+
+#[test]
+fn what_another_order_of_overlapping_operations_explains_is_out_of_order_and_neither_lost_nor_a_phantom() {
+    assert_eq!(overlapping("ObjectRemoved:NoOP").read(50, 51, Some("a")).findings(), CLEAN);
+    // The delete came last, by what it removed or by what a read found.
+    assert_eq!(overlapping("ObjectRemoved:Delete").findings(), OUT_OF_ORDER);
+    assert_eq!(overlapping("ObjectRemoved:NoOP").read(50, 51, None).findings(), OUT_OF_ORDER);
+    let put_last = Story::default().put("a", 0, acknowledged(30)).delete("b", 10, acknowledged(40));
+    let put_last = put_last.told_put("a", 1).told("ObjectRemoved:NoOP", "b", 2);
+    assert_eq!(put_last.findings(), OUT_OF_ORDER);
+}
+
+#[test]
+fn of_two_puts_that_overlap_the_one_a_read_finds_was_last() {
+    let puts = || {
+        let story = Story::default().put("a", 0, acknowledged(30)).put("b", 10, acknowledged(40));
+        story.told_put("a", 1).told_put("b", 2)
+    };
+    assert_eq!(puts().read(50, 51, Some("b")).findings(), CLEAN);
+    assert_eq!(puts().read(50, 51, Some("a")).findings(), OUT_OF_ORDER);
+    // One that ended before the other began cannot have been last.
+    let one_by_one = Story::default().put("a", 0, acknowledged(5)).put("b", 10, acknowledged(40));
+    assert_eq!(one_by_one.told_put("a", 1).told_put("b", 2).read(50, 51, Some("a")).findings(), PHANTOM);
+}
+
 #[test]
 fn a_bulk_delete_says_nothing_of_what_was_there() {
     let mut story = Story::default().delete("a", 20, acknowledged(30)).told("ObjectRemoved:Delete", "a", 1);
-    assert_eq!(story.findings(), LOST);
+    assert_eq!(story.findings(), PHANTOM);
     story.0.operations[0].effect = Effect::Remove { in_bulk: true };
     assert_eq!(story.findings(), CLEAN);
 }

@@ -1,4 +1,7 @@
-//! The judge finds what it should and nothing else. Run with the suite, since the checker itself is no test of libtest.
+//! The judge finds what it should and nothing else, and what it is given is what was seen and asked for. Run with the
+//! suite, since the checker itself is no test of libtest.
 
 mod faults;
+mod flags;
 mod random;
+mod settled;
