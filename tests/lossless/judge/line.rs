@@ -112,11 +112,8 @@ impl<'a> Line<'a> {
                     return Err((fault, finding));
                 }
                 Some(Kind::Nothing) if is_there => {
-                    let fault = if self.may_be_without_object(Some(at), step.operation.begin_us) {
-                        Fault::OutOfOrder
-                    } else {
-                        Fault::Phantom
-                    };
+                    let (begin_us, end_us) = (step.operation.begin_us, step.operation.end_us());
+                    let fault = self.of_an_object_that_is_gone(Some(at), begin_us, end_us);
                     let finding =
                         format!("{key}: {token} found nothing, and the records before it leave an object");
                     return Err((fault, finding));
@@ -161,15 +158,21 @@ impl<'a> Line<'a> {
 
     /// What a read shows that the line does not explain.
     fn of_a_read(&self, read: &Read) -> Fault {
-        let is_possible = match &read.found {
-            None => self.may_be_without_object(None, read.begin_us),
-            Some(found) => self.steps.iter().any(|step| {
-                step.leaves() == Some(found) && self.may_be_last(step.operation, read.begin_us, read.end_us)
-            }),
+        let Some(found) = &read.found else {
+            return self.of_an_object_that_is_gone(None, read.begin_us, read.end_us);
         };
-        if is_possible {
+        let is_possible = self.steps.iter().any(|step| {
+            step.leaves() == Some(found) && self.may_be_last(step.operation, read.begin_us, read.end_us)
+        });
+        if is_possible { Fault::OutOfOrder } else { Fault::Phantom }
+    }
+
+    /// What it shows that nothing was there at that time though the records before it leave an object. It was not the
+    /// step `but_for` that removed it.
+    fn of_an_object_that_is_gone(&self, but_for: Option<usize>, begin_us: u64, end_us: u64) -> Fault {
+        if self.may_be_without_object(but_for, begin_us) {
             Fault::OutOfOrder
-        } else if read.found.is_none() && self.may_have_lost_a_removal(read) {
+        } else if self.may_have_lost_a_removal(end_us) {
             Fault::Lost
         } else {
             Fault::Phantom
@@ -210,10 +213,10 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn may_have_lost_a_removal(&self, read: &Read) -> bool {
+    fn may_have_lost_a_removal(&self, until_us: u64) -> bool {
         self.untold.iter().any(|operation| {
             let is_open = matches!(operation.answer, Answer::Silence { .. });
-            is_open && operation.effect.is_removal() && operation.begin_us <= read.end_us
+            is_open && operation.effect.is_removal() && operation.begin_us <= until_us
         })
     }
 

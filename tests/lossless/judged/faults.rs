@@ -207,6 +207,9 @@ fn an_unanswered_change_that_was_told_and_did_not_happen_is_a_phantom_once_it_ca
 fn an_unanswered_delete_that_happened_and_was_not_told_is_lost() {
     let story = Story::default().put("a", 0, acknowledged(10)).delete("b", 20, settled(30)).told_put("a", 1);
     assert_eq!(story.read(40, 41, None).findings(), LOST);
+    let story = Story::default().put("a", 0, acknowledged(10)).delete("b", 20, settled(30)).told_put("a", 1);
+    let story = story.delete("c", 40, acknowledged(50)).told("ObjectRemoved:NoOP", "c", 2);
+    assert_eq!(story.findings(), LOST, "the next delete found nothing");
 }
 
 #[test]
