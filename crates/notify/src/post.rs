@@ -9,9 +9,9 @@
 //! Posts that are ready together go out in one write, and are answered one after the other (pipelining). RFC 9112,
 //! §9.3.2, allows that to who can recover when only some are answered: here each answer counts for its own post, and
 //! what has none is sent again, over a new connection, so that it may arrive twice; but for what stood behind an answer
-//! that announced the end of its connection, which nobody has looked at. Only a connection that has answered as HTTP/1.1
-//! does, and kept itself open, is given several, so a new one begins with one. How many is the endpoint's doing: see
-//! `post/pace.rs`.
+//! that announced the end of its connection, which nobody has looked at. Only a connection that has answered as
+//! HTTP/1.1 does, and kept itself open, is given several, so a new one begins with one. How many is the endpoint's
+//! doing: see `post/pace.rs`.
 //!
 //! # Bounds
 //!

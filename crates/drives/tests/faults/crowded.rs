@@ -41,8 +41,8 @@ async fn commit(
     engine.commit(SET, Batch { mutations, changes, ..Batch::default() }).await.map(|_| ())
 }
 
-/// Rule 14. A commit of deletes takes about as much of the journal as it gives back, and that a little in every segment:
-/// all stay more than nine tenths needed for long.
+/// Rule 14. A commit of deletes takes about as much of the journal as it gives back, and that a little in every
+/// segment: all stay more than nine tenths needed for long.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_full_of_objects_without_bodies_takes_deletes_of_all_of_them_in_bulk() {
     let drives = FaultyDrive::machine(4, &Power::steady());
