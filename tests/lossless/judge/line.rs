@@ -170,7 +170,7 @@ impl<'a> Line<'a> {
     /// What it shows that nothing was there at that time though the records before it leave an object. It was not the
     /// step `but_for` that removed it.
     fn of_an_object_that_is_gone(&self, but_for: Option<usize>, begin_us: u64, end_us: u64) -> Fault {
-        if self.may_be_without_object(but_for, begin_us) {
+        if self.may_be_without_object(but_for, begin_us, end_us) {
             Fault::OutOfOrder
         } else if self.may_have_lost_a_removal(end_us) {
             Fault::Lost
@@ -189,13 +189,13 @@ impl<'a> Line<'a> {
     }
 
     /// Whether in some order there was no object at that time, but for what a step itself did.
-    fn may_be_without_object(&self, but_for: Option<usize>, at_us: u64) -> bool {
+    fn may_be_without_object(&self, but_for: Option<usize>, begin_us: u64, end_us: u64) -> bool {
         let was_ever_written =
-            self.steps.iter().any(|step| step.leaves().is_some() && step.operation.end_us() < at_us);
+            self.steps.iter().any(|step| step.leaves().is_some() && step.operation.end_us() < begin_us);
         let is_removed = |(place, step): (usize, &Step<'_>)| {
             Some(place) != but_for
                 && step.leaves().is_none()
-                && self.may_be_last(step.operation, at_us, u64::MAX)
+                && self.may_be_last(step.operation, begin_us, end_us)
         };
         !was_ever_written || self.steps.iter().enumerate().any(is_removed)
     }

@@ -210,6 +210,8 @@ fn an_unanswered_delete_that_happened_and_was_not_told_is_lost() {
     let story = Story::default().put("a", 0, acknowledged(10)).delete("b", 20, settled(30)).told_put("a", 1);
     let story = story.delete("c", 40, acknowledged(50)).told("ObjectRemoved:NoOP", "c", 2);
     assert_eq!(story.findings(), LOST, "the next delete found nothing");
+    let story = story.delete("d", 60, acknowledged(70)).told("ObjectRemoved:NoOP", "d", 3);
+    assert_eq!(story.findings(), LOST, "a delete after it cannot have removed what it did not find");
 }
 
 #[test]
