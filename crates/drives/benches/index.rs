@@ -22,7 +22,7 @@ const BATCH_KEYS: u64 = 64;
 const CACHE_BYTES: u64 = 32 << 20;
 
 /// Longest a load is waited for.
-const LOAD_MAX: Duration = Duration::from_secs(240);
+const LOAD_MAX: Duration = Duration::from_secs(900);
 
 /// Keys of a sorted run.
 const RUN_KEYS: usize = 100_000;
