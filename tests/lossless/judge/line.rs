@@ -143,13 +143,9 @@ impl<'a> Line<'a> {
         let is_seen = |step: &Step<'_>| {
             step.leaves().is_some() && self.may_be_last(step.operation, removal.begin_us, removal.end_us())
         };
-        let is_open = |operation: &&Operation| {
-            let is_unanswered = matches!(operation.answer, Answer::Silence { .. });
-            is_unanswered && !operation.effect.is_removal() && operation.begin_us <= removal.end_us()
-        };
         if self.steps.iter().any(is_seen) {
             Fault::OutOfOrder
-        } else if self.untold.iter().any(is_open) {
+        } else if self.may_have_lost(false, removal.begin_us, removal.end_us()) {
             Fault::Lost
         } else {
             Fault::Phantom
@@ -172,7 +168,7 @@ impl<'a> Line<'a> {
     fn of_an_object_that_is_gone(&self, but_for: Option<usize>, begin_us: u64, end_us: u64) -> Fault {
         if self.may_be_without_object(but_for, begin_us, end_us) {
             Fault::OutOfOrder
-        } else if self.may_have_lost_a_removal(end_us) {
+        } else if self.may_have_lost(true, begin_us, end_us) {
             Fault::Lost
         } else {
             Fault::Phantom
@@ -213,10 +209,12 @@ impl<'a> Line<'a> {
         })
     }
 
-    fn may_have_lost_a_removal(&self, until_us: u64) -> bool {
+    /// Whether an unanswered removal, or write, of which nothing was told may have been the last one at that time.
+    fn may_have_lost(&self, a_removal: bool, begin_us: u64, end_us: u64) -> bool {
         self.untold.iter().any(|operation| {
             let is_open = matches!(operation.answer, Answer::Silence { .. });
-            is_open && operation.effect.is_removal() && operation.begin_us <= until_us
+            let is_such = operation.effect.is_removal() == a_removal;
+            is_open && is_such && self.may_be_last(operation, begin_us, end_us)
         })
     }
 

@@ -244,6 +244,18 @@ fn a_delete_that_says_it_removed_something_shows_the_loss_of_an_unanswered_put()
     assert_eq!(story.told("ObjectRemoved:Delete", "b", 2).findings(), LOST);
 }
 
+#[test]
+fn an_unanswered_change_that_others_followed_explains_nothing_after_them() {
+    let story = || Story::default().put("a", 0, settled(10)).put("b", 20, acknowledged(30)).told_put("b", 1);
+    let removed = |story: Story, token, begin_us: u64, sequencer| {
+        let story = story.delete(token, begin_us, acknowledged(begin_us + 5));
+        story.told("ObjectRemoved:Delete", token, sequencer)
+    };
+    assert_eq!(removed(removed(story(), "c", 40, 2), "d", 50, 3).findings(), PHANTOM);
+    let gone = Story::default().delete("a", 0, settled(10)).put("b", 20, acknowledged(30)).told_put("b", 1);
+    assert_eq!(gone.read(40, 41, None).findings(), PHANTOM);
+}
+
 /// A put and a delete that overlap, told as if the delete had come first.
 fn overlapping(event: &str) -> Story {
     Story::default()
