@@ -184,7 +184,7 @@ mod tests {
 
     use crate::change::Sequence;
     use crate::engine::PartitionId;
-    use crate::testing::fixture::Fixture;
+    use crate::testing::fixture::{ELSEWHERE, Fixture, HOME};
 
     #[tokio::test]
     async fn a_cursor_moves_both_ways_and_can_be_forgotten() {
@@ -202,6 +202,52 @@ mod tests {
         store.forget_target("1:kafka").await.unwrap();
         assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
         assert_eq!(store.cursor(partition, "1:kafkaesque").await, Ok(Some(Sequence(1))));
+    }
+
+    #[tokio::test]
+    async fn a_target_has_a_cursor_of_its_own_in_each_partition() {
+        let fixture = Fixture::new().await;
+        let store = &fixture.store;
+        store.advance(HOME, "1:kafka", Sequence(5)).await.unwrap();
+        assert_eq!(store.cursor(ELSEWHERE, "1:kafka").await, Ok(None));
+        assert_eq!(store.targets_with_cursor(ELSEWHERE).await.unwrap(), [""; 0]);
+        store.advance(ELSEWHERE, "1:kafka", Sequence(9)).await.unwrap();
+        store.rewind(HOME, "1:kafka", Sequence(2)).await.unwrap();
+
+        let again = fixture.another_store().await;
+        assert_eq!(again.cursor(HOME, "1:kafka").await, Ok(Some(Sequence(2))));
+        assert_eq!(again.cursor(ELSEWHERE, "1:kafka").await, Ok(Some(Sequence(9))));
+        store.forget_target("1:kafka").await.unwrap();
+        for partition in [HOME, ELSEWHERE] {
+            assert_eq!(store.cursor(partition, "1:kafka").await, Ok(None));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_slowest_target_of_a_partition_acknowledged_is_released_there_and_nowhere_else() {
+        let fixture = Fixture::new().await;
+        let (store, engine) = (&fixture.store, &fixture.engine);
+        store.advance(ELSEWHERE, "1:kafka", Sequence(1)).await.unwrap();
+        store.advance(HOME, "1:kafka", Sequence(5)).await.unwrap();
+        store.advance(HOME, "2:mqtt", Sequence(9)).await.unwrap();
+        assert_eq!(
+            (engine.released(HOME), engine.released(ELSEWHERE)),
+            (Some(Sequence(5)), Some(Sequence(1)))
+        );
+        store.advance(HOME, "1:kafka", Sequence(7)).await.unwrap();
+        assert_eq!(
+            (engine.released(HOME), engine.released(ELSEWHERE)),
+            (Some(Sequence(7)), Some(Sequence(1)))
+        );
+        store.rewind(HOME, "2:mqtt", Sequence(3)).await.unwrap();
+        assert_eq!(engine.released(HOME), Some(Sequence(3)));
+        store.forget_target("2:mqtt").await.unwrap();
+        assert_eq!(
+            (engine.released(HOME), engine.released(ELSEWHERE)),
+            (Some(Sequence(7)), Some(Sequence(1)))
+        );
+        store.forget_target("1:kafka").await.unwrap();
+        assert_eq!(engine.released(HOME), Some(Sequence(u64::MAX)));
     }
 
     #[tokio::test]

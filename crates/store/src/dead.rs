@@ -155,10 +155,7 @@ fn letter(partition: PartitionId, key: &[u8], value: &[u8]) -> Result<DeadLetter
 mod tests {
     use super::DeadLetter;
     use crate::change::Sequence;
-    use crate::engine::PartitionId;
-    use crate::testing::fixture::Fixture;
-
-    const PLACE: PartitionId = PartitionId(0);
+    use crate::testing::fixture::{Fixture, HOME};
 
     /// Dead letters of three puts, for a target.
     async fn buried(fixture: &Fixture, target: &str) -> Vec<DeadLetter> {
@@ -169,7 +166,7 @@ mod tests {
             change.rules = vec!["all".to_owned()];
             change.object.as_mut().unwrap().tags = vec![("stage".to_owned(), "raw".to_owned())];
             let letter =
-                DeadLetter { partition: PLACE, change, reason: name.to_owned(), tries: 10, died_ms: 7 };
+                DeadLetter { partition: HOME, change, reason: name.to_owned(), tries: 10, died_ms: 7 };
             assert_eq!(fixture.store.bury(target, &letter).await, Ok(true));
             letters.push(letter);
         }
@@ -181,12 +178,12 @@ mod tests {
         let fixture = Fixture::new().await;
         let store = &fixture.store;
         let letters = buried(&fixture, "1:kafka").await;
-        assert_eq!(store.dead_letters(PLACE, "1:kafka", Sequence::ZERO, 2).await, Ok(letters[..2].to_vec()));
+        assert_eq!(store.dead_letters(HOME, "1:kafka", Sequence::ZERO, 2).await, Ok(letters[..2].to_vec()));
         let after = letters[1].change.sequence;
-        assert_eq!(store.dead_letters(PLACE, "1:kafka", after, 2).await, Ok(letters[2..].to_vec()));
-        assert_eq!(store.dead_letter(PLACE, "1:kafka", after).await, Ok(Some(letters[1].clone())));
-        assert_eq!(store.dead_letter_count(PLACE, "1:kafka").await, Ok(3));
-        assert_eq!(store.dead_letter_count(PLACE, "1:kaf").await, Ok(0));
+        assert_eq!(store.dead_letters(HOME, "1:kafka", after, 2).await, Ok(letters[2..].to_vec()));
+        assert_eq!(store.dead_letter(HOME, "1:kafka", after).await, Ok(Some(letters[1].clone())));
+        assert_eq!(store.dead_letter_count(HOME, "1:kafka").await, Ok(3));
+        assert_eq!(store.dead_letter_count(HOME, "1:kaf").await, Ok(0));
     }
 
     #[tokio::test]
@@ -198,9 +195,9 @@ mod tests {
         assert_eq!(store.bury("1:kafka", &letter).await, Ok(false));
         assert_eq!(store.update_dead_letter("1:kafka", &letter).await, Ok(true));
         let sequence = letter.change.sequence;
-        assert_eq!(store.dead_letter(PLACE, "1:kafka", sequence).await, Ok(Some(letter.clone())));
-        assert_eq!(store.drop_dead_letter(PLACE, "1:kafka", sequence).await, Ok(true));
-        assert_eq!(store.drop_dead_letter(PLACE, "1:kafka", sequence).await, Ok(false));
+        assert_eq!(store.dead_letter(HOME, "1:kafka", sequence).await, Ok(Some(letter.clone())));
+        assert_eq!(store.drop_dead_letter(HOME, "1:kafka", sequence).await, Ok(true));
+        assert_eq!(store.drop_dead_letter(HOME, "1:kafka", sequence).await, Ok(false));
         assert_eq!(store.update_dead_letter("1:kafka", &letter).await, Ok(false));
     }
 
@@ -210,7 +207,7 @@ mod tests {
         buried(&fixture, "1:kafka").await;
         buried(&fixture, "1:kafkaesque").await;
         fixture.store.forget_target("1:kafka").await.unwrap();
-        assert_eq!(fixture.store.dead_letter_count(PLACE, "1:kafka").await, Ok(0));
-        assert_eq!(fixture.store.dead_letter_count(PLACE, "1:kafkaesque").await, Ok(3));
+        assert_eq!(fixture.store.dead_letter_count(HOME, "1:kafka").await, Ok(0));
+        assert_eq!(fixture.store.dead_letter_count(HOME, "1:kafkaesque").await, Ok(3));
     }
 }

@@ -98,13 +98,12 @@ impl Store {
 mod tests {
     use super::{Gap, GapWrites};
     use crate::change::Sequence;
-    use crate::engine::PartitionId;
-    use crate::testing::fixture::{Fixture, bucket};
+    use crate::testing::fixture::{Fixture, HOME, bucket};
 
     #[tokio::test]
     async fn gaps_are_written_and_told_with_the_cursor_that_passes_them() {
         let fixture = Fixture::new().await;
-        let (store, place) = (&fixture.store, PartitionId(0));
+        let (store, place) = (&fixture.store, HOME);
         fixture.put("a", b"ab").await;
         fixture.put("b", b"ab").await;
         let changes = fixture.changes().await;

@@ -311,11 +311,11 @@ pub(crate) fn read_part(key: &[u8], entry: &Entry) -> Result<Part, Error> {
 pub(crate) mod tests {
     use super::{CreateUpload, Part, PutPart, Upload, UploadQuery};
     use crate::change::Origin;
-    use crate::engine::{Engine, PartitionId};
+    use crate::engine::Engine;
     use crate::error::Error;
     use crate::names::UploadId;
     use crate::object::{ETag, ObjectHeaders};
-    use crate::testing::fixture::{Fixture, key};
+    use crate::testing::fixture::{Fixture, HOME, key};
 
     pub(crate) async fn create(fixture: &Fixture, name: &str) -> Upload {
         let create = CreateUpload {
@@ -348,10 +348,10 @@ pub(crate) mod tests {
         try_part(fixture, upload, number, body).await.unwrap()
     }
 
-    /// Every key the engine has, except the bucket's own record.
+    /// Every key of the album's partition, except the bucket's own record.
     pub(crate) async fn keys(fixture: &Fixture) -> Vec<String> {
         let range = crate::engine::KeyRange::prefix(b"");
-        let page = fixture.engine.scan(PartitionId(0), range, 1000).await.unwrap();
+        let page = fixture.engine.scan(HOME, range, 1000).await.unwrap();
         let keys = page.into_iter().map(|(key, _)| key.escape_ascii().to_string());
         keys.filter(|key| key != "balbum").collect()
     }

@@ -251,7 +251,7 @@ mod tests {
     use crate::engine::{EngineError, PartitionId};
     use crate::error::Error;
     use crate::precondition::{EntityMatch, WriteCondition};
-    use crate::testing::fixture::{Fixture, bucket, key, to_delete};
+    use crate::testing::fixture::{Fixture, HOME, bucket, key, to_delete};
 
     #[tokio::test]
     async fn a_rule_that_changes_between_matching_and_commit_decides_over_the_targets() {
@@ -325,7 +325,7 @@ mod tests {
         let store = &fixture.store;
         let object = fixture.put("rose.jpg", b"ab").await;
         store.set_document(&fixture.album, Bucket::NOTIFICATION, None).await.unwrap();
-        store.advance(PartitionId(0), "1:kafka", object.sequence).await.unwrap();
+        store.advance(HOME, "1:kafka", object.sequence).await.unwrap();
         store.change_settings(vec![("config".to_owned(), Some(Bytes::new()))]).await.unwrap();
         store
             .delete_objects(&fixture.album, vec![to_delete("a"), to_delete("b")], Origin::default())
@@ -334,7 +334,7 @@ mod tests {
 
         let told: Vec<_> = fixture.changes().await.iter().map(|change| change.sequence).collect();
         assert_eq!(fixture.recorder.woken(), [told[0], told[1], told[3]]);
-        assert_eq!(store.newest(PartitionId(0)), told[3]);
+        assert_eq!(store.newest(HOME), told[3]);
     }
 
     #[tokio::test]
@@ -348,7 +348,7 @@ mod tests {
         let again = fixture.another_store().await;
 
         assert_eq!(again.buckets(), fixture.store.buckets());
-        assert_eq!(again.newest(PartitionId(0)), fixture.store.newest(PartitionId(0)));
+        assert_eq!(again.newest(HOME), fixture.store.newest(HOME));
         assert_eq!(again.newest(PartitionId(9)).0, 0);
     }
 

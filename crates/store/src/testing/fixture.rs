@@ -20,6 +20,13 @@ use crate::recorder::{Recipients, Recorder};
 use crate::store::Store;
 use crate::testing::MemoryEngine;
 
+/// The partition of the album, and of every bucket that is made beside it. It is not the first one, so that what is
+/// looked for or written without asking where the bucket lives goes astray.
+pub const HOME: PartitionId = PartitionId(1);
+
+/// The partition of which no bucket of a fixture is.
+pub const ELSEWHERE: PartitionId = PartitionId(0);
+
 /// A clock that stands still until it is moved.
 #[derive(Debug)]
 pub struct HandClock {
@@ -69,7 +76,7 @@ impl ListedTargets {
         self.woken.lock().clone()
     }
 
-    /// Says for which targets nothing more may wait.
+    /// Says for which targets nothing more may wait in the album's partition.
     pub fn set_full(&self, targets: &[&str]) {
         *self.full.lock() = targets.iter().map(|&target| target.to_owned()).collect();
     }
@@ -93,9 +100,9 @@ impl Recorder for ListedTargets {
         false
     }
 
-    fn full(&self, _partition: PartitionId, targets: &[String]) -> Option<String> {
+    fn full(&self, partition: PartitionId, targets: &[String]) -> Option<String> {
         let full = self.full.lock();
-        targets.iter().find(|target| full.contains(target)).cloned()
+        targets.iter().find(|target| partition == HOME && full.contains(target)).cloned()
     }
 
     fn committed(&self, sequence: Sequence) {
@@ -121,7 +128,8 @@ impl Fixture {
     /// Makes it.
     pub async fn new() -> Fixture {
         let clock = Arc::new(HandClock::at_ms(1_700_000_000_000));
-        let engine = MemoryEngine::with(Arc::<HandClock>::clone(&clock), 1);
+        let engine = MemoryEngine::with(Arc::<HandClock>::clone(&clock), 2);
+        engine.set_room(ELSEWHERE, 0, 1);
         let recorder = Arc::new(ListedTargets::default());
         let store = open(&engine, &recorder, &clock).await;
         let album = bucket("album");
@@ -190,9 +198,9 @@ impl Fixture {
         self.store.delete_object(&self.album, to_delete(name), Origin::default()).await
     }
 
-    /// Every change so far.
+    /// Every change of the album's partition so far.
     pub async fn changes(&self) -> Vec<Change> {
-        let changes = self.engine.changes(PartitionId(0), Sequence::ZERO, 10_000).await;
+        let changes = self.engine.changes(HOME, Sequence::ZERO, 10_000).await;
         changes.expect("the engine can be read").into_iter().map(Arc::unwrap_or_clone).collect()
     }
 

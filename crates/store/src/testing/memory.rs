@@ -55,6 +55,8 @@ struct Content {
     room: (u64, u64),
     /// What it says of its change log.
     kept_after: Sequence,
+    /// What the last commit that said so told of what every target has acknowledged.
+    released: Option<Sequence>,
 }
 
 impl MemoryEngine {
@@ -70,6 +72,7 @@ impl MemoryEngine {
             changes: Vec::new(),
             room: (1, 1),
             kept_after: Sequence::ZERO,
+            released: None,
         };
         let partitions = (0..partitions).map(|number| (PartitionId(number), empty())).collect();
         let state = Mutex::new(State { partitions, ..State::default() });
@@ -89,6 +92,11 @@ impl MemoryEngine {
             content.changes.retain(|change| change.sequence > sequence);
             content.kept_after = sequence;
         }
+    }
+
+    /// What every target has acknowledged in a partition, as the last commit told that did; `None` before one did.
+    pub fn released(&self, partition: PartitionId) -> Option<Sequence> {
+        self.shared.state.lock().content(partition).ok()?.released
     }
 
     /// Makes the next commits fail, one after the other, each with the next error given. Nothing changes.
@@ -162,6 +170,7 @@ impl MemoryEngine {
             state.newest = now.max(Sequence(state.newest.0 + 1));
         }
         let (newest, content) = (state.newest, state.content_mut(partition)?);
+        content.released = batch.released.or(content.released);
         let unnamed = apply(&mut content.entries, batch.mutations, newest);
         let told = batch.changes.into_iter().zip(&sequences);
         content.changes.extend(told.map(|(change, &sequence)| Arc::new(Change { sequence, ..change })));
