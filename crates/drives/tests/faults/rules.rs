@@ -264,6 +264,9 @@ async fn a_batch_short_of_the_quorum_freezes_the_set_until_it_recovers_by_itself
     let engine = open_all(&drives).unwrap();
     put(&engine, "before", body(9_000, 0)).await.unwrap();
     all_written(&drives).await;
+    // The commit is to be the first write that fails: the zeroes of the segment, of 4 MiB, are written before.
+    let is_zeroed = |drive: &FaultyDrive| drive.zeroed_bytes() > (4 << 20) - (128 << 10);
+    wait_until(|| drives.iter().all(is_zeroed)).await;
     for drive in &drives[..2] {
         drive.refuse_writes(Some(std::io::ErrorKind::Other));
     }
