@@ -48,8 +48,8 @@ pub struct Options {
 
 /// An open set. Dropping it stops as a crash would; [`LocalEngine::shutdown`] stops cleanly.
 pub struct LocalEngine {
-    set: Arc<Set>,
-    events: EventSender,
+    pub(crate) set: Arc<Set>,
+    pub(crate) events: EventSender,
     permits: Arc<Semaphore>,
     pins: Arc<Pins>,
     /// Disconnected when the sequencer ended. Its thread may stay behind: the kernel ends it when no write of its ring

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of this is a test")]
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use store::{
     Batch, Clock, Engine, EngineError, Location, Mutation, PartitionId, Put, StageHint, SystemClock,
 };
 use tempfile::TempDir;
+use tidings_drives::testing::{FaultyDrive, Power};
 use tidings_drives::{LocalEngine, OpenError, Options, Sets};
 
 const FIRST: PartitionId = PartitionId(0);
@@ -191,6 +193,24 @@ async fn an_addition_that_a_crash_cut_off_goes_on_and_can_be_given_up() {
     }
     folder.begin("abcd").await;
     assert!(matches!(folder.open("abc").err(), Some(OpenError::SetMissing { number: 4, .. })));
+}
+
+/// The first set lists a new one when that is made, and not before: a start that fails in between leaves a server that
+/// goes on without it.
+#[tokio::test]
+async fn a_set_that_could_not_be_made_is_not_listed_by_the_first_one() {
+    let sets = ["a", "b"].map(|letter| {
+        let blank = |number| FaultyDrive::blank(&format!("{letter}{number}"), &Power::steady());
+        (1..=4).map(blank).collect::<Vec<_>>()
+    });
+    let given = |set: &[FaultyDrive]| set.iter().map(FaultyDrive::given).collect::<Vec<_>>();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    Sets::open_on(vec![given(&sets[0])], None, &clock).unwrap().shutdown().await;
+    sets[1].iter().for_each(|drive| drive.refuse_writes(Some(ErrorKind::Other)));
+    assert!(Sets::open_on(vec![given(&sets[0]), given(&sets[1])], None, &clock).is_err());
+
+    let alone = Sets::open_on(vec![given(&sets[0])], None, &clock).unwrap();
+    assert!(alone.reports()[0].writable);
 }
 
 fn copy(folder: &Folder, letter: char) -> PathBuf {

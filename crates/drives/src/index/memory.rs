@@ -28,10 +28,11 @@ struct Faults {
     freed: Condvar,
 }
 
-/// Whether calls wait, and how many of those that read do.
+/// Whether calls wait, or those that write alone, and how many of those that read do.
 #[derive(Default)]
 struct Hanging {
     is_on: bool,
+    writes: bool,
     readers: usize,
 }
 
@@ -40,7 +41,8 @@ pub struct Hang(Arc<Faults>);
 
 impl Drop for Hang {
     fn drop(&mut self) {
-        self.0.hanging.lock().is_on = false;
+        let mut hanging = self.0.hanging.lock();
+        (hanging.is_on, hanging.writes) = (false, false);
         self.0.freed.notify_all();
     }
 }
@@ -68,6 +70,12 @@ impl MemoryIndex {
         Hang(Arc::clone(&self.faults))
     }
 
+    /// Lets every flush wait from now on, until what this gives is dropped; it is read meanwhile.
+    pub fn hang_writes(&self) -> Hang {
+        self.faults.hanging.lock().writes = true;
+        Hang(Arc::clone(&self.faults))
+    }
+
     /// Calls that read and wait.
     pub fn readers_hung(&self) -> usize {
         self.faults.hanging.lock().readers
@@ -86,23 +94,31 @@ impl MemoryIndex {
 
 impl Faults {
     fn check_read(&self) -> io::Result<()> {
-        self.check(1)
-    }
-
-    fn check(&self, readers: usize) -> io::Result<()> {
         let mut hanging = self.hanging.lock();
-        hanging.readers += readers;
+        hanging.readers += 1;
         while hanging.is_on {
             self.freed.wait(&mut hanging);
         }
-        hanging.readers -= readers;
+        hanging.readers -= 1;
+        self.check_working()
+    }
+
+    fn check_write(&self) -> io::Result<()> {
+        let mut hanging = self.hanging.lock();
+        while hanging.is_on || hanging.writes {
+            self.freed.wait(&mut hanging);
+        }
+        self.check_working()
+    }
+
+    fn check_working(&self) -> io::Result<()> {
         if self.failing.load(Ordering::SeqCst) { Err(io::Error::other("the index fails")) } else { Ok(()) }
     }
 }
 
 impl OrderedIndex for MemoryIndex {
     fn apply(&self, rows: &mut dyn Iterator<Item = Row>) -> io::Result<()> {
-        self.faults.check(0)?;
+        self.faults.check_write()?;
         let mut shared = self.table.lock();
         let table = Arc::make_mut(&mut shared);
         for (key, value) in rows {

@@ -148,3 +148,93 @@ impl Sequencer {
         taken
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::{Receiver, TryRecvError, channel};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use store::{Batch, Engine, Mutation, PartitionId, Put, SystemClock};
+
+    use crate::compaction::{Copied, Copy, CopyRequest};
+    use crate::index::lookup;
+    use crate::sequencer::{Event, Wish};
+    use crate::testing::{FaultyDrive, Power};
+    use crate::{LocalEngine, Tuning};
+
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    /// A memtable of some forty keys.
+    const MEMTABLE_BYTES: usize = 10_000;
+
+    /// More keys than two memtables hold.
+    const MANY: usize = 200;
+
+    fn open(drives: &[FaultyDrive]) -> Arc<LocalEngine> {
+        let tuning = Tuning { memtable_bytes: Some(MEMTABLE_BYTES), ..Tuning::default() };
+        let given = drives.iter().map(FaultyDrive::given).collect();
+        LocalEngine::open_tuned(given, None, Arc::new(SystemClock), tuning).unwrap()
+    }
+
+    async fn put_all(engine: &LocalEngine, keys: impl Iterator<Item = String>) {
+        let put = |key: String| Put { key: key.into(), payload: Bytes::from_static(b"ab"), ..Put::default() };
+        let mutations = keys.map(|key| Mutation::Put(put(key))).collect();
+        engine.commit(PartitionId(0), Batch { mutations, ..Batch::default() }).await.unwrap();
+    }
+
+    /// Asks for a key to be copied as compaction does; what comes of it.
+    fn copy(engine: &LocalEngine, key: &'static str) -> Receiver<Copied> {
+        let set = &engine.set;
+        let stored = lookup::get(set, key.as_bytes()).unwrap().expect("the key is there");
+        let key = Bytes::from_static(key.as_bytes());
+        let below = lookup::below_copies(set, std::slice::from_ref(&key), &[]).unwrap();
+        let put = Put { key, payload: Bytes::from_static(b"ab"), ..Put::default() };
+        let copy = Copy { sequence: stored.sequence, mutation: Some(Mutation::Put(put)), change: None };
+        let (done, answer) = channel();
+        engine.events.send(Event::Copy(CopyRequest { copies: [copy].into(), below, done })).unwrap();
+        answer
+    }
+
+    /// Returns when the sequencer has done, twice over, all that it had to do: it answers at the beginning of a turn.
+    fn take_turns(engine: &LocalEngine) {
+        for _ in 0..2 {
+            let (event, granted) = Event::wish(Wish::Look);
+            engine.events.send(event).unwrap();
+            granted.recv_timeout(DEADLINE).expect("it has turns").unwrap();
+        }
+    }
+
+    /// What a copy empties is given back when the index is past it, and a larger memtable needs more space: copies that
+    /// went on while no flush ends have filled sets for good.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn copies_wait_while_the_index_is_over_its_bound_and_are_written_when_it_is_flushed() {
+        let drives = FaultyDrive::machine(4, &Power::steady());
+        drives.iter().for_each(FaultyDrive::keep_indexes);
+        let engine = open(&drives);
+        put_all(&engine, ["lives".to_owned()].into_iter()).await;
+        engine.shutdown().await;
+        drop(engine);
+
+        let engine = open(&drives);
+        let indexes: Vec<_> = drives.iter().filter_map(FaultyDrive::index).collect();
+        let hangs: Vec<_> = indexes.iter().map(|index| index.hang_writes()).collect();
+        // What the first fills is being flushed; the second goes over.
+        for round in ["flushed", "over"] {
+            put_all(&engine, (0..MANY).map(|number| format!("{round}/{number}"))).await;
+        }
+        assert!(engine.set.index.read().is_over());
+
+        let asked = copy(&engine, "lives");
+        take_turns(&engine);
+        assert!(matches!(asked.try_recv(), Err(TryRecvError::Empty)), "it was copied");
+
+        drop(hangs);
+        let mut copied = asked.recv_timeout(DEADLINE).unwrap();
+        while let Copied::LookAgain(_) = copied {
+            copied = copy(&engine, "lives").recv_timeout(DEADLINE).unwrap();
+        }
+        assert!(matches!(copied, Copied::All), "it was refused");
+    }
+}

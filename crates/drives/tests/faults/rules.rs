@@ -1,8 +1,10 @@
 //! Recovery: what is kept, what is cut, and what is neither.
 
 mod cursors;
+mod frames;
 mod lifetimes;
 mod start;
+mod stop;
 mod time;
 
 use std::sync::Arc;

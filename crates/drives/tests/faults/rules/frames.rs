@@ -1,0 +1,106 @@
+//! Frames: how large they are, where they end, and the segments that they go to.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use store::{Batch, Engine, EngineError, Mutation, Put};
+use tidings_drives::testing::{FaultyDrive, Power};
+
+use crate::space::{numbers, open_sized, put_quietly};
+use crate::support::{SET, body, put, wait_until};
+
+const MIB: usize = 1 << 20;
+
+/// Two frames of the largest size, and a header.
+const SEGMENT_BYTES: usize = 2 * MIB + 4096;
+
+/// Bytes of every frame on a drive, and where its slot ends in its segment; fields as tabled in `docs/formats.md`.
+fn sizes_and_ends(drive: &FaultyDrive) -> Vec<(usize, usize)> {
+    let mut found = Vec::new();
+    for number in numbers(drive) {
+        let bytes = drive.bytes(&format!("log/{number:08}.seg"));
+        let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        let mut offset = 4096;
+        while offset < bytes.len() && bytes[offset..].starts_with(b"TIDINGSB") {
+            let end = offset + short(offset + 40);
+            found.push((256 + short(offset + 44) + short(offset + 12), end));
+            offset = end;
+        }
+    }
+    found
+}
+
+fn are_bounded(drives: &[FaultyDrive]) {
+    for (size, end) in drives.iter().flat_map(sizes_and_ends) {
+        assert!(size <= MIB && end <= SEGMENT_BYTES, "a frame of {size} bytes that ends at {end}");
+    }
+}
+
+/// Rule 24. What gathers while a frame is written is cut into frames of a mebibyte on each drive at most, and none of
+/// them crosses a segment.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_are_cut_into_frames_of_a_mebibyte_that_cross_no_segment() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
+    for round in 0..4 {
+        let puts = (0..60).map(|number| {
+            let size = 20_000 + 3_001 * ((number * 7 + round) % 40);
+            let (engine, key) = (&engine, format!("{round}/{number}"));
+            async move { put(engine, &key, body(size, number)).await }
+        });
+        assert!(join_all(puts).await.iter().all(Result::is_ok));
+    }
+    engine.shutdown().await;
+    let frames: usize = drives.iter().map(|drive| sizes_and_ends(drive).len()).sum();
+    assert!(frames >= 4 * 10, "{frames} frames");
+    are_bounded(&drives);
+}
+
+/// Rule 24. A commit that no frame can hold, however its payloads are laid out, is refused; those beside it are not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_too_large_for_a_frame_is_refused_and_none_beside_it() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
+    // Of three that no column can be split for, two lie in one.
+    let mutations = (0..3).map(|number| {
+        let key = Bytes::from(format!("{number}"));
+        Mutation::Put(Put { key, payload: body(640_000, number), ..Put::default() })
+    });
+    let large = Batch { mutations: mutations.collect(), ..Batch::default() };
+    let others = (0..20).map(|number| put(&engine, "other", body(50_000, number)));
+    let (refused, others) = tokio::join!(engine.commit(SET, large), join_all(others));
+    assert!(matches!(refused, Err(EngineError::TooLarge { .. })), "{refused:?}");
+    assert!(others.iter().all(Result::is_ok));
+    engine.shutdown().await;
+    are_bounded(&drives);
+}
+
+/// Rules 23 and 24. The next segment lies ready when the one in use is half full, on every drive and zeroed to its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_segment_is_made_and_zeroed_before_it_is_begun() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
+    wait_until(|| drives.iter().all(|drive| drive.zeroed_bytes() > MIB as u64)).await;
+    for number in 0..24 {
+        put_quietly(&engine, "key", body(100_000, number)).await;
+    }
+    let zeroed = |drive: &FaultyDrive| drive.zeroed_bytes() > (SEGMENT_BYTES + MIB) as u64;
+    wait_until(|| drives.iter().all(|drive| numbers(drive) == [0, 1] && zeroed(drive))).await;
+}
+
+/// Rule 24. Where writers are faster than zeroes, segments are begun that were only allocated.
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_outrun_the_zeroes_go_on_in_segments_that_are_not_zeroed() {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    drives.iter().for_each(|drive| drive.slow_zeroes(Duration::from_millis(300)));
+    let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
+    let mut number = 0;
+    while numbers(&drives[0]).last() < Some(&3) {
+        put_quietly(&engine, &format!("{number}"), body(200_000, number)).await;
+        number += 1;
+    }
+    // Two segments are full, and a third is in use: of four drives.
+    let zeroed: u64 = drives.iter().map(FaultyDrive::zeroed_bytes).sum();
+    assert!(zeroed < 4 * SEGMENT_BYTES as u64, "{zeroed} bytes were zeroed before");
+}
