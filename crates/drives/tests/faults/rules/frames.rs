@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use store::{Batch, Engine, EngineError, Mutation, Put};
 use tidings_drives::testing::{FaultyDrive, Power};
 
-use crate::space::{numbers, open_sized, put_quietly};
+use crate::space::{has_copies, numbers, open_sized, put_quietly};
 use crate::support::{SET, body, put, wait_until};
 
 const MIB: usize = 1 << 20;
@@ -103,4 +103,25 @@ async fn writers_that_outrun_the_zeroes_go_on_in_segments_that_are_not_zeroed() 
     // Two segments are full, and a third is in use: of four drives.
     let zeroed: u64 = drives.iter().map(FaultyDrive::zeroed_bytes).sum();
     assert!(zeroed < 4 * SEGMENT_BYTES as u64, "{zeroed} bytes were zeroed before");
+}
+
+/// Rule 24. What is copied is cut as what is committed is: a single drive has all of it in one column.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_are_cut_into_frames_of_a_mebibyte_on_a_single_drive_too() {
+    let drives = FaultyDrive::machine(1, &Power::steady());
+    let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
+    // Thirteen fill the first segment. Seven of them live on, which are more than a mebibyte.
+    for number in 0..13 {
+        put_quietly(&engine, &format!("{number}"), body(150_000, number)).await;
+    }
+    for number in (1..13).step_by(2) {
+        put_quietly(&engine, &format!("{number}"), body(10, number)).await;
+    }
+    for number in 13..26 {
+        put_quietly(&engine, &format!("{number}"), body(150_000, number)).await;
+    }
+    wait_until(|| !numbers(&drives[0]).contains(&0)).await;
+    assert!(has_copies(&drives[0]));
+    engine.shutdown().await;
+    are_bounded(&drives);
 }
