@@ -12,6 +12,7 @@ fn pages() -> Vec<(&'static str, Option<&'static str>, String)> {
         ("docs/configuration.md", None, tidings_gateway::configuration_page()),
         ("docs/compatibility.md", Some("operations"), tidings_gateway::operations_table()),
         ("docs/events.md", Some("keys"), tidings_notify::render_keys()),
+        ("docs/events.md", Some("events"), tidings_notify::render_events()),
     ]
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A name is accepted exactly as written here, with `s3:` and in this case. Some names stand for things
 //! that this server does not do yet; they are accepted, because a rule written for MinIO names them, and
-//! match nothing until a [`ChangeKind`] tells of them.
+//! have their [`ChangeKind`], which is told once something fires it.
 //!
 //! Source: MinIO, "Supported bucket event types", and its answers to every name.
 
@@ -50,7 +50,7 @@ impl Event {
 
     /// The name of what happened, as records tell it.
     pub fn of(kind: ChangeKind) -> Event {
-        let single = SINGLES.iter().find(|single| single.kind == Some(kind));
+        let single = SINGLES.iter().find(|single| single.kind == kind);
         Event(single.expect("every kind of change has a name").name)
     }
 
@@ -59,12 +59,12 @@ impl Event {
         self.0
     }
 
-    /// The kinds of change it asks for; a wildcard asks for several, a name without sender for none.
+    /// The kinds of change it asks for; a wildcard asks for several, Ceph's names for none.
     pub fn kinds(self) -> impl Iterator<Item = ChangeKind> {
         SINGLES
             .iter()
             .filter(move |single| single.name == self.0 || single.wildcard == Some(self.0))
-            .filter_map(|single| single.kind)
+            .map(|single| single.kind)
     }
 
     /// The single names it stands for: itself, or all that its wildcard covers.
@@ -112,15 +112,32 @@ fn bit(kind: ChangeKind) -> u64 {
 struct Single {
     name: &'static str,
     wildcard: Option<&'static str>,
-    kind: Option<ChangeKind>,
+    kind: ChangeKind,
+    /// Whether a request that fires it is served.
+    is_fired: bool,
+    /// The request or the part of the server that fires it, or will.
+    fired_by: &'static str,
 }
 
-const fn single(name: &'static str, wildcard: &'static str, kind: ChangeKind) -> Single {
-    Single { name, wildcard: Some(wildcard), kind: Some(kind) }
+const fn single(
+    name: &'static str,
+    wildcard: Option<&'static str>,
+    kind: ChangeKind,
+    is_fired: bool,
+    fired_by: &'static str,
+) -> Single {
+    Single { name, wildcard, kind, is_fired, fired_by }
 }
 
-const fn unsent(name: &'static str, wildcard: Option<&'static str>) -> Single {
-    Single { name, wildcard, kind: None }
+/// The single names as a Markdown table, for `docs/events.md`.
+pub fn render_events() -> String {
+    let mut page = String::from("| name | wildcard | fired by | fired |\n|---|---|---|---|\n");
+    for single in &SINGLES {
+        let wildcard = single.wildcard.map(|wildcard| format!("`{wildcard}`")).unwrap_or_default();
+        let fired = if single.is_fired { "yes" } else { "not yet" };
+        page += &format!("| `{}` | {wildcard} | {} | {fired} |\n", single.name, single.fired_by);
+    }
+    page
 }
 
 const CREATED: &str = "s3:ObjectCreated:*";
@@ -160,42 +177,188 @@ const CEPH: [&str; 19] = [
 
 /// Every single name. The names of bucket events end in `:*` themselves; they are no wildcards.
 const SINGLES: [Single; 32] = [
-    single("s3:ObjectCreated:Put", CREATED, ChangeKind::Put),
-    single("s3:ObjectCreated:Post", CREATED, ChangeKind::Post),
-    single("s3:ObjectCreated:Copy", CREATED, ChangeKind::Copy),
-    single("s3:ObjectCreated:CompleteMultipartUpload", CREATED, ChangeKind::CompleteMultipartUpload),
-    single("s3:ObjectCreated:PutRetention", CREATED, ChangeKind::PutRetention),
-    single("s3:ObjectCreated:PutLegalHold", CREATED, ChangeKind::PutLegalHold),
-    single("s3:ObjectCreated:PutTagging", CREATED, ChangeKind::PutTagging),
-    single("s3:ObjectCreated:DeleteTagging", CREATED, ChangeKind::DeleteTagging),
-    single("s3:ObjectAccessed:Get", ACCESSED, ChangeKind::Get),
-    single("s3:ObjectAccessed:Head", ACCESSED, ChangeKind::Head),
-    single("s3:ObjectAccessed:GetRetention", ACCESSED, ChangeKind::GetRetention),
-    single("s3:ObjectAccessed:GetLegalHold", ACCESSED, ChangeKind::GetLegalHold),
-    single("s3:ObjectAccessed:Attributes", ACCESSED, ChangeKind::Attributes),
-    single("s3:ObjectRemoved:Delete", REMOVED, ChangeKind::Delete),
-    single("s3:ObjectRemoved:DeleteMarkerCreated", REMOVED, ChangeKind::DeleteMarkerCreated),
-    single("s3:ObjectRemoved:NoOP", REMOVED, ChangeKind::NoOp),
-    single("s3:ObjectRemoved:DeleteAllVersions", REMOVED, ChangeKind::DeleteAllVersions),
-    Single {
-        name: "s3:LifecycleDelMarkerExpiration:Delete",
-        wildcard: None,
-        kind: Some(ChangeKind::DelMarkerExpiration),
-    },
-    unsent("s3:Replication:OperationFailedReplication", Some(REPLICATION)),
-    unsent("s3:Replication:OperationCompletedReplication", Some(REPLICATION)),
-    unsent("s3:Replication:OperationMissedThreshold", Some(REPLICATION)),
-    unsent("s3:Replication:OperationReplicatedAfterThreshold", Some(REPLICATION)),
-    unsent("s3:Replication:OperationNotTracked", Some(REPLICATION)),
-    unsent("s3:ObjectRestore:Post", Some(RESTORE)),
-    unsent("s3:ObjectRestore:Completed", Some(RESTORE)),
-    unsent("s3:ObjectTransition:Failed", Some(TRANSITION)),
-    unsent("s3:ObjectTransition:Complete", Some(TRANSITION)),
-    unsent("s3:Scanner:ManyVersions", None),
-    unsent("s3:Scanner:LargeVersions", None),
-    unsent("s3:Scanner:BigPrefix", None),
-    Single { name: "s3:BucketCreated:*", wildcard: None, kind: Some(ChangeKind::BucketCreated) },
-    Single { name: "s3:BucketRemoved:*", wildcard: None, kind: Some(ChangeKind::BucketRemoved) },
+    single("s3:ObjectCreated:Put", Some(CREATED), ChangeKind::Put, true, "PutObject"),
+    single(
+        "s3:ObjectCreated:Post",
+        Some(CREATED),
+        ChangeKind::Post,
+        false,
+        "an upload with a form, which is not served yet",
+    ),
+    single("s3:ObjectCreated:Copy", Some(CREATED), ChangeKind::Copy, true, "CopyObject, also onto itself"),
+    single(
+        "s3:ObjectCreated:CompleteMultipartUpload",
+        Some(CREATED),
+        ChangeKind::CompleteMultipartUpload,
+        true,
+        "CompleteMultipartUpload; beginning, parts and abortion are not told",
+    ),
+    single(
+        "s3:ObjectCreated:PutRetention",
+        Some(CREATED),
+        ChangeKind::PutRetention,
+        false,
+        "PutObjectRetention, with object lock",
+    ),
+    single(
+        "s3:ObjectCreated:PutLegalHold",
+        Some(CREATED),
+        ChangeKind::PutLegalHold,
+        false,
+        "PutObjectLegalHold, with object lock",
+    ),
+    single(
+        "s3:ObjectCreated:PutTagging",
+        Some(CREATED),
+        ChangeKind::PutTagging,
+        false,
+        "PutObjectTagging, with tags",
+    ),
+    single(
+        "s3:ObjectCreated:DeleteTagging",
+        Some(CREATED),
+        ChangeKind::DeleteTagging,
+        false,
+        "DeleteObjectTagging, with tags",
+    ),
+    single(
+        "s3:ObjectAccessed:Get",
+        Some(ACCESSED),
+        ChangeKind::Get,
+        true,
+        "GetObject with status 200 or 206",
+    ),
+    single(
+        "s3:ObjectAccessed:Head",
+        Some(ACCESSED),
+        ChangeKind::Head,
+        true,
+        "HeadObject with status 200 or 206",
+    ),
+    single(
+        "s3:ObjectAccessed:GetRetention",
+        Some(ACCESSED),
+        ChangeKind::GetRetention,
+        false,
+        "GetObjectRetention, with object lock",
+    ),
+    single(
+        "s3:ObjectAccessed:GetLegalHold",
+        Some(ACCESSED),
+        ChangeKind::GetLegalHold,
+        false,
+        "GetObjectLegalHold, with object lock",
+    ),
+    single(
+        "s3:ObjectAccessed:Attributes",
+        Some(ACCESSED),
+        ChangeKind::Attributes,
+        false,
+        "GetObjectAttributes, which is not served yet",
+    ),
+    single(
+        "s3:ObjectRemoved:Delete",
+        Some(REMOVED),
+        ChangeKind::Delete,
+        true,
+        "DeleteObject of what was there; each key of DeleteObjects, also of one that was not; lifecycle",
+    ),
+    single(
+        "s3:ObjectRemoved:DeleteMarkerCreated",
+        Some(REMOVED),
+        ChangeKind::DeleteMarkerCreated,
+        false,
+        "a delete that left a marker, with versions",
+    ),
+    single(
+        "s3:ObjectRemoved:NoOP",
+        Some(REMOVED),
+        ChangeKind::NoOp,
+        true,
+        "DeleteObject of what was not there",
+    ),
+    single(
+        "s3:ObjectRemoved:DeleteAllVersions",
+        Some(REMOVED),
+        ChangeKind::DeleteAllVersions,
+        false,
+        "lifecycle",
+    ),
+    single(
+        "s3:LifecycleDelMarkerExpiration:Delete",
+        None,
+        ChangeKind::DelMarkerExpiration,
+        false,
+        "lifecycle",
+    ),
+    single(
+        "s3:Replication:OperationFailedReplication",
+        Some(REPLICATION),
+        ChangeKind::ReplicationFailed,
+        false,
+        "replication",
+    ),
+    single(
+        "s3:Replication:OperationCompletedReplication",
+        Some(REPLICATION),
+        ChangeKind::ReplicationCompleted,
+        false,
+        "replication",
+    ),
+    single(
+        "s3:Replication:OperationMissedThreshold",
+        Some(REPLICATION),
+        ChangeKind::ReplicationMissedThreshold,
+        false,
+        "nothing, on MinIO neither",
+    ),
+    single(
+        "s3:Replication:OperationReplicatedAfterThreshold",
+        Some(REPLICATION),
+        ChangeKind::ReplicationAfterThreshold,
+        false,
+        "nothing, on MinIO neither",
+    ),
+    single(
+        "s3:Replication:OperationNotTracked",
+        Some(REPLICATION),
+        ChangeKind::ReplicationNotTracked,
+        false,
+        "replication",
+    ),
+    single(
+        "s3:ObjectRestore:Post",
+        Some(RESTORE),
+        ChangeKind::RestorePost,
+        false,
+        "RestoreObject, with tiers",
+    ),
+    single("s3:ObjectRestore:Completed", Some(RESTORE), ChangeKind::RestoreCompleted, false, "tiers"),
+    single("s3:ObjectTransition:Failed", Some(TRANSITION), ChangeKind::TransitionFailed, false, "tiers"),
+    single("s3:ObjectTransition:Complete", Some(TRANSITION), ChangeKind::TransitionComplete, false, "tiers"),
+    single(
+        "s3:Scanner:ManyVersions",
+        None,
+        ChangeKind::ManyVersions,
+        false,
+        "lifecycle's walk, with versions",
+    ),
+    single(
+        "s3:Scanner:LargeVersions",
+        None,
+        ChangeKind::LargeVersions,
+        false,
+        "lifecycle's walk, with versions",
+    ),
+    single("s3:Scanner:BigPrefix", None, ChangeKind::BigPrefix, false, "lifecycle's walk"),
+    single(
+        "s3:BucketCreated:*",
+        None,
+        ChangeKind::BucketCreated,
+        true,
+        "CreateBucket; only to listeners of all buckets. A name, no wildcard",
+    ),
+    single("s3:BucketRemoved:*", None, ChangeKind::BucketRemoved, true, "DeleteBucket; as above"),
 ];
 
 #[cfg(test)]
@@ -245,7 +408,7 @@ mod tests {
 
     #[test]
     fn every_kind_that_has_a_name_is_found_by_it() {
-        for kind in SINGLES.iter().filter_map(|single| single.kind) {
+        for kind in SINGLES.iter().map(|single| single.kind) {
             let kinds: Vec<_> = Event::of(kind).kinds().collect();
             assert_eq!(kinds, [kind]);
         }

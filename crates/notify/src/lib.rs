@@ -53,7 +53,7 @@ mod window;
 pub use arn::Arn;
 pub use control::{ControlError, ReplayBy, ReplayFrom, Replayed};
 pub use dead::Resent;
-pub use event::Event;
+pub use event::{Event, render_events};
 pub use listen::{ListenFilter, Listener};
 pub use notifier::{Notifier, ServerIdentity};
 pub use pattern::KeyPattern;

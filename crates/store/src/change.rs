@@ -110,6 +110,31 @@ pub enum ChangeKind {
     BucketCreated,
     /// A bucket was removed.
     BucketRemoved,
+    // Kinds are kept by their number: new ones stand at the end.
+    /// A try to replicate an object failed.
+    ReplicationFailed,
+    /// An object was replicated.
+    ReplicationCompleted,
+    /// An object was not replicated in the time promised.
+    ReplicationMissedThreshold,
+    /// An object was replicated after the time promised.
+    ReplicationAfterThreshold,
+    /// An object that should be replicated is not followed up.
+    ReplicationNotTracked,
+    /// RestoreObject was accepted.
+    RestorePost,
+    /// A restored copy is there.
+    RestoreCompleted,
+    /// An object could not be moved to another tier.
+    TransitionFailed,
+    /// An object was moved to another tier.
+    TransitionComplete,
+    /// A walk found more versions of an object than it should have.
+    ManyVersions,
+    /// A walk found versions of an object that are too large together.
+    LargeVersions,
+    /// A walk found more below a prefix than there should be.
+    BigPrefix,
 }
 
 impl ChangeKind {
