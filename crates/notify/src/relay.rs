@@ -25,10 +25,12 @@
 //! `relay/overflow.rs` says what happens.
 //!
 //! What is not here: how a record looks (`record`), when to try again (`backoff`, `retries`), what acknowledged means
-//! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`.
+//! (`targets`). What becomes of an outcome is in `relay/outcome.rs`, how the cursor moves in `relay/advance.rs`, how a
+//! relay ends in `relay/drain.rs`.
 
 mod advance;
 mod batch;
+mod drain;
 mod outcome;
 mod overflow;
 mod steps;
@@ -77,9 +79,6 @@ const MEASURE_EVERY: Duration = Duration::from_millis(50);
 /// How long the log's end is left alone after it was read. A stream of commits would otherwise have every relay run,
 /// and take the index's lock, once for each of them; a change that comes alone is read at once.
 const READ_EVERY: Duration = Duration::from_millis(1);
-
-/// How long deliveries under way may still be acknowledged when a relay ends.
-const DRAIN: Duration = Duration::from_secs(2);
 
 /// See the module header.
 pub(crate) struct Relay {
@@ -133,6 +132,8 @@ struct Course {
     is_dropping: bool,
     drop_after: Instant,
     is_full: bool,
+    /// Whether it was told to stop.
+    is_ending: bool,
     /// How the wall clock was set.
     steps: Steps,
 }
@@ -181,6 +182,7 @@ impl Relay {
             is_dropping: false,
             drop_after: Instant::now(),
             is_full: false,
+            is_ending: false,
             steps,
         };
         let stop = course.relay.stop.clone();
@@ -276,7 +278,7 @@ impl Course {
             None => (target.in_flight_max(), target.batch_max()),
         };
         while self.in_flight.len() < at_once {
-            if self.tell_gap(&target, now) {
+            if !self.is_ending && self.tell_gap(&target, now) {
                 continue;
             }
             let batch = self.next_batch(&target.form(), records_max, &held, now);
@@ -330,26 +332,6 @@ impl Course {
         let advance = (self.has_to_advance() && self.advancing.is_none()).then_some(self.advance_after);
         let gap = self.gaps.values().filter_map(|gap| gap.next_due(now)).min();
         [sick, refused, read, measure, advance, gap, self.next_bound(now)].into_iter().flatten().min()
-    }
-
-    /// Gives deliveries under way a moment, then records how far the target came.
-    async fn drain(mut self) {
-        let deadline = Instant::now() + DRAIN;
-        while let Ok(Some(settled)) = tokio::time::timeout_at(deadline, self.in_flight.next()).await {
-            self.settle(settled);
-        }
-        drop(std::mem::take(&mut self.in_flight));
-        for _ in 0..2 {
-            // First the commit that is under way, then a last one.
-            if let Some(advancing) = self.advancing.take() {
-                let result = advancing.await;
-                self.end_advance(result);
-            }
-            self.advance_after = Instant::now();
-            self.begin_advance(self.advance_after);
-        }
-        self.set_full(false);
-        self.relay.health.waits(self.relay.partition, Wait::default());
     }
 
     /// What waits, as far as the log was measured.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use store::{BucketName, Change, Sequence};
+use store::{Change, Sequence};
 use tidings_store as store;
 use tokio::time::Instant;
 
@@ -26,6 +26,8 @@ pub(crate) struct Window {
     /// Everything at or before it was read from the log.
     read_to: Sequence,
     unacknowledged: BTreeMap<Sequence, Waiting>,
+    /// The newest change that is done with.
+    finished: Sequence,
     /// Bytes of all changes in the window, by [`change_bytes`].
     bytes: u64,
     keys: HashMap<Arc<str>, KeyQueue>,
@@ -78,6 +80,7 @@ impl Window {
         Window {
             read_to: acknowledged,
             unacknowledged: BTreeMap::new(),
+            finished: acknowledged,
             bytes: 0,
             keys: HashMap::new(),
             ready: VecDeque::new(),
@@ -118,6 +121,11 @@ impl Window {
         }
     }
 
+    /// The newest change that is done with. What is older and in the window keeps the cursor from passing it.
+    pub(crate) fn finished(&self) -> Sequence {
+        self.finished
+    }
+
     /// Passes a change that is not this target's.
     pub(crate) fn pass(&mut self, sequence: Sequence) {
         debug_assert!(sequence > self.read_to, "the log is read in order");
@@ -140,15 +148,14 @@ impl Window {
     }
 
     /// The next change to deliver, now under way, and whether it was tried before. `None` when every key has one
-    /// under way, waits, or is in a bucket that is held.
+    /// under way, waits, or is held.
     pub(crate) fn start(
         &mut self,
         now: Instant,
-        is_held: impl Fn(&BucketName) -> bool,
+        is_held: impl Fn(&Change) -> bool,
     ) -> Option<(Arc<str>, &Change, bool)> {
         self.recall(now);
-        let is_free =
-            |key: &Arc<str>| self.keys[key].changes.front().is_some_and(|change| !is_held(&change.bucket));
+        let is_free = |key: &Arc<str>| self.keys[key].changes.front().is_some_and(|change| !is_held(change));
         let place = self.ready.iter().position(is_free)?;
         let key = self.ready.remove(place).expect("the place was found just now");
         let queue = self.keys.get_mut(&key).expect("a ready key is in the window");
@@ -209,6 +216,7 @@ impl Window {
         let queue = self.keys.get_mut(key).expect("a key that is named is in the window");
         let change = queue.changes.pop_front().expect("a key in the window has a change");
         let waiting = self.unacknowledged.remove(&change.sequence);
+        self.finished = self.finished.max(change.sequence);
         self.bytes -= waiting.map_or(0, |waiting| waiting.bytes);
         *queue = KeyQueue { changes: std::mem::take(&mut queue.changes), ..KeyQueue::default() };
         let has_more = !queue.changes.is_empty();
@@ -329,8 +337,8 @@ mod tests {
     fn changes_of_a_bucket_that_is_held_wait() {
         let mut window = Window::new(Sequence(0));
         window.push(change(1, "a"));
-        assert!(window.start(Instant::now(), |bucket| bucket.as_str() == "b").is_none());
-        assert!(window.start(Instant::now(), |bucket| bucket.as_str() == "c").is_some());
+        assert!(window.start(Instant::now(), |change| change.bucket.as_str() == "b").is_none());
+        assert!(window.start(Instant::now(), |change| change.bucket.as_str() == "c").is_some());
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use store::Change;
+use tidings_store as store;
 use tokio::time::Instant;
 
 use super::Course;
@@ -27,9 +29,12 @@ impl Course {
         let mut batch = Batch::default();
         let mut bytes = 0;
         while batch.keys.len() < records_max && bytes < BATCH_BYTES {
-            let gaps = &self.gaps;
-            let started =
-                self.window.start(now, |bucket| gaps.contains_key(bucket) || held.buckets.contains(bucket));
+            let (gaps, newest) = (&self.gaps, self.may_start_to());
+            let is_held = |change: &Change| {
+                let bucket = &change.bucket;
+                change.sequence > newest || gaps.contains_key(bucket) || held.buckets.contains(bucket)
+            };
+            let started = self.window.start(now, is_held);
             let Some((key, change, was_tried)) = started else {
                 break;
             };

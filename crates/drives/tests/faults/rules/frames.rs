@@ -93,7 +93,7 @@ async fn the_next_segment_is_made_and_zeroed_before_it_is_begun() {
 #[tokio::test(flavor = "multi_thread")]
 async fn writers_that_outrun_the_zeroes_go_on_in_segments_that_are_not_zeroed() {
     let drives = FaultyDrive::machine(4, &Power::steady());
-    drives.iter().for_each(|drive| drive.slow_zeroes(Duration::from_millis(300)));
+    drives.iter().for_each(|drive| drive.slow_zeroes(Duration::from_secs(1)));
     let engine = open_sized(&drives, SEGMENT_BYTES as u64).unwrap();
     let mut number = 0;
     while numbers(&drives[0]).last() < Some(&3) {
