@@ -87,7 +87,8 @@ fn settings(name: &str) -> Option<TargetSettings> {
 
 #[cfg(test)]
 mod tests {
-    use store::{PartitionId, Sequence};
+    use store::Sequence;
+    use store::testing::fixture::HOME;
     use tidings_store as store;
 
     use crate::testing::memory::{MemoryTarget, Mood};
@@ -117,9 +118,9 @@ mod tests {
         scene.clock.advance_ms(WEEK_MS + 1);
         // Not its own any more, and it wakes the relay.
         scene.put("c").await;
-        let newest = scene.store.newest(PartitionId(0));
+        let newest = scene.store.newest(HOME);
         until(async || scene.cursor("1").await >= Some(Sequence(newest.0))).await;
-        let gaps = scene.store.gaps(PartitionId(0), "1:memory").await.unwrap();
+        let gaps = scene.store.gaps(HOME, "1:memory").await.unwrap();
         assert_eq!(gaps.iter().map(|(_, gap)| gap.changes).collect::<Vec<_>>(), [2]);
         assert_eq!(target.received(), []);
 

@@ -214,7 +214,8 @@ async fn rewind(store: &Store, target: &str, before: Sequence) -> Result<Replaye
 
 #[cfg(test)]
 mod tests {
-    use store::{Clock, PartitionId, Sequence};
+    use store::testing::fixture::HOME;
+    use store::{Clock, Sequence};
     use tidings_store as store;
 
     use super::{ControlError, ReplayBy, ReplayFrom};
@@ -309,7 +310,7 @@ mod tests {
         within(target.wait_for(7)).await;
         scene.caught_up("1").await;
 
-        assert_eq!(replayed.begins, [(PartitionId(0), from)]);
+        assert_eq!(replayed.begins, [(HOME, from)]);
         assert_eq!(by_key(told(&target.received()[4..])), by_key(owed[1..].to_vec()));
     }
 
@@ -337,7 +338,7 @@ mod tests {
         scene.put_all(&["a", "b"]).await;
         within(target.wait_for_tries(1)).await;
 
-        let newest = scene.store.newest(PartitionId(0));
+        let newest = scene.store.newest(HOME);
         let replayed = scene
             .notifier
             .replay(TARGET, ReplayFrom::Sequence(Sequence(newest.0 + 1)), ReplayBy::default())

@@ -153,7 +153,8 @@ pub(crate) fn cut(reason: &str) -> String {
 mod tests {
     use std::time::Duration;
 
-    use store::{PartitionId, Sequence};
+    use store::Sequence;
+    use store::testing::fixture::HOME;
     use tidings_store as store;
     use tokio::time::Instant;
 
@@ -201,7 +202,7 @@ mod tests {
         scene.put("poison").await;
         scene.engine.lose_quorum(1, 3);
         within_an_hour(target.wait_for_tries(DEAD_AFTER_TRIES as usize + 2)).await;
-        assert!(scene.cursor("1").await < Some(scene.store.newest(PartitionId(0))));
+        assert!(scene.cursor("1").await < Some(scene.store.newest(HOME)));
 
         scene.engine.restore_quorum();
         scene.has_dead("1", 1).await;
@@ -283,7 +284,7 @@ mod tests {
         let target = MemoryTarget::default();
         let (scene, sequence) = with_a_dead_letter(&target).await;
         let health = scene.notifier.health_of(TARGET).await.unwrap();
-        health.count_dead(PartitionId(0), super::DEAD_LETTERS_MAX);
+        health.count_dead(HOME, super::DEAD_LETTERS_MAX);
         scene.put("poison").await;
         for _ in 0..120 {
             // What the target takes shows that it is well.

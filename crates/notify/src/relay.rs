@@ -372,7 +372,8 @@ async fn sleep_until_some(time: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use store::{PartitionId, Sequence};
+    use store::Sequence;
+    use store::testing::fixture::HOME;
     use tidings_store as store;
 
     use crate::testing::memory::{MemoryTarget, Mood};
@@ -542,7 +543,7 @@ mod tests {
         scene.caught_up("1").await;
 
         assert_eq!(keys(&target.received()), ["album/own/a"]);
-        let newest = scene.store.newest(PartitionId(0));
+        let newest = scene.store.newest(HOME);
         assert!(scene.cursor("1").await <= Some(newest));
     }
 }

@@ -239,6 +239,7 @@ mod tests {
     use rand::{Rng, SeedableRng};
     use serde_json::Value;
     use store::object::DeleteObject;
+    use store::testing::fixture::HOME;
     use store::testing::fixture::key;
     use store::{ChangeKind, Error, Origin, Sequence, WriteCondition};
     use tidings_store as store;
@@ -303,7 +304,7 @@ mod tests {
         scene.put_all(&["a", "a", "a", "a"]).await;
         scene.reported("1", |report| (report.dropped, report.waiting) == (2, 2)).await;
         let owed = scene.owed("1").await;
-        let place = store::PartitionId(0);
+        let place = HOME;
         until(async || !scene.store.gaps(place, "1:memory").await.unwrap().is_empty()).await;
 
         // The first server hangs for ever; another one starts over what it left.
@@ -314,7 +315,7 @@ mod tests {
         assert_eq!(gaps(&received[..1]), [("album".to_owned(), owed[0].1.clone(), owed[1].1.clone(), 2)]);
         assert_eq!(told(&received[1..]), owed[2..]);
         second.caught_up("1").await;
-        assert_eq!(second.store.gaps(store::PartitionId(0), "1:memory").await, Ok(vec![]));
+        assert_eq!(second.store.gaps(HOME, "1:memory").await, Ok(vec![]));
     }
 
     #[tokio::test]

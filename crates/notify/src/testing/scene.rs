@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use store::object::PutObject;
 use store::testing::MemoryEngine;
-use store::testing::fixture::{HandClock, bucket, key};
+use store::testing::fixture::{ELSEWHERE, HandClock, bucket, key};
 use store::{
     Bucket, BucketName, ChangeKind, Clock, ETag, Object, ObjectHeaders, Origin, PartitionId, Recorder,
     Sequence, Store, WriteCondition,
@@ -42,7 +42,9 @@ impl Scene {
     /// A fresh store and a notifier that knows these targets and runs all of them.
     pub(crate) async fn new(targets: &[(&str, &MemoryTarget)]) -> Scene {
         let clock = clock();
-        let engine = MemoryEngine::with(Arc::<HandClock>::clone(&clock), 1);
+        let engine = MemoryEngine::with(Arc::<HandClock>::clone(&clock), 2);
+        // The album is not in the first partition: what is looked for there goes astray.
+        engine.set_room(ELSEWHERE, 0, 1);
         let scene = Scene::by(clock, engine, targets).await;
         let created = scene.store.create_bucket(scene.album.clone(), Origin::default()).await;
         created.expect("the store is empty");
