@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Method;
 
 use crate::options::Foreign;
 use crate::sink::Sink;
+use crate::support::asked_for;
 use crate::support::client::{Answer, Client};
 use crate::support::parts::unique;
 use crate::support::xml;
@@ -21,9 +22,6 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 
 /// How long the first record of a server may take.
 const TELLS_WITHIN: Duration = Duration::from_secs(30);
-
-/// How often it is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What is asked for in every row.
 pub(crate) const EVENTS: [&str; 2] = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"];
@@ -57,21 +55,20 @@ impl Foreign {
             return Err(format!("{endpoint} takes no rule with the target {arn}: {}", said(&answer)));
         }
         self.expected(client, Method::PUT, &format!("/{bucket}/one"), "one", "put an object").await?;
-        let deadline = Instant::now() + TELLS_WITHIN;
-        while Instant::now() < deadline {
+        let looking = asked_for(TELLS_WITHIN, || async {
             let told = sink.told();
             if told.iter().any(|told| told.key == format!("{bucket}/one")) {
-                return Ok(());
+                return Ok(Ok(()));
             }
-            if let Some(strange) = told.iter().find(|told| told.key.is_empty()) {
-                return Err(format!("what {endpoint} tells is not in MinIO's form: {}", strange.event));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        let (seconds, url) = (TELLS_WITHIN.as_secs(), sink.url());
-        Err(format!(
-            "{endpoint} told nothing of a put in {seconds} s; does the target {arn} name {url} as its endpoint?"
-        ))
+            let strange = told.into_iter().find(|told| told.key.is_empty()).ok_or(())?;
+            Ok(Err(format!("what {endpoint} tells is not in MinIO's form: {}", strange.event)))
+        });
+        looking.await.unwrap_or_else(|()| {
+            let (seconds, url) = (TELLS_WITHIN.as_secs(), sink.url());
+            Err(format!(
+                "{endpoint} told nothing of a put in {seconds} s; does the target {arn} name {url} as its endpoint?"
+            ))
+        })
     }
 
     /// Runs the command with `SIGNAL` in its environment.
@@ -89,18 +86,11 @@ impl Foreign {
         // The server that it starts outlives the checker, and holds none of its pipes; nor does it get its Ctrl-C.
         child.stdout(file.try_clone().unwrap()).stderr(file).process_group(0);
         let mut child = child.spawn().unwrap();
-        let deadline = Instant::now() + RESTARTS_WITHIN;
-        let status = loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                break status;
-            }
+        let ended = asked_for(RESTARTS_WITHIN, || std::future::ready(child.try_wait().unwrap().ok_or(())));
+        let status = ended.await.unwrap_or_else(|()| {
             let seconds = RESTARTS_WITHIN.as_secs();
-            assert!(
-                Instant::now() < deadline,
-                "the restart command has not ended after {seconds} s; it is to leave the server in the background"
-            );
-            tokio::time::sleep(LOOK_EVERY).await;
-        };
+            panic!("the restart command has not ended after {seconds} s; it is to leave the server in the background")
+        });
         let output = std::fs::read(&output).unwrap_or_default();
         let output = String::from_utf8_lossy(&output);
         assert!(status.success(), "the restart command ended with {status}: {}", output.trim());
@@ -113,15 +103,10 @@ impl Foreign {
     /// The row ends with a sentence when it does not.
     pub(crate) async fn answers(&self) {
         let client = self.client();
-        let deadline = Instant::now() + ANSWERS_WITHIN;
-        loop {
-            let Err(sentence) = self.expected(&client, Method::GET, "/", "", "list the buckets").await else {
-                return;
-            };
-            let seconds = ANSWERS_WITHIN.as_secs();
-            assert!(Instant::now() < deadline, "{seconds} s after it was restarted: {sentence}");
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        let ask = || self.expected(&client, Method::GET, "/", "", "list the buckets");
+        let seconds = ANSWERS_WITHIN.as_secs();
+        let answered = asked_for(ANSWERS_WITHIN, ask).await;
+        answered.unwrap_or_else(|sentence| panic!("{seconds} s after it was restarted: {sentence}"));
     }
 
     /// Sends a request that is to succeed.

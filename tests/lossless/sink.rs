@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -17,6 +17,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::consumer;
 use crate::judge::Told;
+use crate::support::asked_for;
 use crate::writer::origin_of;
 
 /// Every so manyth delivery goes wrong while the webhook is sick.
@@ -130,15 +131,13 @@ impl Drop for Sink {
 
 /// A listener; it waits for the webhook of the row before to be gone from there.
 async fn bound(address: &str) -> std::io::Result<TcpListener> {
-    let deadline = Instant::now() + FREE_WITHIN;
-    loop {
+    let binding = asked_for(FREE_WITHIN, || async {
         match TcpListener::bind(address).await {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                tokio::time::sleep(FREE_WITHIN / 50).await;
-            }
-            outcome => return outcome,
+            Err(error) if error.kind() == ErrorKind::AddrInUse => Err(error),
+            outcome => Ok(outcome),
         }
-    }
+    });
+    binding.await.flatten()
 }
 
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {

@@ -18,12 +18,23 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut ask: impl FnMut() -> F,
 ) -> T {
-    let deadline = Instant::now() + Duration::from_secs(PATIENCE_S);
+    let asked = asked_for(Duration::from_secs(PATIENCE_S), || {
+        let answer = ask();
+        async { answer.await.ok_or(()) }
+    });
+    asked.await.unwrap_or_else(|()| panic!("waited {PATIENCE_S} s in vain for {what}"))
+}
+
+/// Asks again for so long, until the answer is `Ok`: that, or the last one.
+pub(crate) async fn asked_for<T, E, F: Future<Output = Result<T, E>>>(
+    patience: Duration,
+    mut ask: impl FnMut() -> F,
+) -> Result<T, E> {
+    let deadline = Instant::now() + patience;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        match ask().await {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(20)).await,
+            answer => return answer,
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE_S} s in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -94,24 +94,20 @@ impl MemoryIndex {
 
 impl Faults {
     fn check_read(&self) -> io::Result<()> {
-        let mut hanging = self.hanging.lock();
-        hanging.readers += 1;
-        while hanging.is_on {
-            self.freed.wait(&mut hanging);
-        }
-        hanging.readers -= 1;
-        self.check_working()
+        self.check(1, |hanging| hanging.is_on)
     }
 
     fn check_write(&self) -> io::Result<()> {
-        let mut hanging = self.hanging.lock();
-        while hanging.is_on || hanging.writes {
-            self.freed.wait(&mut hanging);
-        }
-        self.check_working()
+        self.check(0, |hanging| hanging.is_on || hanging.writes)
     }
 
-    fn check_working(&self) -> io::Result<()> {
+    fn check(&self, readers: usize, hangs: impl Fn(&Hanging) -> bool) -> io::Result<()> {
+        let mut hanging = self.hanging.lock();
+        hanging.readers += readers;
+        while hangs(&hanging) {
+            self.freed.wait(&mut hanging);
+        }
+        hanging.readers -= readers;
         if self.failing.load(Ordering::SeqCst) { Err(io::Error::other("the index fails")) } else { Ok(()) }
     }
 }

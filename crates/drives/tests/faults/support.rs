@@ -221,30 +221,43 @@ pub(crate) struct FrameSeen {
     pub commits: bool,
     pub meta_bytes: usize,
     pub column_bytes: usize,
+    /// Bytes to where the next one may begin.
+    pub slot_bytes: usize,
 }
 
 impl FrameSeen {
+    /// Bytes of header, metadata and column.
+    pub(crate) fn bytes(&self) -> usize {
+        256 + self.meta_bytes + self.column_bytes
+    }
+
     /// Bytes it takes on its drive.
     pub(crate) fn written_bytes(&self) -> usize {
-        (256 + self.meta_bytes + self.column_bytes).next_multiple_of(4096)
+        self.bytes().next_multiple_of(4096)
     }
 }
 
-/// The frames of a drive's first segment, in order; offsets as tabled in `docs/formats.md`.
+/// The frames of a drive's first segment, in order.
 pub(crate) fn frames(drive: &FaultyDrive) -> Vec<FrameSeen> {
-    let file = "log/00000000.seg";
-    let bytes = drive.bytes(file);
+    frames_of(drive, 0)
+}
+
+/// The frames of a segment, in order; offsets as tabled in `docs/formats.md`.
+pub(crate) fn frames_of(drive: &FaultyDrive, segment: u32) -> Vec<FrameSeen> {
+    let file = format!("log/{segment:08}.seg");
+    let bytes = drive.bytes(&file);
     let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
     (0..bytes.len())
         .step_by(4096)
         .filter(|offset| &bytes[*offset..*offset + 8] == b"TIDINGSB")
         .map(|offset| FrameSeen {
-            file: file.into(),
+            file: file.clone(),
             offset,
             batch: u64::from_le_bytes(bytes[offset + 80..offset + 88].try_into().unwrap()),
             commits: bytes[offset + 24] == 0,
             meta_bytes: short(offset + 44),
             column_bytes: short(offset + 12),
+            slot_bytes: short(offset + 40),
         })
         .collect()
 }
@@ -252,14 +265,12 @@ pub(crate) fn frames(drive: &FaultyDrive) -> Vec<FrameSeen> {
 /// Takes the last `count` frames off a drive, as if it had never been written them.
 pub(crate) fn lose(drive: &FaultyDrive, count: usize) {
     for frame in frames(drive).iter().rev().take(count) {
-        let length = 256 + frame.meta_bytes + frame.column_bytes;
-        drive.damage(&frame.file, frame.offset as u64, &vec![0; length]);
+        drive.damage(&frame.file, frame.offset as u64, &vec![0; frame.bytes()]);
     }
 }
 
 /// Leaves of the last frame of a drive its first sector alone.
 pub(crate) fn tear(drive: &FaultyDrive) {
     let frame = frames(drive).pop().unwrap();
-    let length = 256 + frame.meta_bytes + frame.column_bytes;
-    drive.damage(&frame.file, frame.offset as u64 + 512, &vec![0; length - 512]);
+    drive.damage(&frame.file, frame.offset as u64 + 512, &vec![0; frame.bytes() - 512]);
 }

@@ -29,6 +29,14 @@ fn line(bytes: usize) -> (Line, DuplexStream) {
     (line, far)
 }
 
+/// Posts to an endpoint that has answered at once, over a connection that is idle; and the other side of that.
+fn quick_with_idle(listener: &TcpListener) -> (Post, DuplexStream) {
+    let (post, (idle, far)) = (post_to(listener), line(1000));
+    post.pace.answered(1, Duration::ZERO);
+    post.keep(idle);
+    (post, far)
+}
+
 /// Posts bodies of two bytes together: the statuses that were answered, and why not.
 async fn send(post: &Post, bodies: &[&str]) -> Vec<Result<u16, String>> {
     let letters: Vec<_> = bodies.iter().map(|body| Letter { body: body.as_bytes(), further: &[] }).collect();
@@ -175,9 +183,7 @@ async fn a_connection_of_http_1_0_is_never_given_more_than_one() {
 #[tokio::test]
 async fn each_answer_counts_for_its_own_request_also_when_one_in_the_middle_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (post, (idle, far)) = (post_to(&listener), line(1000));
-    post.pace.answered(1, Duration::ZERO);
-    post.keep(idle);
+    let (post, far) = quick_with_idle(&listener);
     let serving = async {
         let mut server = Server::of(far);
         assert_eq!(server.hear_bodies(3).await, ["_1", "_2", "_3"]);
@@ -194,9 +200,7 @@ async fn each_answer_counts_for_its_own_request_also_when_one_in_the_middle_is_r
 /// by one, and so does everything that follows.
 async fn others_come_again_one_by_one(second: &[u8]) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (post, (idle, far)) = (post_to(&listener), line(1000));
-    post.pace.answered(1, Duration::ZERO);
-    post.keep(idle);
+    let (post, far) = quick_with_idle(&listener);
     let mut told = BTreeMap::new();
     let serving = async {
         let mut server = Server::of(far);
@@ -235,9 +239,7 @@ async fn of_four_of_which_two_were_answered_before_the_end_none_is_lost_and_then
 async fn an_end_that_was_announced_is_no_failure_and_several_go_over_the_next_connection() {
     const LAST: &[u8] = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (post, (idle, far)) = (post_to(&listener), line(1000));
-    post.pace.answered(1, Duration::ZERO);
-    post.keep(idle);
+    let (post, far) = quick_with_idle(&listener);
     let serving = async {
         let mut server = Server::of(far);
         server.hear_bodies(5).await;
@@ -256,11 +258,9 @@ async fn an_end_that_was_announced_is_no_failure_and_several_go_over_the_next_co
 #[tokio::test]
 async fn when_nobody_is_there_any_more_what_was_answered_keeps_its_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (post, (idle, far)) = (post_to(&listener), line(1000));
+    let (post, far) = quick_with_idle(&listener);
     let address = listener.local_addr().unwrap();
     drop(listener);
-    post.pace.answered(1, Duration::ZERO);
-    post.keep(idle);
     let serving = async {
         let mut server = Server::of(far);
         server.hear_bodies(3).await;
@@ -275,9 +275,7 @@ async fn when_nobody_is_there_any_more_what_was_answered_keeps_its_answer() {
 #[tokio::test(start_paused = true)]
 async fn what_was_answered_in_time_keeps_its_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (post, (idle, far)) = (post_to(&listener), line(1000));
-    post.pace.answered(1, Duration::ZERO);
-    post.keep(idle);
+    let (post, far) = quick_with_idle(&listener);
     let mut server = Server::of(far);
     let serving = async {
         server.hear_bodies(2).await;

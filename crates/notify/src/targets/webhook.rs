@@ -167,24 +167,13 @@ impl Webhook {
         self.post.as_ref().filter(|_| !self.is_redirected.load(Ordering::Relaxed))
     }
 
-    async fn deliver_one(&self, delivery: Delivery) -> Outcome {
-        let attributes = attributes(&delivery);
-        let reply = match self.post() {
-            Some(post) => {
-                let letter = Letter { body: &delivery.body, further: &attributes };
-                let reply = post.send(&[letter]).await.pop().expect("a letter has a reply");
-                self.follow(reply, delivery.body, attributes).await
-            }
-            None => self.send_by_client(delivery.body, attributes).await,
-        };
-        outcome(reply)
-    }
-
     async fn deliver_together(&self, batch: Vec<Delivery>) -> Vec<Outcome> {
-        let Some(post) = self.post() else {
-            return join_all(batch.into_iter().map(|delivery| self.deliver_one(delivery))).await;
-        };
         let attributes: Vec<_> = batch.iter().map(attributes).collect();
+        let Some(post) = self.post() else {
+            let sent = batch.into_iter().zip(attributes);
+            let sending = sent.map(|(delivery, attributes)| self.send_by_client(delivery.body, attributes));
+            return join_all(sending).await.into_iter().map(outcome).collect();
+        };
         let letters = batch.iter().zip(&attributes);
         let letters: Vec<_> =
             letters.map(|(delivery, further)| Letter { body: &delivery.body, further }).collect();
@@ -265,7 +254,7 @@ impl Target for Webhook {
     }
 
     fn deliver(&self, delivery: Delivery) -> Future<'_, Outcome> {
-        Box::pin(self.deliver_one(delivery))
+        Box::pin(async { self.deliver_together(vec![delivery]).await.remove(0) })
     }
 
     fn deliver_batch(&self, batch: Vec<Delivery>) -> Future<'_, Vec<Outcome>> {

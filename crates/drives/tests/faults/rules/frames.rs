@@ -8,31 +8,21 @@ use store::{Batch, Engine, EngineError, Mutation, Put};
 use tidings_drives::testing::{FaultyDrive, Power};
 
 use crate::space::{has_copies, numbers, open_sized, put_quietly};
-use crate::support::{SET, body, put, wait_until};
+use crate::support::{FrameSeen, SET, body, frames_of, put, wait_until};
 
 const MIB: usize = 1 << 20;
 
 /// Two frames of the largest size, and a header.
 const SEGMENT_BYTES: usize = 2 * MIB + 4096;
 
-/// Bytes of every frame on a drive, and where its slot ends in its segment; fields as tabled in `docs/formats.md`.
-fn sizes_and_ends(drive: &FaultyDrive) -> Vec<(usize, usize)> {
-    let mut found = Vec::new();
-    for number in numbers(drive) {
-        let bytes = drive.bytes(&format!("log/{number:08}.seg"));
-        let short = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-        let mut offset = 4096;
-        while offset < bytes.len() && bytes[offset..].starts_with(b"TIDINGSB") {
-            let end = offset + short(offset + 40);
-            found.push((256 + short(offset + 44) + short(offset + 12), end));
-            offset = end;
-        }
-    }
-    found
+/// Every frame on a drive.
+fn frames(drive: &FaultyDrive) -> Vec<FrameSeen> {
+    numbers(drive).into_iter().flat_map(|number| frames_of(drive, number)).collect()
 }
 
 fn are_bounded(drives: &[FaultyDrive]) {
-    for (size, end) in drives.iter().flat_map(sizes_and_ends) {
+    for frame in drives.iter().flat_map(frames) {
+        let (size, end) = (frame.bytes(), frame.offset + frame.slot_bytes);
         assert!(size <= MIB && end <= SEGMENT_BYTES, "a frame of {size} bytes that ends at {end}");
     }
 }
@@ -52,8 +42,8 @@ async fn batches_are_cut_into_frames_of_a_mebibyte_that_cross_no_segment() {
         assert!(join_all(puts).await.iter().all(Result::is_ok));
     }
     engine.shutdown().await;
-    let frames: usize = drives.iter().map(|drive| sizes_and_ends(drive).len()).sum();
-    assert!(frames >= 4 * 10, "{frames} frames");
+    let count = drives.iter().flat_map(frames).count();
+    assert!(count >= 4 * 10, "{count} frames");
     are_bounded(&drives);
 }
 
