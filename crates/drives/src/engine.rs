@@ -17,6 +17,7 @@ use store::{
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::assemble::{Given, Reopen, unwritable};
+use crate::changes;
 use crate::damage::Damages;
 use crate::directory::DirectoryDrive;
 use crate::drive::Drive;
@@ -490,7 +491,7 @@ impl Engine for LocalEngine {
             }
             loop {
                 let places = self.places_after(after, limit).await?;
-                let changes = payload::read_changes(&self.set, &places).await;
+                let changes = changes::read_changes(&self.set, &places).await;
                 // Compaction may have moved them meanwhile.
                 if changes.is_ok() || self.places_after(after, limit).await?.starts_with(&places) {
                     return changes;

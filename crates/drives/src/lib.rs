@@ -14,6 +14,7 @@
 mod assemble;
 mod bodies;
 mod chain;
+mod changes;
 pub mod columns;
 mod compaction;
 pub mod damage;

@@ -1,4 +1,4 @@
-//! Reads payloads and changes back from the journal, verified, rebuilt from parity where needed.
+//! Reads payloads back from the journal, verified, rebuilt from parity where needed.
 //!
 //! A healthy read of a small object is one read on one drive, from the page cache without waiting where it
 //! is there. When the drive is away, late or slow, the same range of other columns is read and the payload computed,
@@ -15,16 +15,15 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use futures_util::future::{Either, join_all, select};
 use parking_lot::Mutex;
-use store::{Change, EngineError};
+use store::EngineError;
 
 use crate::columns::{column_on, drive_of, extract, piece_bytes};
 use crate::damage::Damage;
-use crate::digest::{crc64, extent_crc};
-use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
-use crate::index::{ChangePlace, Stored, StoredExtent};
+use crate::digest::extent_crc;
+use crate::index::{Stored, StoredExtent};
 use crate::lane;
 use crate::member::Member;
-use crate::record::{self, Lie};
+use crate::record::Lie;
 use crate::set::Set;
 use crate::slice::{self, Slice};
 
@@ -339,61 +338,4 @@ pub(crate) fn is_silence(error: &io::Error) -> bool {
 
 pub(crate) fn wrong_checksum() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "a checksum does not hold")
-}
-
-/// The changes at these places. Any drive serves, the metadata is on all.
-pub(crate) async fn read_changes(
-    set: &Arc<Set>,
-    places: &[ChangePlace],
-) -> Result<Vec<Arc<Change>>, EngineError> {
-    let mut changes = Vec::with_capacity(places.len());
-    let mut rest = places;
-    while let Some(first) = rest.first() {
-        // Neighbours in one frame are read at once.
-        let near = rest
-            .iter()
-            .take_while(|place| {
-                place.segment == first.segment
-                    && place.offset >= first.offset
-                    && ((place.offset - first.offset + place.length) as usize)
-                        < FRAME_BYTES_MAX - HEADER_BYTES
-            })
-            .count();
-        let (run, after) = rest.split_at(near.max(1));
-        changes.extend(read_run(set, run).await?.into_iter().map(Arc::new));
-        rest = after;
-    }
-    Ok(changes)
-}
-
-async fn read_run(set: &Arc<Set>, run: &[ChangePlace]) -> Result<Vec<Change>, EngineError> {
-    let (first, last) = (run[0], run[run.len() - 1]);
-    let length = (last.offset + last.length - first.offset) as usize;
-    let online: Vec<usize> = set.online().map(|member| member.position).collect();
-    let run: Arc<[ChangePlace]> = run.into();
-    let read = move |member: &Member| {
-        let mut buffer = vec![0; length];
-        member.segment(first.segment)?.file().read_at(u64::from(first.offset), &mut buffer)?;
-        let decoded: Option<Vec<Change>> =
-            run.iter().map(|place| decode(&buffer, first.offset, place)).collect();
-        decoded.ok_or_else(wrong_checksum)
-    };
-    let (changes, failures) = lane::first(set, online, read).await;
-    changes.ok_or_else(|| {
-        let answered =
-            failures.iter().filter(|(_, error)| error.kind() == io::ErrorKind::InvalidData).count();
-        if answered < set.geometry.read_quorum() {
-            return EngineError::ReadQuorum { answered, needed: set.geometry.read_quorum() };
-        }
-        EngineError::Damaged { damaged: set.geometry.drives(), parity: set.geometry.parity }
-    })
-}
-
-fn decode(buffer: &[u8], base: u32, place: &ChangePlace) -> Option<Change> {
-    let at = (place.offset - base) as usize;
-    let bytes = buffer.get(at..at + place.length as usize)?;
-    if crc64(&[bytes]) != place.crc {
-        return None;
-    }
-    record::decode_change(bytes)
 }
