@@ -20,15 +20,15 @@
 //! One segment at a time; one request to the sequencer under way, while the next is gathered, each of [`REQUEST_BYTES`]
 //! and one record at most. How much of the drives' bandwidth it gets is the sequencer's to say.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store::{Mutation, Put, Sequence};
+use store::{EngineError, Mutation, Put, Sequence};
 
 use crate::frame::{Kind, Shared};
 use crate::index::lookup::{self, Below};
@@ -53,6 +53,9 @@ const EXPIRED_FIRST: usize = 256;
 
 /// How long nothing needs to happen before it looks again.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a segment with something damaged is left alone: repair may mend it, or a drive come back that has it whole.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// A record on its way elsewhere: one of both.
 pub(crate) struct Copy {
@@ -107,7 +110,8 @@ impl Compactor {
         let thread = std::thread::Builder::new()
             .name("compaction".into())
             .spawn(move || {
-                Compaction { set: &set, events, stop, settled: BTreeSet::new(), under_way: None }.run(&woken);
+                Compaction { set: &set, events, stop, settled: Settled::default(), under_way: None }
+                    .run(&woken);
             })
             .expect("the system gives a thread");
         Compactor { wake: Some(wake), stopping, thread: Some(thread) }
@@ -137,10 +141,37 @@ struct Compaction<'a> {
     set: &'a Arc<Set>,
     events: EventSender,
     stop: Arc<AtomicBool>,
-    /// Segments that were emptied and wait to be retired, or that cannot be.
-    settled: BTreeSet<u32>,
+    settled: Settled,
     /// Answers the request that the sequencer has.
     under_way: Option<Receiver<Copied>>,
+}
+
+/// Segments that are not to be emptied now.
+#[derive(Debug, Default)]
+struct Settled {
+    /// They were, and wait to be retired.
+    emptied: BTreeSet<u32>,
+    /// They could not be; since when.
+    damaged: BTreeMap<u32, Instant>,
+}
+
+impl Settled {
+    /// Notes one that is damaged; answers whether that is new.
+    fn damaged(&mut self, segment: u32, now: Instant) -> bool {
+        self.damaged.insert(segment, now).is_none()
+    }
+
+    /// Forgets those that left the table.
+    fn retain(&mut self, closed: &[Row]) {
+        let is_there = |number: u32| closed.iter().any(|row| row.number == number);
+        self.emptied.retain(|number| is_there(*number));
+        self.damaged.retain(|number, _| is_there(*number));
+    }
+
+    fn has(&self, segment: u32, now: Instant) -> bool {
+        let is_left_alone = |since: &Instant| now.saturating_duration_since(*since) < AGAIN_AFTER;
+        self.emptied.contains(&segment) || self.damaged.get(&segment).is_some_and(is_left_alone)
+    }
 }
 
 /// Why a segment was not emptied: the set does not take writes, or it is damaged.
@@ -155,19 +186,24 @@ impl Compaction<'_> {
         while woken.recv_timeout(LOOK_EVERY) != Err(Disconnected) {
             while let Some(row) = self.choose() {
                 match self.empty(&row) {
-                    // Each at once: who waits for space waits for one.
-                    Ok(()) if self.events.send(Event::Emptied(row.number)).is_ok() => {}
-                    // The sequencer is gone only when the engine is.
-                    Ok(()) => return,
+                    Ok(()) => {
+                        // Each at once: who waits for space waits for one.
+                        if self.events.send(Event::Emptied(row.number)).is_err() {
+                            // The sequencer is gone only when the engine is.
+                            return;
+                        }
+                        self.settled.emptied.insert(row.number);
+                    }
                     Err(Halt::Later) => break,
                     Err(Halt::Damaged) => {
-                        tracing::error!(
-                            segment = row.number,
-                            "A segment cannot be compacted: something in it is damaged on too many drives."
-                        );
+                        if self.settled.damaged(row.number, Instant::now()) {
+                            tracing::error!(
+                                segment = row.number,
+                                "A segment cannot be compacted: something in it is damaged on too many drives."
+                            );
+                        }
                     }
                 }
-                self.settled.insert(row.number);
             }
         }
     }
@@ -193,13 +229,14 @@ impl Compaction<'_> {
             return None;
         }
         let closed = self.set.closed.read().clone();
-        self.settled.retain(|number| closed.rows.iter().any(|row| row.number == *number));
+        self.settled.retain(&closed.rows);
+        let now = Instant::now();
         let room = self.set.room_left();
         let fill_min = room.fill_min();
         let whole = self.set.online().count() == self.set.geometry.drives();
         let index = self.set.index.read();
         let oldest = index.live.oldest_dead(closed.with_cold_head());
-        let candidates = closed.rows.iter().filter(|row| !self.settled.contains(&row.number));
+        let candidates = closed.rows.iter().filter(|row| !self.settled.has(row.number, now));
         let valued = candidates.filter_map(|row| {
             let used = f64::from(row.end - SEGMENT_HEADER_BYTES);
             let graves = row.span.is_some_and(|span| oldest.needs(row.number, span.last));
@@ -354,9 +391,37 @@ impl Compaction<'_> {
         else {
             return Ok(None);
         };
-        let payload = payload::read_blocking(self.set, key, &stored).map_err(|_| Halt::Damaged)?;
+        let payload = payload::read_blocking(self.set, key, &stored).map_err(|error| match error {
+            EngineError::Damaged { .. } => Halt::Damaged,
+            // Too few drives answered.
+            _ => Halt::Later,
+        })?;
         let key = Bytes::copy_from_slice(key);
         let Stored { value, locations, .. } = (*stored).clone();
         Ok(Some(Put { key, value, payload, locations }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::Stream;
+
+    #[test]
+    fn a_damaged_segment_is_told_once_and_tried_again_after_a_minute_and_an_emptied_one_never() {
+        let (mut settled, began) = (Settled::default(), Instant::now());
+        assert!(settled.damaged(7, began));
+        settled.emptied.insert(8);
+        assert!(settled.has(7, began) && settled.has(8, began) && !settled.has(9, began));
+
+        let later = began + AGAIN_AFTER;
+        assert!(!settled.has(7, later) && settled.has(8, later));
+        assert!(!settled.damaged(7, later), "it was told before");
+        assert!(settled.has(7, later));
+
+        let row =
+            |number| Row { number, stream: Stream::Hot, end: 0, first_batch: 0, last_batch: 0, span: None };
+        settled.retain(&[row(8)]);
+        assert!(!settled.has(7, later) && settled.has(8, later));
     }
 }
