@@ -46,6 +46,8 @@ pub(crate) struct Member {
     state: AtomicU8,
     /// A write to it never came back: what its thread may still write must not meet a later one.
     hangs: AtomicBool,
+    /// It did not take the last decision it was given.
+    declines: AtomicBool,
     /// It has no space for the frame it is being written.
     pub stalled: AtomicBool,
     /// Shared with every thread that writes to it.
@@ -112,6 +114,7 @@ impl Member {
             out: RwLock::new(out),
             state: AtomicU8::new(if online { ONLINE } else { OUT }),
             hangs: AtomicBool::new(false),
+            declines: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             users: Arc::new(()),
             overdue: Overdue::default(),
@@ -165,6 +168,16 @@ impl Member {
     pub(crate) fn leave_behind(&self, reason: &str) {
         self.hangs.store(true, Ordering::Release);
         self.take_out(reason);
+    }
+
+    /// Notes whether a decision was written to it.
+    pub(crate) fn note_decision(&self, is_written: bool) {
+        self.declines.store(!is_written, Ordering::Release);
+    }
+
+    /// Whether it took the last decision: one that did not may be read all the same.
+    pub(crate) fn is_able(&self) -> bool {
+        !self.declines.load(Ordering::Acquire)
     }
 
     /// Whether a write to it never came back.

@@ -102,6 +102,11 @@ impl Set {
         self.members.iter().map(|member| &**member).filter(|member| member.is_online())
     }
 
+    /// Those of them that took the last decision they were given.
+    pub(crate) fn able(&self) -> impl Iterator<Item = &Member> {
+        self.online().filter(|member| member.is_able())
+    }
+
     /// Whether enough drives are there to read anything.
     pub(crate) fn check_readable(&self) -> Result<(), EngineError> {
         let (answered, needed) = (self.online().count(), self.geometry.read_quorum());
@@ -269,15 +274,13 @@ impl Set {
     /// Writes a decision to the drives of `positions`, who are its voters, each atomically and durably.
     ///
     /// The decision is written again without those that fail, until all that remain hold the same one; then those
-    /// are out. Without a decision they stay, and what they hold is read. Only positions that `may_decide`
-    /// are written: voters that lack an acknowledged batch must
-    /// not outvote those that have it.
+    /// are out. Without a decision they stay, and what they hold is read. Only positions that `may_decide` are written:
+    /// voters that lack an acknowledged batch must not outvote those that have it.
     ///
     /// # Errors
     ///
-    /// [`Short`] when fewer than the write quorum remain, or they may not decide. What was written then
-    /// counts for nothing, since a
-    /// decision counts when the quorum of its voters holds it.
+    /// [`Short`] when fewer than the write quorum remain, or they may not decide. What was written then counts for
+    /// nothing, since a decision counts when the quorum of its voters holds it.
     pub(crate) fn decide(
         &self,
         mut identity: Identity,
@@ -315,6 +318,7 @@ impl Set {
         };
         let mut failed = Vec::new();
         for (position, written) in self.on_each(positions, IDENTITY_MAX, write) {
+            self.members[position].note_decision(matches!(written, Some(Ok(()))));
             match written {
                 Some(Ok(())) => {}
                 Some(Err(error)) => {

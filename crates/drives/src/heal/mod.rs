@@ -66,6 +66,8 @@ pub struct Healing {
     pub bytes_per_second: u64,
     /// How often it is looked for a drive that is out. One second.
     pub look_every: Duration,
+    /// Longest pause before a drive that failed again and again is given another try. Five minutes.
+    pub pause_max: Duration,
     /// In which time every copy is read and verified. 30 days.
     pub scrub_within: Duration,
     /// Bytes a second that are scrubbed on a drive at least, so that small sets are done in hours. 64 KiB.
@@ -80,6 +82,7 @@ impl Default for Healing {
         Healing {
             bytes_per_second: 128 * 1024 * 1024,
             look_every: Duration::from_secs(1),
+            pause_max: Duration::from_secs(300),
             scrub_within: Duration::from_secs(30 * 24 * 3600),
             scrub_bytes_per_second_min: 64 * 1024,
             orphans_after: Duration::from_secs(600),
@@ -107,7 +110,7 @@ impl Healer {
         let (stop, stopped) = channel();
         let own = Arc::clone(&set);
         let heal = Heal {
-            returning: Returning::new(set.members.len(), options.look_every),
+            returning: Returning::new(set.members.len(), options.look_every, options.pause_max),
             scrub: Scrub::default(),
             census_due: Instant::now() + options.orphans_after,
             joined: (0..set.members.len()).map(|position| Target::of(position, 0)).collect(),
@@ -239,7 +242,7 @@ impl Heal {
             for target in &targets {
                 self.admit(target.position, began)?;
             }
-        } else if self.set.online().count() + targets.len() >= self.set.geometry.write_quorum() {
+        } else if self.set.able().count() + targets.len() >= self.set.geometry.write_quorum() {
             self.rescue(&targets);
         }
         Ok(())

@@ -15,8 +15,8 @@ use crate::segment;
 use crate::sequencer::Wish;
 use crate::set::Mode;
 
-/// Longest pause before a drive that failed again and again is given another try.
-const PAUSE_MAX: Duration = Duration::from_secs(300);
+/// How many times as long as a drive that is absent one that failed is left alone at most, while the set takes no writes.
+const URGENT_TIMES: u32 = 8;
 
 /// A drive that was in for so long since it was healed is not held to have failed again.
 const PROVEN_AFTER: Duration = Duration::from_secs(600);
@@ -24,39 +24,47 @@ const PROVEN_AFTER: Duration = Duration::from_secs(600);
 /// When each drive is looked for next.
 pub(super) struct Returning {
     every: Duration,
+    pause_max: Duration,
     tries: Vec<Try>,
 }
 
 #[derive(Clone, Copy)]
 struct Try {
-    next: Instant,
+    /// When it was looked for last, and how long it is left alone since.
+    looked: Instant,
+    pause: Duration,
     failures: u32,
     healed: Option<Instant>,
 }
 
 impl Returning {
-    pub(super) fn new(drives: usize, every: Duration) -> Returning {
-        let first = Try { next: Instant::now(), failures: 0, healed: None };
-        Returning { every, tries: vec![first; drives] }
+    pub(super) fn new(drives: usize, every: Duration, pause_max: Duration) -> Returning {
+        let first = Try { looked: Instant::now(), pause: Duration::ZERO, failures: 0, healed: None };
+        Returning { every, pause_max, tries: vec![first; drives] }
     }
 
-    fn is_due(&self, position: usize) -> bool {
-        self.tries[position].next <= Instant::now()
+    /// Whether it is time for a look. While the set takes no writes, nothing is gained by patience.
+    fn is_due(&self, position: usize, is_urgent: bool) -> bool {
+        let Try { looked, pause, .. } = self.tries[position];
+        let pause = if is_urgent { pause.min(self.every * URGENT_TIMES) } else { pause };
+        looked.elapsed() >= pause
     }
 
     /// Puts the next look off; longer each time when the drive was there.
     pub(super) fn failed(&mut self, position: usize) {
-        let every = self.every;
+        let (every, pause_max) = (self.every, self.pause_max);
         let tried = &mut self.tries[position];
         if tried.healed.take().is_some_and(|healed| healed.elapsed() > PROVEN_AFTER) {
             tried.failures = 0;
         }
-        tried.next = Instant::now() + (every * (1 << tried.failures.min(16))).min(PAUSE_MAX);
+        tried.looked = Instant::now();
+        tried.pause = (every * (1 << tried.failures.min(16))).min(pause_max);
         tried.failures += 1;
     }
 
     fn absent(&mut self, position: usize) {
-        self.tries[position].next = Instant::now() + self.every;
+        let tried = &mut self.tries[position];
+        (tried.looked, tried.pause) = (Instant::now(), self.every);
     }
 
     pub(super) fn healed(&mut self, position: usize) {
@@ -78,7 +86,7 @@ impl Heal {
             // another drive may be in its place.
             if member.is_written()
                 || (is_voter && writable)
-                || !self.returning.is_due(position)
+                || !self.returning.is_due(position, !writable)
                 || member.is_used()
             {
                 continue;
@@ -155,8 +163,8 @@ impl Heal {
 
     /// Whether voters are missing to write, and those that are there have everything.
     fn may_rescue(&self) -> bool {
-        let online = self.set.online().count();
-        (self.set.geometry.read_quorum()..self.set.geometry.write_quorum()).contains(&online)
+        let able = self.set.able().count();
+        (self.set.geometry.read_quorum()..self.set.geometry.write_quorum()).contains(&able)
     }
 
     /// Whether a drive has its place already; `false` when it is to be given it.

@@ -40,11 +40,12 @@ impl Sequencer {
         if self.set.online().count() < self.set.geometry.write_quorum() {
             return;
         }
-        self.end_joinings("the set recovered while it was healed");
         self.failed.clear();
         self.writers.stop();
         let mode = match recovery::settle(&self.set, self.chain.clone()) {
             Ok(Outcome::Writable(chain)) => {
+                // Only now: where voters fail again and again, what is healed meanwhile is what the set goes on with.
+                self.end_joinings("the set recovered while it was healed");
                 self.chain = *chain;
                 self.begin_epoch().err()
             }

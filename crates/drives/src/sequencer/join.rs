@@ -173,8 +173,8 @@ impl Sequencer {
     }
 
     fn shelter(&mut self, position: usize) -> Result<(), String> {
-        let (online, quorum) = (self.set.online().count(), self.set.geometry.write_quorum());
-        if online < self.set.geometry.read_quorum() || online >= quorum {
+        let (able, quorum) = (self.set.able().count(), self.set.geometry.write_quorum());
+        if able < self.set.geometry.read_quorum() || able >= quorum {
             return Err("it is of no use".to_owned());
         }
         if self.set.members[position].is_written() {

@@ -18,6 +18,7 @@ mod model;
 mod orders;
 mod power;
 mod repair;
+mod rescue;
 mod rules;
 mod space;
 mod states;

@@ -104,6 +104,7 @@ pub(crate) async fn all_written(drives: &[FaultyDrive]) {
 pub(crate) fn always_scrubbing(look_every: Duration) -> Healing {
     Healing {
         look_every,
+        pause_max: Duration::from_millis(100),
         scrub_within: Duration::ZERO,
         scrub_bytes_per_second_min: 1 << 30,
         orphans_after: Duration::ZERO,
