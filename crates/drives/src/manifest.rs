@@ -58,6 +58,9 @@ pub(crate) struct Manifest {
     pub last_sequence: Sequence,
     /// Changes up to this sequence are kept for their targets alone.
     pub floor: Sequence,
+    /// The last batch of any segment that left the table, or 0: an index that does not follow the journal so far lacks
+    /// what lay there.
+    pub left_upto: u64,
     /// The segments that hold what is before it.
     pub table: SegmentTable,
 }
@@ -104,6 +107,7 @@ impl Manifest {
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.last_sequence.0.to_le_bytes());
         bytes.extend_from_slice(&self.floor.0.to_le_bytes());
+        bytes.extend_from_slice(&self.left_upto.to_le_bytes());
         bytes.resize(HEAD_BYTES, 0);
         for row in self.table.rows() {
             push_row(&mut bytes, row);
@@ -167,13 +171,25 @@ fn decode_said(mut fields: Fields<'_>) -> Option<Manifest> {
     let heads = Heads { hot, cold, newest: fields.short()? };
     fields.short()?;
     let (last_sequence, floor) = (Sequence(fields.long()?), Sequence(fields.long()?));
+    let left_upto = fields.long()?;
     // The magic is not among the fields.
     fields.take(HEAD_BYTES - MAGIC.len() - fields.offset())?;
     let rows: Option<Vec<Row>> = (0..count).map(|_| decode_row(&mut fields)).collect();
     let table = SegmentTable::of(rows?);
     // An anchor has a frame of its epoch before it, and counts in 64 bits.
     let sound = table.len() == count && next_batch > log.kept_batch.checked_add(1)?;
-    sound.then_some(Manifest { set, counter, log, next_batch, last_hash, heads, last_sequence, floor, table })
+    sound.then_some(Manifest {
+        set,
+        counter,
+        log,
+        next_batch,
+        last_hash,
+        heads,
+        last_sequence,
+        floor,
+        left_upto,
+        table,
+    })
 }
 
 #[expect(clippy::option_option, reason = "the outer one is the end of the bytes, the inner one no head")]
@@ -268,6 +284,7 @@ mod tests {
             heads: Heads { hot: Some(Address { segment: 4, offset: 8192 }), cold: None, newest: 5 },
             last_sequence: Sequence(0xee),
             floor: Sequence(0xff),
+            left_upto: 0x0807_0605,
             table: SegmentTable::of((0..rows).map(row)),
         }
     }
@@ -290,7 +307,7 @@ mod tests {
         assert_eq!(hex(64..88), "0a00000000000000cc000000000000000100000000100000");
         assert_eq!(hex(88..104), "0c00000000000000dd00000000000000");
         assert_eq!(hex(104..128), "040000000020000000000000000000000500000000000000");
-        assert_eq!(hex(128..160), format!("ee00000000000000ff00000000000000{}", "00".repeat(16)));
+        assert_eq!(hex(128..160), "ee00000000000000ff0000000000000005060708000000000000000000000000");
         assert_eq!(hex(160..176), "00000000040302010100000000000000");
         assert_eq!(hex(176..208), "0700000000000000090000000000000005000000000000000600000000000000");
     }

@@ -59,8 +59,8 @@ pub(crate) fn restore_index(
     Ok(chain)
 }
 
-/// Of the copies that drives have, those that follow this journal: the last ones that were written, at most two, and
-/// no further apart than one flush, which a crash may leave.
+/// Of the copies that drives have, those that follow this journal and were written last, at most two. A crash may leave
+/// one a flush behind the other: then it is made anew, since what a memtable has to hide is another thing for each.
 fn sound(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, opened: Vec<Opened>) -> Vec<Opened> {
     let (mut good, foreign): (Vec<Opened>, Vec<Opened>) =
         opened.into_iter().partition(|opened| is_on_chain(set, logs, manifest, &opened.statement));
@@ -69,14 +69,15 @@ fn sound(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, opened: Vec<
         tracing::warn!(drive, "An index that does not follow the journal of this set is not used.");
     }
     good.sort_by_key(|opened| Reverse(opened.statement.upto.batch));
-    let last = good.first().map_or(0, |opened| opened.statement.flush);
-    good.retain(|opened| opened.statement.flush + 1 >= last);
+    let last = good.first().map(|opened| opened.statement.clone());
+    good.retain(|opened| Some(&opened.statement) == last.as_ref());
     good.truncate(2);
     good
 }
 
 /// Whether the journal has the batch up to which an index says that it follows, where it says: in a segment of the
-/// table, or in an epoch of the chain behind the anchor.
+/// table, or in an epoch of the chain behind the anchor; and all that comes behind it. Of a segment that is gone a
+/// delete may be what hides a put that the index has.
 fn is_on_chain(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, statement: &Statement) -> bool {
     let upto = statement.upto;
     let is_it = |shared: &Shared| shared.batch == upto.batch && shared.hash() == upto.hash;
@@ -94,7 +95,8 @@ fn is_on_chain(set: &Set, logs: &[EpochLog], manifest: Option<&Manifest>, statem
             kept && frames.any(|frame| is_it(&frame.header.shared))
         })
     };
-    statement.set == set.id && upto.batch > 0 && in_table.unwrap_or_else(in_chain)
+    let has_rest = manifest.is_none_or(|manifest| upto.batch >= manifest.left_upto);
+    statement.set == set.id && upto.batch > 0 && has_rest && in_table.unwrap_or_else(in_chain)
 }
 
 /// Reads what the index lacks: the segments of the table, then the chain from the anchor.
@@ -323,5 +325,48 @@ impl Chain {
     /// Its end.
     pub(crate) fn clone_end(&self) -> End {
         End { batch: self.next_batch, hash: self.last_hash, heads: self.heads }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use store::{Batch, Engine, Mutation, PartitionId, Put, SystemClock};
+
+    use super::*;
+    use crate::testing::{FaultyDrive, Power};
+    use crate::{LocalEngine, Tuning, manifest};
+
+    /// What a delete hid that lay there would be back.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_index_that_ends_before_a_segment_did_that_left_the_table_is_not_believed() {
+        let drives = FaultyDrive::machine(4, &Power::steady());
+        drives.iter().for_each(FaultyDrive::keep_indexes);
+        let open = || {
+            let given = drives.iter().map(FaultyDrive::given).collect();
+            LocalEngine::open_tuned(given, None, Arc::new(SystemClock), Tuning::default()).unwrap()
+        };
+        let engine = open();
+        let put = Mutation::Put(Put { key: Bytes::from_static(b"rose"), ..Put::default() });
+        let batch = Batch { mutations: vec![put], ..Batch::default() };
+        engine.commit(PartitionId(0), batch).await.unwrap();
+        engine.shutdown().await;
+        drop(engine);
+
+        let engine = open();
+        let set = &engine.set;
+        let manifest = manifest::newest(set).unwrap().expect("a clean stop writes one");
+        let logs = epochs(set, &set.identity.lock().clone(), Some(manifest.log)).unwrap();
+        let keepers = set.online().map(|member| (member.position, member.drive().unwrap()));
+        let opened = index::open(keepers.collect(), INDEXES_MAX);
+        let statement = &opened.first().expect("two drives keep a copy").statement;
+        let is_believed = |left_upto| {
+            let manifest = Manifest { left_upto, ..manifest.clone() };
+            is_on_chain(set, &logs, Some(&manifest), statement)
+        };
+        let upto = statement.upto.batch;
+        assert!(upto > 0 && is_believed(0) && is_believed(upto) && !is_believed(upto + 1));
     }
 }

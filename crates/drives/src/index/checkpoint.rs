@@ -30,18 +30,16 @@ const AGAIN_AFTER: Duration = Duration::from_secs(60);
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 impl Index {
-    /// Takes over what drives have: copies that follow the journal up to their statement.
+    /// Takes over what drives have: copies that follow the journal up to the same statement.
     pub(crate) fn take_over(&mut self, set: &Set, opened: Vec<Opened>) {
-        let Some(least) =
-            opened.iter().map(|opened| &opened.statement).min_by_key(|stated| stated.upto.batch)
-        else {
+        let Some(Opened { statement, .. }) = opened.first() else {
             return;
         };
-        self.upto = least.upto.batch;
-        self.last_sequence = least.last_sequence;
-        self.lower_sequence = least.last_sequence;
-        (self.floor, self.kept_bytes, self.keys) = (least.floor, least.kept_bytes, least.keys);
-        self.live = Live::decode(&least.live).unwrap_or_default();
+        self.upto = statement.upto.batch;
+        self.last_sequence = statement.last_sequence;
+        self.lower_sequence = statement.last_sequence;
+        (self.floor, self.kept_bytes, self.keys) = (statement.floor, statement.kept_bytes, statement.keys);
+        self.live = Live::decode(&statement.live).unwrap_or_default();
         self.active = Memtable::covering();
         for Opened { position, index, statement } in opened {
             self.flushes = self.flushes.max(statement.flush);
@@ -49,6 +47,8 @@ impl Index {
                 self.copies.push(Copy::start(position, drive, Origin::Found(index, statement)));
             }
         }
+        // From the first moment on: compaction may have something to give back at once.
+        set.indexed_upto.store(self.durable_upto(), Ordering::Relaxed);
     }
 
     /// Whether the memtable is to be frozen.

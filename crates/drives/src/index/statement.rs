@@ -14,7 +14,7 @@ const VERSION: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Statement {
     pub set: Uuid,
-    /// Number of the flush that wrote it, from 1. An index that is behind by more than one missed something.
+    /// Number of the flush that wrote it, from 1.
     pub flush: u64,
     /// The last batch it holds; batch 0 while it holds no more than a part of the journal.
     pub upto: Upto,

@@ -29,6 +29,8 @@ pub(super) struct Keeping {
     not_before: Option<Instant>,
     /// Segments of which nothing lives: they leave the table.
     emptied: Vec<u32>,
+    /// The last batch of any that did.
+    left_upto: u64,
     /// How far the indexes on drives were when the last manifest was drafted.
     indexed: u64,
 }
@@ -38,6 +40,7 @@ impl Keeping {
         Keeping {
             keeper,
             counter: last.as_ref().map_or(0, |manifest| manifest.counter),
+            left_upto: last.as_ref().map_or(0, |manifest| manifest.left_upto),
             due: false,
             draft: None,
             under_way: None,
@@ -126,6 +129,7 @@ impl Sequencer {
             if self.chain.heads.has(number) || row.last_batch > indexed {
                 self.keeping.emptied.push(number);
             } else if index.live.is_dead(number) {
+                self.keeping.left_upto = self.keeping.left_upto.max(row.last_batch);
                 self.chain.table.remove(number);
                 index.live.forget(number);
             }
@@ -141,6 +145,7 @@ impl Sequencer {
             heads: self.chain.heads,
             last_sequence: index.last_sequence,
             floor: index.floor,
+            left_upto: self.keeping.left_upto,
             table: self.chain.table.clone(),
         });
         drop(index);

@@ -222,6 +222,7 @@ impl FaultyDrive {
     /// Empties it, or puts a blank drive in its place: everything on it is gone, also for who has it open.
     pub fn blank_out(&self) {
         let recorded = self.power.record_begin(&self.path, &Change::Empty);
+        self.indexes.lock().index = None;
         Change::Empty.apply(&mut self.medium.lock(), |_| true);
         if let Some(recorded) = recorded {
             recorded.end();

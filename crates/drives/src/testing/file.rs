@@ -205,7 +205,7 @@ impl Drive for FaultyDrive {
     }
 
     fn open_index(&self, make: bool) -> io::Result<Option<Arc<dyn OrderedIndex>>> {
-        self.power.check()?;
+        self.check_found()?;
         let mut indexes = self.indexes.lock();
         if make {
             indexes.index = Some(Arc::default());
@@ -214,7 +214,7 @@ impl Drive for FaultyDrive {
     }
 
     fn remove_indexes(&self) -> io::Result<()> {
-        self.power.check()?;
+        self.check_found()?;
         self.indexes.lock().index = None;
         Ok(())
     }

@@ -13,6 +13,7 @@ mod full;
 mod hangs;
 mod healing;
 mod history;
+mod indexes;
 mod joins;
 mod model;
 mod orders;

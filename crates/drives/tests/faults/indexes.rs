@@ -1,0 +1,96 @@
+//! Copies of the index that say different things, as a crash leaves them: what was removed stays removed, whichever copy
+//! is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use store::{Batch, Engine, KeyRange, Mutation, Put, SystemClock};
+use tidings_drives::testing::{FaultyDrive, Power};
+use tidings_drives::{Healing, LocalEngine, Tuning};
+
+use crate::support::{SET, body, given, put, restarted, wait_until};
+
+/// A memtable of some forty keys.
+const MEMTABLE_BYTES: usize = 10_000;
+
+/// More keys than it holds.
+const FILLING: usize = 80;
+
+const REMOVED: usize = 10;
+
+fn open(drives: &[FaultyDrive], present: &[usize]) -> Arc<LocalEngine> {
+    let healing = Healing { look_every: Duration::from_millis(5), ..Healing::default() };
+    let tuning = Tuning { memtable_bytes: Some(MEMTABLE_BYTES), healing, ..Tuning::default() };
+    LocalEngine::open_tuned(given(drives, present), None, Arc::new(SystemClock), tuning).unwrap()
+}
+
+fn machine() -> Vec<FaultyDrive> {
+    let drives = FaultyDrive::machine(4, &Power::steady());
+    drives.iter().for_each(FaultyDrive::keep_indexes);
+    drives
+}
+
+/// Positions of the drives that have a copy with anything in it.
+fn keepers(drives: &[FaultyDrive]) -> Vec<usize> {
+    let keeps = |position: &usize| drives[*position].index().is_some_and(|index| !index.is_empty());
+    (0..drives.len()).filter(keeps).collect()
+}
+
+fn rows(drives: &[FaultyDrive], position: usize) -> usize {
+    drives[position].index().map_or(0, |index| index.len())
+}
+
+/// Enough keys for a flush, in one batch.
+async fn fill_memtable(engine: &LocalEngine, name: &str) {
+    let key = |number| Bytes::from(format!("{name}/{number:02}"));
+    let mutations = (0..FILLING).map(|number| Mutation::Put(Put { key: key(number), ..Put::default() }));
+    engine.commit(SET, Batch { mutations: mutations.collect(), ..Batch::default() }).await.unwrap();
+}
+
+async fn remove_all(engine: &LocalEngine) {
+    let removed = (0..REMOVED).map(|number| Mutation::Delete(Bytes::from(format!("removed/{number}"))));
+    engine.commit(SET, Batch { mutations: removed.collect(), ..Batch::default() }).await.unwrap();
+}
+
+async fn listed(engine: &LocalEngine, prefix: &'static str) -> usize {
+    engine.scan(SET, KeyRange::prefix(prefix.as_bytes()), 1000).await.unwrap().len()
+}
+
+/// A crash comes when one copy has what was flushed and the other has not.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_removed_between_the_flushes_of_two_copies_is_in_neither() {
+    let drives = machine();
+    let engine = open(&drives, &[0, 1, 2, 3]);
+    for number in 0..REMOVED {
+        put(&engine, &format!("removed/{number}"), body(10, number)).await.unwrap();
+    }
+    fill_memtable(&engine, "before").await;
+    wait_until(|| keepers(&drives).len() == 2).await;
+    engine.shutdown().await;
+    drop(engine);
+
+    let engine = open(&drives, &[0, 1, 2, 3]);
+    let [ahead, behind] = keepers(&drives)[..] else { panic!("two drives keep a copy") };
+    let hang = drives[behind].index().unwrap().hang_writes();
+    let before = rows(&drives, ahead);
+    remove_all(&engine).await;
+    fill_memtable(&engine, "after").await;
+    wait_until(|| rows(&drives, ahead) > before).await;
+    let crashed = restarted(&drives);
+    drop(hang);
+    drop(engine);
+    assert!(rows(&crashed, ahead) > rows(&crashed, behind));
+
+    let engine = open(&crashed, &[0, 1, 2, 3]);
+    assert_eq!((listed(&engine, "removed").await, listed(&engine, "after").await), (0, FILLING));
+    fill_memtable(&engine, "later").await;
+    engine.shutdown().await;
+    drop(engine);
+    for absent in [ahead, behind] {
+        let present: Vec<usize> = (0..4).filter(|position| *position != absent).collect();
+        let engine = open(&restarted(&crashed), &present);
+        let counts = (listed(&engine, "removed").await, listed(&engine, "later").await);
+        assert_eq!(counts, (0, FILLING), "without drive {absent}");
+    }
+}
