@@ -115,6 +115,7 @@ impl Healer {
             census_due: Instant::now() + options.orphans_after,
             joined: (0..set.members.len()).map(|position| Target::of(position, 0)).collect(),
             joinings: 0,
+            has_hope: false,
             set,
             pins,
             tally,
@@ -155,6 +156,8 @@ struct Heal {
     joined: Vec<Target>,
     /// How often a drive joined.
     joinings: u64,
+    /// Whether a drive came in while something counted as lost.
+    has_hope: bool,
 }
 
 impl Heal {
@@ -185,6 +188,9 @@ impl Heal {
         }
         if !self.is_writable() {
             return Ok(());
+        }
+        if self.has_hope {
+            self.look_for_lost()?;
         }
         self.take_stock()?;
         give_space_back(&self.set);
@@ -254,6 +260,7 @@ impl Heal {
             Ok(_) => {
                 tracing::info!("The set goes on with the drives that were healed.");
                 Tally::add(&self.tally.drives_healed, targets.len() as u64);
+                self.has_hope |= self.tally.has_lost();
                 // What the last batch named was not known to be kept while they were healed.
                 self.census_due = Instant::now();
             }
@@ -297,7 +304,35 @@ impl Heal {
         let drive = &self.set.members[position].path;
         tracing::info!(%drive, "A drive is healed: it holds everything and takes part again.");
         Tally::add(&self.tally.drives_healed, 1);
+        self.has_hope |= self.tally.has_lost();
         self.returning.healed(position);
+        Ok(())
+    }
+
+    /// Walks over everything on all drives: with one that came in what counted as lost may be rebuilt.
+    fn look_for_lost(&mut self) -> Result<(), Ended> {
+        let online = self.set.online();
+        let targets = online.map(|member| Target::of(member.position, u64::MAX)).collect();
+        let Ok(mut walk) = self.walk(targets) else {
+            return Ok(());
+        };
+        self.tally.begin_again();
+        let mut pace = Pace::new(self.options.bytes_per_second);
+        let mut cursor = Cursor::start();
+        while cursor != Cursor::End {
+            cursor = match walk.step(cursor) {
+                // What other segments and bodies hold is looked at all the same.
+                Err(Ended::Broken { segment, .. }) => Cursor::behind(segment),
+                stepped => stepped?,
+            };
+            pace.pass(walk.stepped(), &self.stop)?;
+            self.look();
+            if self.set.members.iter().any(|member| member.is_joining()) {
+                return Err(Ended::Changed);
+            }
+        }
+        self.tally.end_again();
+        self.has_hope = false;
         Ok(())
     }
 

@@ -34,7 +34,7 @@ pub(crate) struct Tally {
     damages_on: [AtomicU64; 16],
     /// Nanoseconds since 1970 of the last time something was healed or scrubbed.
     pub last_activity_ns: AtomicU64,
-    lost: Mutex<Lost>,
+    lost: Mutex<Losses>,
 }
 
 /// A heal under way: walks over everything, one for each number of drives that may lack something, the most first.
@@ -78,10 +78,32 @@ impl Run {
     }
 }
 
+/// What cannot be read any more.
+#[derive(Debug, Default)]
+struct Losses {
+    known: Lost,
+    /// What was found since everything began to be looked at again.
+    again: Option<Lost>,
+}
+
 #[derive(Debug, Default)]
 struct Lost {
     count: u64,
     names: Vec<String>,
+}
+
+impl Lost {
+    /// Notes a name; `false` when it is known.
+    fn note(&mut self, name: &str) -> bool {
+        if self.names.iter().any(|known| known == name) {
+            return false;
+        }
+        self.count += 1;
+        if self.names.len() < LOST_NAMES_MAX {
+            self.names.push(name.to_owned());
+        }
+        true
+    }
 }
 
 impl Tally {
@@ -102,16 +124,30 @@ impl Tally {
     }
 
     /// Notes something that more drives have damaged than parity makes up for; `false` when it is known.
-    pub(super) fn lose(&self, name: String) -> bool {
-        let mut lost = self.lost.lock();
-        if lost.names.contains(&name) {
-            return false;
+    pub(super) fn lose(&self, name: &str) -> bool {
+        let mut losses = self.lost.lock();
+        if let Some(again) = &mut losses.again {
+            again.note(name);
         }
-        lost.count += 1;
-        if lost.names.len() < LOST_NAMES_MAX {
-            lost.names.push(name);
+        losses.known.note(name)
+    }
+
+    /// Whether something was found that cannot be read any more.
+    pub(super) fn has_lost(&self) -> bool {
+        self.lost.lock().known.count > 0
+    }
+
+    /// Begins to look at everything again.
+    pub(super) fn begin_again(&self) {
+        self.lost.lock().again = Some(Lost::default());
+    }
+
+    /// Everything was looked at again: what was not found again is lost no more.
+    pub(super) fn end_again(&self) {
+        let mut losses = self.lost.lock();
+        if let Some(again) = losses.again.take() {
+            losses.known = again;
         }
-        true
     }
 
     /// As it is told to operators.
@@ -123,7 +159,7 @@ impl Tally {
         let run = if healing.is_empty() { Run::default() } else { *self.run.lock() };
         let whole = if run.is_over() { objects } else { run.objects.min(objects) };
         let (scrub, scrubbed_s) = *self.scrub.lock();
-        let lost = self.lost.lock();
+        let lost = &self.lost.lock().known;
         let redundancy = redundancy(set, objects, lost.count);
         HealReport {
             began_ns: run.began_ns,

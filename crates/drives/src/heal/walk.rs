@@ -253,7 +253,7 @@ impl<'t> Walk<'t> {
 
     /// Tells the operator of something that cannot be read any more, once.
     pub(super) fn note_lost(&self, name: String) {
-        if self.tally.lose(name.clone()) {
+        if self.tally.lose(&name) {
             tracing::error!(
                 what = name,
                 "More drives have this damaged than parity makes up for: it is refused, never served."

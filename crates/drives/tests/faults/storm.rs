@@ -255,7 +255,12 @@ async fn look(engine: &LocalEngine, key: &str, expected: Option<&(usize, usize)>
         },
         None => None,
     };
-    assert!(found == expected.map(|(size, seed)| body(*size, *seed)), "{key}: {expected:?}");
+    let is_it = found == expected.map(|(size, seed)| body(*size, *seed));
+    assert!(
+        is_it,
+        "{key}: {expected:?} is expected, and {:?} bytes are there",
+        found.map(|found| found.len())
+    );
 }
 
 /// Ends when all is whole again.
