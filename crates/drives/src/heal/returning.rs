@@ -50,6 +50,12 @@ impl Returning {
         looked.elapsed() >= pause
     }
 
+    /// Whether a drive came in, or tried to, and has not been in for long since.
+    fn is_unproven(&self, position: usize) -> bool {
+        let Try { failures, healed, .. } = self.tries[position];
+        failures > 0 && healed.is_none_or(|healed| healed.elapsed() <= PROVEN_AFTER)
+    }
+
     /// Puts the next look off; longer each time when the drive was there.
     pub(super) fn failed(&mut self, position: usize) {
         let (every, pause_max) = (self.every, self.pause_max);
@@ -74,7 +80,11 @@ impl Returning {
 
 impl Heal {
     /// Looks for every drive that is out and due, and lets those join that can be healed.
+    ///
+    /// What is being healed begins anew when a drive joins: meanwhile one that has failed waits for the end of that, or
+    /// one that fails again and again would keep it from ever coming.
     pub(super) fn look(&mut self) {
+        let is_healing = self.set.members.iter().any(|member| member.is_joining());
         let writable = self.is_writable();
         if !writable && !self.may_rescue() {
             return;
@@ -87,6 +97,7 @@ impl Heal {
             if member.is_written()
                 || (is_voter && writable)
                 || !self.returning.is_due(position, !writable)
+                || (is_healing && self.returning.is_unproven(position))
                 || member.is_used()
             {
                 continue;

@@ -141,3 +141,31 @@ async fn what_counted_as_lost_while_a_drive_was_out_is_whole_when_it_is_back() {
         assert_eq!(get(&engine, "rose").await, Ok(Some(body(DAMAGED_BYTES, 2))), "{present:?}");
     }
 }
+
+/// A heal begins anew when a drive joins: one that fails each time must not do so for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drive_that_comes_and_fails_again_and_again_keeps_no_other_from_being_healed() {
+    let drives = FaultyDrive::machine(6, &Power::steady());
+    let healing = Healing {
+        look_every: Duration::from_millis(5),
+        pause_max: Duration::from_millis(500),
+        bytes_per_second: HEALED_BYTES_PER_SECOND,
+        ..Healing::default()
+    };
+    let given = drives.iter().map(FaultyDrive::given).collect();
+    let engine = LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap();
+    for number in 0..OBJECTS {
+        put(&engine, &number.to_string(), body(OBJECT_BYTES, number)).await.unwrap();
+    }
+    for gone in [0, 5] {
+        drives[gone].take_away();
+        drives[gone].refuse_writes(Some(ErrorKind::NotFound));
+    }
+    put(&engine, "without", body(100, 0)).await.unwrap();
+    wait_until(|| offline(&engine) == ["d1", "d6"]).await;
+    // It is found, and takes nothing.
+    drives[5].bring_back();
+    replace_the_first(&drives);
+    wait_until(|| offline(&engine) == ["d6"]).await;
+    check(&engine).await;
+}

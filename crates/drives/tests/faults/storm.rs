@@ -290,7 +290,8 @@ async fn rage(keeps_indexes: bool) {
         );
         storm.change().await;
     }
-    assert!(offline(&storm.engine).is_empty(), "{:#?}", storm.engine.report());
+    // A drive of a busy machine may have missed a deadline.
+    storm.healed().await;
     storm.engine.shutdown().await;
     let given = restarted(&storm.drives).iter().map(FaultyDrive::given).collect();
     let found = verify_drives(given, &mut |seen| {
