@@ -15,7 +15,8 @@ use crate::segment;
 use crate::sequencer::Wish;
 use crate::set::Mode;
 
-/// How many times as long as a drive that is absent one that failed is left alone at most, while the set takes no writes.
+/// How many times as long as one that is absent a drive that failed is left alone at most while the set takes no
+/// writes.
 const URGENT_TIMES: u32 = 8;
 
 /// A drive that was in for so long since it was healed is not held to have failed again.

@@ -1,5 +1,5 @@
-//! Copies of the index that say different things, as a crash leaves them: what was removed stays removed, whichever copy
-//! is asked.
+//! Copies of the index that say different things, as a crash leaves them: what was removed stays removed, whichever
+//! copy is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
