@@ -23,7 +23,7 @@ use crate::drive::{Drive, Space};
 use crate::errand;
 use crate::error::OpenError;
 use crate::heal::Healing;
-use crate::index::{GRAVES_BYTES_MAX, Index, Retention, memtable_bytes_on, reserve_bytes};
+use crate::index::{GRAVES_BYTES_MAX, Index, Retention, checkpoint, memtable_bytes_on, reserve_bytes};
 use crate::lane::Patience;
 use crate::lineup::Lineup;
 use crate::looked::Asked;
@@ -119,6 +119,7 @@ pub(crate) fn open_for_reading(given: Vec<Asked>) -> Result<(Arc<Set>, Chain), O
         apply_batch(&set, &shared, &metadata)?;
         chain.pass(&shared, record::span(&metadata, shared.kind));
     }
+    checkpoint::rebuilt(&set);
     for member in &set.members {
         member.written.store(chain.next_batch - 1, Ordering::Release);
     }

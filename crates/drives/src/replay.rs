@@ -41,12 +41,17 @@ pub(crate) fn replay(
     set.index.write().take_over(set, good);
     match read_on(set, &logs, manifest) {
         // A copy that opened may still turn out to be damaged.
-        Err(_) if set.index.read().is_unreadable() => restore_index(set, identity, manifest),
+        Err(_) if set.index.read().is_unreadable() => {
+            let chain = restore_index(set, identity, manifest)?;
+            checkpoint::rebuilt(set);
+            Ok(chain)
+        }
         read => read,
     }
 }
 
-/// Reads the whole journal into an empty index.
+/// Reads the whole journal into an empty index, which is not asked before [`checkpoint::rebuilt`]: it lacks the last
+/// batch as long as that is not decided.
 pub(crate) fn restore_index(
     set: &Set,
     identity: &Identity,
@@ -54,9 +59,7 @@ pub(crate) fn restore_index(
 ) -> Result<Chain, OpenError> {
     let logs = epochs(set, identity, manifest.map(|manifest| manifest.log))?;
     checkpoint::begin_rebuild(set);
-    let chain = read_on(set, &logs, manifest)?;
-    checkpoint::rebuilt(set);
-    Ok(chain)
+    read_on(set, &logs, manifest)
 }
 
 /// Of the copies that drives have, those that follow this journal and were written last, at most two. A crash may leave

@@ -8,6 +8,7 @@ use super::write::Frozen;
 use super::{SEAL_AFTER, Sequencer};
 use crate::error::OpenError;
 use crate::format::Identity;
+use crate::index::checkpoint;
 use crate::looked::{Content, Looked};
 use crate::manifest;
 use crate::member::Member;
@@ -31,18 +32,22 @@ impl Sequencer {
             return;
         }
         self.ask_again();
-        if self.set.index.read().is_unreadable()
-            && let Err(error) = self.rebuild_index()
-        {
+        let is_unreadable = self.set.index.read().is_unreadable();
+        if is_unreadable && let Err(error) = self.rebuild_index() {
             set_mode(&self.set, Mode::ReadOnly(format!("the index cannot be rebuilt: {error}")));
             return;
         }
-        if self.set.online().count() < self.set.geometry.write_quorum() {
+        if !is_unreadable && self.set.online().count() < self.set.geometry.write_quorum() {
             return;
         }
         self.failed.clear();
         self.writers.stop();
-        let mode = match recovery::settle(&self.set, self.chain.clone()) {
+        let settled = recovery::settle(&self.set, self.chain.clone());
+        if is_unreadable && settled.is_ok() {
+            // The last batch is in it now, or its keys are known to be undecided.
+            checkpoint::rebuilt(&self.set);
+        }
+        let mode = match settled {
             Ok(Outcome::Writable(chain)) => {
                 // Only now: where voters fail again and again, what is healed meanwhile is what the set goes on with.
                 self.end_joinings("the set recovered while it was healed");

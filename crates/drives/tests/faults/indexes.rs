@@ -1,15 +1,16 @@
-//! Copies of the index that say different things, as a crash leaves them: what was removed stays removed, whichever
-//! copy is asked.
+//! Copies of the index that say different things, as a crash leaves them, or that are lost: what was removed stays
+//! removed and what was acknowledged is there, whichever copy is asked.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use store::{Batch, Engine, KeyRange, Mutation, Put, SystemClock};
+use store::{Batch, Engine, EngineError, KeyRange, Mutation, Put, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
 use tidings_drives::{Healing, LocalEngine, Tuning};
 
-use crate::support::{SET, body, given, put, restarted, wait_until};
+use crate::support::{SET, body, get, given, put, restarted, wait_until};
 
 /// A memtable of some forty keys.
 const MEMTABLE_BYTES: usize = 10_000;
@@ -93,4 +94,37 @@ async fn what_was_removed_between_the_flushes_of_two_copies_is_in_neither() {
         let counts = (listed(&engine, "removed").await, listed(&engine, "later").await);
         assert_eq!(counts, (0, FILLING), "without drive {absent}");
     }
+}
+
+/// The journal proves every batch but the last one, of which nothing later says that it is durable: an index that is
+/// made anew of it is not asked before that one is decided.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_last_is_never_missing_while_the_index_is_made_anew() {
+    let drives = machine();
+    let engine = open(&drives, &[0, 1, 2, 3]);
+    put(&engine, "rose", body(10, 1)).await.unwrap();
+    for name in ["one", "two", "three"] {
+        fill_memtable(&engine, name).await;
+    }
+    wait_until(|| keepers(&drives).len() == 2).await;
+    put(&engine, "rose", body(10, 2)).await.unwrap();
+    drives.iter().for_each(|drive| drive.refuse_writes(Some(ErrorKind::Other)));
+    drives[2..].iter().for_each(FaultyDrive::take_away);
+    drives.iter().filter_map(FaultyDrive::index).for_each(|index| index.fail());
+
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        assert!(Instant::now() < deadline, "the index was not made anew");
+        // It lies below memory: who looks finds out that the copies are lost.
+        let _ = get(&engine, "one/00").await;
+        match get(&engine, "rose").await {
+            Ok(found) => assert!(found == Some(body(10, 2)), "what was there before is answered"),
+            Err(EngineError::Undecided) => break,
+            Err(error) => assert!(matches!(error, EngineError::ReadQuorum { .. }), "{error}"),
+        }
+    }
+    drives.iter().for_each(|drive| drive.refuse_writes(None));
+    drives.iter().for_each(FaultyDrive::bring_back);
+    wait_until(|| engine.report().writable).await;
+    assert_eq!(get(&engine, "rose").await, Ok(Some(body(10, 2))));
 }
