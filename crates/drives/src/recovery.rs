@@ -138,6 +138,11 @@ fn find_last(set: &Set, chain: &Chain) -> Option<Last> {
     found
 }
 
+/// The batch behind the proven end, as any drive present has its metadata.
+pub(crate) fn next_batch(set: &Set, chain: &Chain) -> Option<(Shared, Vec<u8>)> {
+    find_last(set, chain).map(|last| (last.shared, last.metadata))
+}
+
 /// The batch behind the proven end, where the write quorum holds it whole: it is as good as proven.
 pub(crate) fn held_last(set: &Set, chain: &Chain) -> Option<(Shared, Vec<u8>)> {
     let last = find_last(set, chain)?;

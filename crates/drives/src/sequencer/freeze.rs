@@ -12,8 +12,9 @@ use crate::index::checkpoint;
 use crate::looked::{Content, Looked};
 use crate::manifest;
 use crate::member::Member;
+use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
-use crate::replay::restore_index;
+use crate::replay::{apply_batch, missing, restore_index};
 use crate::set::Mode;
 
 impl Sequencer {
@@ -67,7 +68,15 @@ impl Sequencer {
         tracing::warn!(set = %self.set.id, "No copy of the index can be read: it is rebuilt from the journal.");
         let identity = self.set.identity.lock().clone();
         let manifest = manifest::newest(&self.set)?;
-        self.chain = restore_index(&self.set, &identity, manifest.as_ref())?;
+        let mut chain = restore_index(&self.set, &identity, manifest.as_ref())?;
+        // Nothing in the journal need prove the last batch. It was acknowledged all the same, and is not up for decision.
+        while chain.next_batch < self.chain.next_batch {
+            let (shared, metadata) = recovery::next_batch(&self.set, &chain)
+                .ok_or_else(|| missing(&self.set, chain.next_batch, "its metadata is on no drive present"))?;
+            apply_batch(&self.set, &shared, &metadata)?;
+            chain.pass(&shared, record::span(&metadata, shared.kind));
+        }
+        self.chain = chain;
         Ok(())
     }
 
