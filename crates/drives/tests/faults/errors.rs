@@ -135,7 +135,9 @@ async fn a_drive_without_space_for_a_frame_is_behind_until_it_has_some_and_never
     let engine = open_all(&drives).unwrap();
     put(&engine, "rose", body(60_000, 1)).await.unwrap();
     drives[2].refuse_writes(Some(ErrorKind::StorageFull));
-    put(&engine, "tulip", body(60_000, 2)).await.unwrap();
+    // On a busy machine a seal comes first, which the drive has no space for either.
+    let tulip = put(&engine, "tulip", body(60_000, 2)).await;
+    assert!(matches!(tulip, Ok(_) | Err(EngineError::Full)), "{tulip:?}");
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while put(&engine, "more", body(60_000, 3)).await != Err(EngineError::Full) {
         assert!(std::time::Instant::now() < deadline, "puts are still taken");
@@ -152,7 +154,7 @@ async fn a_drive_without_space_for_a_frame_is_behind_until_it_has_some_and_never
     crate::support::all_written(&drives).await;
     assert_eq!(offline(&engine), Vec::<String>::new());
     assert_eq!(get(&engine, "rose").await, Ok(None));
-    assert!(get(&engine, "tulip").await == Ok(Some(body(60_000, 2))));
+    assert!(get(&engine, "tulip").await == Ok(tulip.ok().map(|_| body(60_000, 2))));
 }
 
 /// Rule 14. A process short of descriptors or memory is no fault of its drives: an upload is put off, and no drive goes
