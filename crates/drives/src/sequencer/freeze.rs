@@ -69,7 +69,7 @@ impl Sequencer {
         let identity = self.set.identity.lock().clone();
         let manifest = manifest::newest(&self.set)?;
         let mut chain = restore_index(&self.set, &identity, manifest.as_ref())?;
-        // Nothing in the journal need prove the last batch. It was acknowledged all the same, and is not up for decision.
+        // The journal need not prove the last batch. It was acknowledged all the same, and is not up for decision.
         while chain.next_batch < self.chain.next_batch {
             let (shared, metadata) = recovery::next_batch(&self.set, &chain)
                 .ok_or_else(|| missing(&self.set, chain.next_batch, "its metadata is on no drive present"))?;
