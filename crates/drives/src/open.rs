@@ -29,9 +29,8 @@ use crate::lineup::Lineup;
 use crate::looked::Asked;
 use crate::manifest;
 use crate::member::Member;
-use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
-use crate::replay::{apply_batch, replay, restore_index};
+use crate::replay::{apply, replay, restore_index};
 use crate::segment::{SEGMENT_BYTES_MIN, Sizes, largest_segment};
 use crate::sequencer::{EventSender, Inbox, Sequencer, inbox};
 use crate::set::{Mode, Set};
@@ -115,10 +114,8 @@ pub(crate) fn open_for_reading(given: Vec<Asked>) -> Result<(Arc<Set>, Chain), O
     let identity = set.identity.lock().clone();
     let manifest = manifest::newest(&set)?;
     let mut chain = restore_index(&set, &identity, manifest.as_ref())?;
-    if let Some((shared, metadata)) = recovery::held_last(&set, &chain) {
-        apply_batch(&set, &shared, &metadata)?;
-        chain.pass(&shared, record::span(&metadata, shared.kind));
-    }
+    let last = recovery::held_last(&set, &chain);
+    apply(&set, &mut chain, last)?;
     checkpoint::rebuilt(&set);
     for member in &set.members {
         member.written.store(chain.next_batch - 1, Ordering::Release);

@@ -265,7 +265,12 @@ fn replay_epoch(
     }
 }
 
-fn apply(set: &Set, chain: &mut Chain, proven: Option<(Shared, Vec<u8>)>) -> Result<(), OpenError> {
+/// Applies a batch that is durable, if there is one, and passes it.
+pub(crate) fn apply(
+    set: &Set,
+    chain: &mut Chain,
+    proven: Option<(Shared, Vec<u8>)>,
+) -> Result<(), OpenError> {
     let Some((shared, metadata)) = proven else {
         return Ok(());
     };

@@ -12,9 +12,8 @@ use crate::index::checkpoint;
 use crate::looked::{Content, Looked};
 use crate::manifest;
 use crate::member::Member;
-use crate::record;
 use crate::recovery::{self, Outcome, set_mode};
-use crate::replay::{apply_batch, missing, restore_index};
+use crate::replay::{apply, missing, restore_index};
 use crate::set::Mode;
 
 impl Sequencer {
@@ -71,10 +70,9 @@ impl Sequencer {
         let mut chain = restore_index(&self.set, &identity, manifest.as_ref())?;
         // The journal need not prove the last batch. It was acknowledged all the same, and is not up for decision.
         while chain.next_batch < self.chain.next_batch {
-            let (shared, metadata) = recovery::next_batch(&self.set, &chain)
+            let next = recovery::next_batch(&self.set, &chain)
                 .ok_or_else(|| missing(&self.set, chain.next_batch, "its metadata is on no drive present"))?;
-            apply_batch(&self.set, &shared, &metadata)?;
-            chain.pass(&shared, record::span(&metadata, shared.kind));
+            apply(&self.set, &mut chain, Some(next))?;
         }
         self.chain = chain;
         Ok(())

@@ -49,6 +49,18 @@ async fn fill_memtable(engine: &LocalEngine, name: &str) {
     engine.commit(SET, Batch { mutations: mutations.collect(), ..Batch::default() }).await.unwrap();
 }
 
+/// A set with "rose", and more besides than its two copies of the index leave in memory.
+async fn with_two_copies() -> (Vec<FaultyDrive>, Arc<LocalEngine>) {
+    let drives = machine();
+    let engine = open(&drives, &[0, 1, 2, 3]);
+    put(&engine, "rose", body(10, 1)).await.unwrap();
+    for name in ["one", "two", "three"] {
+        fill_memtable(&engine, name).await;
+    }
+    wait_until(|| keepers(&drives).len() == 2).await;
+    (drives, engine)
+}
+
 async fn remove_all(engine: &LocalEngine) {
     let removed = (0..REMOVED).map(|number| Mutation::Delete(Bytes::from(format!("removed/{number}"))));
     engine.commit(SET, Batch { mutations: removed.collect(), ..Batch::default() }).await.unwrap();
@@ -121,13 +133,7 @@ async fn what_was_removed_between_the_flushes_of_two_copies_is_in_neither() {
 /// made anew of it is not asked before that one is decided.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_last_is_never_missing_while_the_index_is_made_anew() {
-    let drives = machine();
-    let engine = open(&drives, &[0, 1, 2, 3]);
-    put(&engine, "rose", body(10, 1)).await.unwrap();
-    for name in ["one", "two", "three"] {
-        fill_memtable(&engine, name).await;
-    }
-    wait_until(|| keepers(&drives).len() == 2).await;
+    let (drives, engine) = with_two_copies().await;
     put(&engine, "rose", body(10, 2)).await.unwrap();
     drives.iter().for_each(|drive| drive.refuse_writes(Some(ErrorKind::Other)));
     drives[2..].iter().for_each(FaultyDrive::take_away);
@@ -143,13 +149,7 @@ async fn what_was_acknowledged_last_is_never_missing_while_the_index_is_made_ane
 /// It was acknowledged, and no crash came between: that too few drives show it by now is no reason to cut it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_acknowledged_last_is_not_cut_when_the_index_is_made_anew_of_damaged_drives() {
-    let drives = machine();
-    let engine = open(&drives, &[0, 1, 2, 3]);
-    put(&engine, "rose", body(10, 1)).await.unwrap();
-    for name in ["one", "two", "three"] {
-        fill_memtable(&engine, name).await;
-    }
-    wait_until(|| keepers(&drives).len() == 2).await;
+    let (drives, engine) = with_two_copies().await;
     drives[3].take_away();
     drives[3].refuse_writes(Some(ErrorKind::NotFound));
     put(&engine, "without", body(10, 0)).await.unwrap();

@@ -23,11 +23,12 @@ const OBJECT_BYTES: usize = 100_000;
 
 const HEALED_BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// Four drives of which the first went out, so that none of the others may fail any more.
-async fn without_the_first() -> (Vec<FaultyDrive>, Arc<LocalEngine>) {
-    let drives = FaultyDrive::machine(4, &Power::steady());
+/// Drives with objects on them, which are healed slowly.
+async fn filled(count: usize, pause_max: Duration) -> (Vec<FaultyDrive>, Arc<LocalEngine>) {
+    let drives = FaultyDrive::machine(count, &Power::steady());
     let healing = Healing {
         look_every: Duration::from_millis(5),
+        pause_max,
         bytes_per_second: HEALED_BYTES_PER_SECOND,
         ..Healing::default()
     };
@@ -36,6 +37,12 @@ async fn without_the_first() -> (Vec<FaultyDrive>, Arc<LocalEngine>) {
     for number in 0..OBJECTS {
         put(&engine, &number.to_string(), body(OBJECT_BYTES, number)).await.unwrap();
     }
+    (drives, engine)
+}
+
+/// Four drives of which the first went out, so that none of the others may fail any more.
+async fn without_the_first() -> (Vec<FaultyDrive>, Arc<LocalEngine>) {
+    let (drives, engine) = filled(4, Healing::default().pause_max).await;
     drives[0].take_away();
     drives[0].refuse_writes(Some(ErrorKind::NotFound));
     put(&engine, "without", body(100, 0)).await.unwrap();
@@ -145,18 +152,7 @@ async fn what_counted_as_lost_while_a_drive_was_out_is_whole_when_it_is_back() {
 /// A heal begins anew when a drive joins: one that fails each time must not do so for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drive_that_comes_and_fails_again_and_again_keeps_no_other_from_being_healed() {
-    let drives = FaultyDrive::machine(6, &Power::steady());
-    let healing = Healing {
-        look_every: Duration::from_millis(5),
-        pause_max: Duration::from_millis(500),
-        bytes_per_second: HEALED_BYTES_PER_SECOND,
-        ..Healing::default()
-    };
-    let given = drives.iter().map(FaultyDrive::given).collect();
-    let engine = LocalEngine::open_healing(given, None, Arc::new(SystemClock), healing).unwrap();
-    for number in 0..OBJECTS {
-        put(&engine, &number.to_string(), body(OBJECT_BYTES, number)).await.unwrap();
-    }
+    let (drives, engine) = filled(6, Duration::from_millis(500)).await;
     for gone in [0, 5] {
         drives[gone].take_away();
         drives[gone].refuse_writes(Some(ErrorKind::NotFound));

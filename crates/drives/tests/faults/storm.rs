@@ -15,7 +15,9 @@ use store::{Batch, Engine, EngineError, Location, Mutation, Put, SystemClock};
 use tidings_drives::testing::{FaultyDrive, Power};
 use tidings_drives::{LocalEngine, Tuning, verify_drives};
 
-use crate::support::{SET, always_scrubbing, body, change, given, offline, read, restarted, stage, told};
+use crate::support::{
+    SET, always_scrubbing, body, change, given, offline, read, restarted, stage, told, wait_until_or,
+};
 
 const DRIVES: usize = 6;
 
@@ -203,12 +205,7 @@ impl Storm {
 
     /// Waits until something holds, at most a minute.
     async fn wait(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while !holds() {
-            let engine = &self.engine;
-            assert!(Instant::now() < deadline, "{what}: {:#?}, {:#?}", engine.report(), engine.heal_report());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        wait_until_or(holds, || format!("it is not so that {what}: {:#?}", self.engine.report())).await;
     }
 
     /// Whether segments at the beginning were retired, and what lived in them was copied.

@@ -114,9 +114,14 @@ pub(crate) fn always_scrubbing(look_every: Duration) -> Healing {
 
 /// Waits for a condition, at most a minute.
 pub(crate) async fn wait_until(condition: impl Fn() -> bool) {
+    wait_until_or(condition, || "what was waited for did not happen".to_owned()).await;
+}
+
+/// Waits likewise, and says at the end of the minute what `otherwise` does.
+pub(crate) async fn wait_until_or(condition: impl Fn() -> bool, otherwise: impl Fn() -> String) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
-        assert!(Instant::now() < deadline, "what was waited for did not happen");
+        assert!(Instant::now() < deadline, "{}", otherwise());
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
